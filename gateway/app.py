@@ -17,7 +17,6 @@ from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
-from gateway.api.web.json_body import Bodies
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
@@ -128,10 +127,9 @@ class Application:
         feed = Feed(generations.event_source, self.health.of)
         self.litestar = build_api(settings.server.public_url)
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
-        bodies = Bodies(settings.server.max_bodies_bytes)
-        self.asgi = RequestLog(self.litestar, bodies, self.clock, observer, base.redactor)
+        self.asgi = RequestLog(self.litestar, context.bodies, self.clock, observer, base.redactor)
         refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
-        self._refusal = RequestLog(refusal, bodies, self.clock, observer, base.redactor)
+        self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""

@@ -13,6 +13,7 @@ import httpx
 from gateway.api.dialects.webhook_formats import webhook_formats
 from gateway.api.web.auth import authenticator_of
 from gateway.api.web.context import Context
+from gateway.api.web.json_body import Bodies
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
@@ -140,6 +141,7 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         clock=base.clock,
         enabled=settings.thumbnails,
         on_change=base.notifier.changed,
+        observer=base.observer,
     )
     downloads = ResultDownloads(
         fetcher=fetcher, providers=upstream.providers, upstream=upstream.client, clock=base.clock
@@ -314,6 +316,7 @@ def build_context(
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),
+        bodies=Bodies(server.max_bodies_bytes),
         unanswered=Unanswered(base.clock),
         downloads=Capacity(server.max_downloads, "downloads are under way"),
         ready=ready,

@@ -19,6 +19,7 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
+from gateway.commands.starting import without_collections
 from gateway.commands.terminal import warn
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
@@ -140,7 +141,8 @@ def cli() -> None:
 )
 def serve(**given: Any) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then wait for running submits. A second signal ends it at once."""
-    from gateway.commands.serve import serve as run
+    with without_collections():
+        from gateway.commands.serve import serve as run
 
     sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"]))
 
@@ -176,11 +178,20 @@ def demo(**given: Any) -> None:
 @click.option("--quality", help="Of an image: 1K, 2K or 4K.")
 @click.option("--output-format", help="Of an image: png, jpeg or webp.")
 @click.option("--aspect-ratio", help="For example 16:9.")
+@click.option("--size", help="WIDTHxHEIGHT: the aspect ratio, and the resolution or quality.")
 @click.option("--n", type=int, help="How many to make.")
 @click.option("--audio/--no-audio", "generate_audio", default=None, help="With sound, or without.")
 @click.option("--negative-prompt", help="What must not be shown.")
+@click.option("--seed", type=int, help="The same seed makes a similar result again, with models that have it.")
+@click.option("--fps", type=int, help="Frames in a second, with models that can choose.")
+@click.option("--cfg-scale", type=float, help="How closely the video follows the prompt.")
+@click.option("--mode", help="A provider's quality mode: std or pro.")
 @click.option("--provider-options", type=Json(dict[str, dict[str, Any]]), help='{"PROVIDER": {"OPTION": …}}')
 @click.option("--adapt", is_flag=True, help="Let a route use the nearest value that it supports.")
+@click.option("--no-fallback", "fallback", flag_value=False, default=None, help="Try the first route alone.")
+@click.option("--max-cost", type=float, help="USD; routes above it are left out.")
+@click.option("--deadline", "deadline_seconds", type=int, help="Seconds after which it expires without a result.")
+@click.option("--webhook-url", help="The URL that gets the event of the end.")
 @click.option("--metadata", multiple=True, type=Pair(), help="Stored with the generation; repeatable.")
 @click.option("--output", type=FILE, help="File or folder for the results. Default: the working directory.")
 @click.option("--no-wait", is_flag=True, help="Print the id and exit without waiting.")

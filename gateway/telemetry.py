@@ -121,6 +121,14 @@ class ArchiveFinished(Struct, frozen=True, kw_only=True):
     error: str | Exception | None = None  # an exception is a fault of the gateway or of an adapter
 
 
+class ThumbnailDropped(Struct, frozen=True, kw_only=True):
+    """A result gets no thumbnail, because too many newer ones waited for theirs."""
+
+    generation: str
+    index: int
+    count: int  # of the thumbnails dropped since the start, this one included
+
+
 class DeliveryTried(Struct, frozen=True, kw_only=True):
     """A webhook was sent once, and the try is stored."""
 
@@ -172,6 +180,7 @@ Event = (
     | PollFinished
     | UnknownStatusRead
     | ArchiveFinished
+    | ThumbnailDropped
     | DeliveryTried
     | RequestFinished
     | CircuitOpened
@@ -229,6 +238,10 @@ class LogObserver:
                 log.warning("unknown_status", provider=event.provider, raw_status=event.raw_status[:100])
             case ArchiveFinished():
                 _log_archive(event)
+            case ThumbnailDropped():
+                log.warning(
+                    "thumbnail_dropped", generation=event.generation, index=event.index, dropped_since_start=event.count
+                )
             case DeliveryTried():
                 _log_delivery(event)
             case RequestFinished():

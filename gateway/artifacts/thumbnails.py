@@ -6,8 +6,10 @@ ends in one guarded update of the ledger. A restart loses the drawings under way
 
 import asyncio
 import importlib.util
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import structlog
 from msgspec import Struct
@@ -22,11 +24,13 @@ from gateway.media.first_frame import BYTES_MAX
 from gateway.media.image_result import draw_thumbnail, is_small_jpeg
 from gateway.store.artifacts import BEGUN_LIFE
 from gateway.store.port import Store
+from gateway.telemetry import Observer, ThumbnailDropped
 
 log = structlog.get_logger()
-PROCESSES_MAX = 2  # decoders at the same time: thumbnails must not take the machine from the requests
+PROCESSES_MAX = 1  # decoders at the same time: thumbnails must not take the machine from the requests
 FRAME_SECONDS = 20.0  # for one frame, the start of the process included
-PENDING_MAX = 1000  # results that wait for their record in the ledger, or for their drawing; each holds a local file
+PENDING_MAX = 1000  # results that wait for their record in the ledger; each holds a local file
+QUEUE_MAX = 100  # results that wait for their drawing; each holds a local file
 STORE_RETRY_SECONDS = 1.0  # until a ledger that was not available is tried again
 CONTENT_TYPE = "image/jpeg"
 
@@ -52,6 +56,7 @@ class Thumbnails:
         clock: Clock,
         enabled: bool,
         on_change: Callable[[str], None],
+        observer: Observer,
     ) -> None:
         """`on_change` gets the id of a generation whose output has a thumbnail now, to wake the clients that wait."""
         self._store = store
@@ -59,9 +64,12 @@ class Thumbnails:
         self._clock = clock
         self.enabled = enabled
         self._on_change = on_change
-        self._processes = asyncio.Semaphore(PROCESSES_MAX)
+        self._observer = observer
         self._waiting: dict[str, _Result] = {}  # by the name of the file, until the ledger has that file
-        self._drawing: set[asyncio.Task[None]] = set()
+        self._queue: deque[_Result] = deque()  # those that are in the ledger; the oldest first
+        self._dropped = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # the drawings, and the removal of files
+        self._drawing = 0
 
     async def prepare(self, generation_id: str, index: int, name: str, path: Path, kind: Kind = "video") -> None:
         """Take over a local file of a result for `begin`, which is called when the ledger has the result.
@@ -70,18 +78,45 @@ class Thumbnails:
         too many results wait, as when the ledger is not available, those that have waited longest get no thumbnail.
         """
         self._waiting[name] = _Result(kind, generation_id, index, name, path)
-        dropped = [self._waiting.pop(oldest).path for oldest in list(self._waiting)[:-PENDING_MAX]]
-        if dropped:
-            await asyncio.to_thread(remove_files, *dropped)
+        for oldest in list(self._waiting)[:-PENDING_MAX]:
+            self._drop(self._waiting.pop(oldest))
 
     def begin(self, name: str) -> None:
-        """Start to draw the thumbnail of this result, if `prepare` was called for it."""
+        """Draw the thumbnail of this result as soon as earlier ones are drawn, if `prepare` was called for it.
+
+        Where more than `QUEUE_MAX` results wait, the one that has waited longest gets no thumbnail.
+        """
         result = self._waiting.pop(name, None)
         if result is None:
             return
-        task = asyncio.create_task(self._draw(result), name="thumbnail")
-        self._drawing.add(task)
-        task.add_done_callback(self._drawing.discard)
+        self._queue.append(result)
+        self._draw_next()
+        if len(self._queue) > QUEUE_MAX:
+            self._drop(self._queue.popleft())
+
+    def _draw_next(self) -> None:
+        while self._queue and self._drawing < PROCESSES_MAX:
+            self._drawing += 1
+            task = self._start(self._draw(self._queue.popleft()))
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._drawing -= 1
+        if not task.cancelled():
+            self._draw_next()
+
+    def _drop(self, result: _Result) -> None:
+        self._dropped += 1
+        self._start(asyncio.to_thread(remove_files, result.path))
+        self._observer.observe(
+            ThumbnailDropped(generation=result.generation_id, index=result.index, count=self._dropped)
+        )
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="thumbnail")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def forget(self, generation_id: str) -> None:
         """Remove the local files for which `begin` will not be called: the driver of their generation has ended.
@@ -94,27 +129,25 @@ class Thumbnails:
 
     async def close(self) -> None:
         """Cancel the drawings under way and remove the local files."""
-        drawing = list(self._drawing)
-        for task in drawing:
-            task.cancel()
-        await asyncio.gather(*drawing, return_exceptions=True)
-        paths = [result.path for result in self._waiting.values()]
+        paths = [result.path for result in (*self._waiting.values(), *self._queue)]
         self._waiting.clear()
+        self._queue.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(remove_files, *paths)
 
     async def _draw(self, result: _Result) -> None:
         spare = [result.path]
         name = thumbnail_name(result.name.rpartition(".")[0], result.kind, "jpg")
         try:
-            if len(self._drawing) > PENDING_MAX:
-                return
             if result.kind == "video" and importlib.util.find_spec("av") is None:  # the extra `demo`
                 return
             partial = self._artifacts.partial()
             spare.append(partial)
-            async with self._processes:
-                draw = draw_first_frame if result.kind == "video" else draw_thumbnail
-                drawn = await draw(result.path, partial)
+            draw = draw_first_frame if result.kind == "video" else draw_thumbnail
+            drawn = await draw(result.path, partial)
             if not drawn:
                 return
             # The name is recorded before there is a file, so that no file is without a row that lets it be removed.

@@ -14,6 +14,7 @@ from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
+from gateway.commands.starting import without_collections
 from gateway.commands.terminal import say
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
@@ -46,7 +47,8 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         log.warning("runs_as_root", remedy=ROOT_REMEDY)
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+        with without_collections():
+            application = Application(settings, adapters=adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",

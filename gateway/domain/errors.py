@@ -78,7 +78,7 @@ class BadRequest(GatewayError):
 
 
 class InvalidJson(BadRequest):
-    """The body is not JSON, or not a JSON object."""
+    """The body is not JSON, is not a JSON object, or is over one of the limits of bodies."""
 
     code, title = "invalid_json", "The body is not valid JSON."
     remedy = "Correct the body."

@@ -23,7 +23,7 @@ from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
 from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
-from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
+from gateway.upstream.client import POLL_REPLY_MAX, NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
@@ -67,6 +67,7 @@ class Poller:
                 base_url=provider.base_url,
                 timeout_seconds=provider.read_timeout_seconds,
                 headers=provider.headers,
+                reply_max=POLL_REPLY_MAX,
             )
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()

@@ -16,6 +16,7 @@ from gateway.domain.routing.plan import Candidate
 from gateway.settings.load import ModelSettings, Settings
 from gateway.upstream.provider import Provider, UpstreamModel
 
+_COMPARED_MAX = 200  # characters of an unknown name that are compared with the names of models
 ALL, KLING = "auto", "kling"  # the virtual models that exist without configuration
 
 
@@ -103,7 +104,7 @@ def _makes(candidate: Candidate, kind: Kind) -> bool:
 
 
 def _similar(name: str, names: Iterable[str]) -> list[str]:
-    return difflib.get_close_matches(name, list(names), n=5, cutoff=0.6)
+    return difflib.get_close_matches(name[:_COMPARED_MAX], list(names), n=5, cutoff=0.6)
 
 
 def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:

@@ -30,9 +30,21 @@ class NoSuitableRoute(UnsupportedParameter):
         return NoSuitableRoute(self.model, renamed)
 
 
+def name_of(param: str, names: Mapping[str, str]) -> str:
+    """Return the client's name of a parameter: `names` may have it, or what its path begins with.
+
+    `provider_options.kling_relay` is `provider.options.kling_relay` for a client whose `provider_options` has the name
+    `provider.options`.
+    """
+    if param in names:
+        return names[param]
+    field, dot, member = param.partition(".")
+    return f"{names[field]}.{member}" if dot and field in names else param
+
+
 def _in_words(reason: Reason, names: Mapping[str, str]) -> Reason:
     message = _NAME.sub(lambda match: f"`{names.get(match[1], match[1])}`", reason.message)
-    return Reason(param=names.get(reason.param, reason.param), message=message)
+    return Reason(param=name_of(reason.param, names), message=message)
 
 
 def _message(model: str, left_out: Sequence[LeftOut]) -> str:

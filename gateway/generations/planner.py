@@ -129,7 +129,7 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
         }
         for option in options:
             if option not in known_options:
-                similar = difflib.get_close_matches(option, known_options, n=1)
+                similar = difflib.get_close_matches(option[:64], known_options, n=1)
                 options_text = ", ".join(sorted(known_options)) or "none"
                 hint = f"did you mean {similar[0]!r}?" if similar else f"its routes take: {options_text}."
                 where_option = f"{where}.{option[:64]}"

@@ -128,20 +128,18 @@ class Generations:
                 if left:
                     self._under_way[mark] = left
 
-    async def cut_off(self, request: GenerationRequest, key: str, started_at: float) -> Generation | None:
-        """The newest generation of an equal request that was open when the process started, at `started_at`.
+    async def cut_off(self, request: GenerationRequest, key: str, started_at: float) -> list[Generation]:
+        """The generations of equal requests that were open when the process started, at `started_at`; oldest first.
 
-        If a call waited for it, the end of the process before has cut the call off.
+        If calls waited for them, the end of the process before has cut the calls off.
         """
-        repeat = Idempotency(digest=digest_of(request), key=None, retry=True)
-        try:
-            generation = await self._store.recall(key, repeat, self._clock.now())
-        except Conflict:  # it was deleted
-            return None
-        if generation is None or generation.created_at.timestamp() >= started_at:
-            return None
-        ended = generation.completed_at
-        return generation if ended is None or ended.timestamp() >= started_at else None
+        equal = await self._store.equal_ones(key, digest_of(request), self._clock.now())
+        return [
+            generation
+            for generation in equal
+            if generation.created_at.timestamp() < started_at
+            and (generation.completed_at is None or generation.completed_at.timestamp() >= started_at)
+        ]
 
     def turn(self, key: str, name: str) -> AbstractAsyncContextManager[None]:
         """Let the creates of one API key under one name wait for each other, so that a later one finds the earlier."""

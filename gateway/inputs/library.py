@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import unquote, urlencode
@@ -12,8 +11,6 @@ import structlog
 from gateway.clock import Clock
 from gateway.domain.errors import (
     ArtifactMissing,
-    FileInUse,
-    FileLimitReached,
     InvalidImage,
     InvalidParameter,
     NotFound,
@@ -29,7 +26,6 @@ FILE_TOKEN = "file"  # noqa: S105  # the purpose that a token is signed for, not
 EXPIRES_MIN_SECONDS = 3600  # OpenAI's own minimum of `expires_after`; lower only where `files.keep_days` is shorter
 _LINK = re.compile(r"https?://[^\s?#]{1,2048}/v1/files/(file_[0-9A-HJKMNP-TV-Z]{26})/content\?token=([\w.%~-]{1,200})")
 _LINK_MAX = 4096  # characters of a URL that can be a link of ours
-_EVICTION_PAGE = 100  # files that one step of making room looks at
 
 
 def file_link(base: str, signer: Signer, key: str, file_id: str, until: datetime) -> str:
@@ -75,9 +71,8 @@ class FileLibrary:
             facts = await inspect_large(content)
         except InvalidImage as error:
             raise InvalidImage(f"`{param}`: {error.detail}", param=param) from error
-        if evict:
-            await self._make_room(key, facts.bytes, now)
-        await self._library.check_room(key, facts.bytes, self._limits, now)  # before anything is written
+        # Before anything is written:
+        await self._library.check_room(key, facts.bytes, self._limits, now, evict=evict)
         file = StoredFile(
             id=new_id("file_", now),
             key=key,
@@ -89,27 +84,10 @@ class FileLibrary:
             purpose=purpose,
             expires_at=now + keep,
         )
-        await self._library.add(file, self._limits)
+        for evicted in await self._library.add(file, self._limits, evict=evict):
+            log.info("file_evicted", file=evicted)
         log.info("file_stored", file=file.id, bytes=facts.bytes, content_type=facts.content_type)
         return file
-
-    async def _make_room(self, key: str, size: int, now: datetime) -> None:
-        """Delete the oldest files of the key until one of `size` bytes fits, or until none is left to delete."""
-        after: str | None = None
-        while size <= self._limits.bytes:  # a larger one never fits, however many files are deleted
-            page = await self._library.page(FileQuery(key=key, now=now, limit=_EVICTION_PAGE, order="asc", after=after))
-            for file in page.data:
-                try:
-                    await self._library.check_room(key, size, self._limits, now)
-                except FileLimitReached:
-                    with suppress(FileInUse):
-                        await self._library.delete(file.id, key, now)
-                        log.info("file_evicted", file=file.id)
-                else:
-                    return
-            if not page.has_more:
-                return
-            after = page.data[-1].id
 
     def linked(self, key: str, url: str) -> str | None:
         """The id of the key's own file whose link (`file_link`) this URL is; None for any other URL.

@@ -23,7 +23,7 @@ from gateway.domain.errors import InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.next_attempt import routes_left
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, refusal
-from gateway.domain.routing.image_limits import ImageFacts, misfits, remake
+from gateway.domain.routing.image_limits import ImageFacts, misfits, not_converted, remake
 from gateway.domain.routing.plan import bytes_transport, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
@@ -158,7 +158,8 @@ class InputPreparer:
         reasons = misfits(image.facts, limits)
         conversion = remake(image.facts, limits) if reasons and may_change else None
         if reasons and conversion is None:
-            raise _refused(image.param, f"the provider {reasons[0]}")
+            hint = not_converted(image.facts, limits) if may_change else ""
+            raise _refused(image.param, f"the provider {reasons[0]}{hint}")
 
         async def content() -> bytes:
             original = await image.read()

@@ -12,6 +12,9 @@ _PIECE = 4 * 2**18  # characters that are decoded in one call, during which no o
 _LINES_MAX = 600_000  # of folded text; 20 MB in lines of 60 characters are 470,000 lines
 _LINE_WIDTHS = (60, 64, 72, 76)  # at which encoders break lines
 _SHORTEST_FOLD = 3  # this many blanks at equal distances, or more, cannot be chance
+# Escapes and tabs that a text may have, and after that one for each so many characters. An encoder escapes one
+# character in 32, and the ends of lines.
+_ESCAPES_FREE, _CHARACTERS_PER_ESCAPE = 100_000, 12
 _OUTER = b" \t\r\n\f\v"
 _NOT_BLANK = b"\t\r\n\f\v"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -52,6 +55,8 @@ def decode_base64(value: str, limit: int, start: int = 0) -> bytes:
     if not value.isascii():
         raise _foreign(value, start)
     text = value[start:].encode() if start else value.encode()
+    if text.count(b"%") + text.count(b"\t") > _ESCAPES_FREE + len(text) // _CHARACTERS_PER_ESCAPE:
+        raise NotBase64(f"has more than {_ESCAPES_FREE:,} escapes and tabs; send it without them")
     if b"%" in text:
         for escape, character in _ESCAPES.items():
             text = text.replace(escape, character)

@@ -3,10 +3,10 @@
 Decoders are large C code: a crash, a hang or a flood of memory must end that one process and nothing else.
 """
 
-import sys
 from pathlib import Path
 
 from gateway.media.child_process import run_process
+from gateway.media.confinement import program
 
 OUTPUT_MAX = 4096  # bytes of the standard output that are returned
 
@@ -18,5 +18,4 @@ async def run_decoder(module: str, *paths: Path, seconds: float) -> tuple[int, b
     process gets none of the environment, where the provider keys are. Raises `OSError` when this machine has no
     process, memory or descriptor left for it.
     """
-    command = (sys.executable, "-I", "-m", module, *map(str, paths))
-    return await run_process(command, environment={}, output_max=OUTPUT_MAX, seconds=seconds)
+    return await run_process(program(module, *paths), environment={}, output_max=OUTPUT_MAX, seconds=seconds)

@@ -4,20 +4,15 @@ This runs as a process of its own, within narrow limits: video decoders are larg
 stranger. `artifacts/thumbnails.py` starts it.
 """
 
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
+from gateway.media.confinement import confine
+
 SIDE_MAX = 640  # pixels of the longer side of the JPEG
 BYTES_MAX = 1024 * 1024  # of the JPEG
-LIMITS = {
-    resource.RLIMIT_CPU: 10,  # seconds
-    resource.RLIMIT_AS: 1024**3,  # bytes of memory
-    resource.RLIMIT_FSIZE: BYTES_MAX,
-    resource.RLIMIT_NOFILE: 64,
-    resource.RLIMIT_CORE: 0,
-}
+MEMORY_BYTES, CPU_SECONDS = 1024**3, 10
 CODECS = "h264,hevc,av1,libdav1d,libaom-av1,vp8,vp9,libvpx,libvpx-vp9,mpeg4,mjpeg,prores"
 
 
@@ -45,12 +40,6 @@ def draw(video: Path, to: Path) -> None:
     picture.save(to, "JPEG", quality=80)
 
 
-def confine() -> None:
-    """Apply the limits to this process. They cannot be raised again."""
-    for limit, most in LIMITS.items():
-        resource.setrlimit(limit, (most, most))
-
-
 if __name__ == "__main__":
-    confine()
+    confine(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=BYTES_MAX)
     draw(Path(sys.argv[1]), Path(sys.argv[2]))

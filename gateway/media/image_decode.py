@@ -6,7 +6,6 @@ stranger. `gateway.media.image_result` starts it.
 """
 
 import json
-import resource
 import struct
 import sys
 from io import BytesIO
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.errors import InvalidImage
 from gateway.domain.routing.image_limits import ImageFacts
+from gateway.media.confinement import confine
 from gateway.media.image_header import inspect
 from gateway.media.image_pixels import check_png_pixels, filled_jpeg
 from gateway.media.image_structure import DamagedImage
@@ -29,14 +29,7 @@ PIXELS_MAX = 64_000_000
 SIDE_MAX = 640  # pixels of the longer side of the JPEG, as of the thumbnail of a video
 JPEG_BYTES_MAX = 1024 * 1024
 CPU_SECONDS = 20  # the largest accepted image takes 6 seconds on one slow core
-LIMITS = {
-    # At the first limit the process gets a signal that no other cause has.
-    resource.RLIMIT_CPU: (CPU_SECONDS, CPU_SECONDS + 5),
-    resource.RLIMIT_AS: (2 * 1024**3, 2 * 1024**3),  # bytes of memory: several copies of the largest accepted image
-    resource.RLIMIT_FSIZE: (JPEG_BYTES_MAX, JPEG_BYTES_MAX),
-    resource.RLIMIT_NOFILE: (64, 64),
-    resource.RLIMIT_CORE: (0, 0),
-}
+MEMORY_BYTES = 1024**3  # of address space: a result has been paid for, so it may be larger than an image of a client
 NOT_AN_IMAGE, NO_MEMORY = 3, 4  # exit codes
 _ROWS = 256  # that are compared at once
 _ORIENTATION = 0x0112  # the EXIF tag that says how a viewer must turn the image
@@ -119,8 +112,7 @@ def _without_transparency(image: "Image") -> "Image":
 
 def main() -> int:
     """Decode the file that the arguments name, within the limits; return the exit code."""
-    for limit, most in LIMITS.items():
-        resource.setrlimit(limit, most)
+    confine(memory_bytes=MEMORY_BYTES, cpu_seconds=CPU_SECONDS, file_bytes=JPEG_BYTES_MAX)
     try:
         facts = decode(*map(Path, sys.argv[1:3]))
     except MemoryError:

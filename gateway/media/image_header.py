@@ -11,7 +11,7 @@ from gateway.media.image_formats import CONVERTED, INSTEAD, TAKEN, name_of, not_
 from gateway.media.image_structure import DamagedImage, avif_size, check_whole, tiff_size
 
 IMAGE_MAX = 20 * 1024 * 1024  # bytes; the most that any provider takes
-LARGE = 2**20  # bytes: to inspect a larger image in the event loop would delay other requests
+LARGE = 2**16  # bytes: a larger image may have so many parts that to inspect it would delay other requests
 # A few kilobytes can declare billions of pixels, and decoding them costs memory: 100 megapixels take 400 MB. No camera
 # makes a larger image that fits in 20 MB, and no provider uses a tenth of the pixels.
 PIXELS_MAX = 100_000_000

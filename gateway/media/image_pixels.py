@@ -66,7 +66,8 @@ def _packed(data: bytes) -> Iterator[bytes]:
 # Bytes that a decoder takes for image data when it misses some. None is FF, which would begin a marker.
 _FILLING = bytes.fromhex("a53c96e10f7b5ad2c4381d69b2e7408f5bd1263ea97c14f08d52c3701eb6499ad8056f23bc91474e")
 _MARKER = re.compile(rb"\xff{1,4096}([\x01-\xfe])", re.DOTALL)
-_IN_SCAN = re.compile(rb"\xff+([\x01-\xfe])")
+# Each run of fill bytes is searched once: a run of some megabytes without a marker after it would else take hours.
+_IN_SCAN = re.compile(rb"(?<!\xff)\xff++([\x01-\xfe])")
 _BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a segment
 _RESTARTS = range(0xD0, 0xD8)
 _HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})

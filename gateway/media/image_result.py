@@ -18,7 +18,7 @@ from gateway.media.image_decode import BYTES_MAX, JPEG_BYTES_MAX, NO_MEMORY, NOT
 from gateway.media.image_formats import name_of, type_of
 
 HEAD_BYTES = 4096  # of a file that show what it is
-PROCESSES_MAX = 2  # decoders at the same time: they must not take the machine from the requests
+PROCESSES_MAX = 1  # decoders at the same time: they must not take the machine from the requests
 SECONDS = 60.0  # of real time for one image, the start of the process included
 EXTENSIONS = {
     "image/jpeg": "jpg",

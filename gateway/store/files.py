@@ -65,12 +65,16 @@ class Library(Protocol):
     Images that came within a create are not among them.
     """
 
-    async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        """Raise `FileLimitReached` if the key may not have one more file of `size` bytes."""
+    async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime, *, evict: bool = False) -> None:
+        """Raise `FileLimitReached` if the key may not have one more file of `size` bytes; `evict` as in `add`."""
         ...
 
-    async def add(self, file: StoredFile, limits: FileLimits) -> None:
-        """Insert a file. Raises `FileLimitReached` if its key has no room for it at the time `created_at`."""
+    async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
+        """Insert a file, and return the ids of those that were deleted for it.
+
+        With `evict` the oldest files of the key that no open generation uses are deleted, as many as are needed.
+        Raises `FileLimitReached` if its key has no room for it at the time `created_at`; then nothing was deleted.
+        """
         ...
 
     async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:

@@ -159,6 +159,10 @@ class Store(Protocol):
         """
         ...
 
+    async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
+        """The generations that equal requests of an API key made within the last `RETRY_LIFE`, the oldest first."""
+        ...
+
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
         """One generation, or None if it does not exist; with `key`, only a generation that this API key owns."""
         ...

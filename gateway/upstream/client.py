@@ -15,7 +15,8 @@ from gateway.fetch.fetcher import BROWSER_AGENT
 from gateway.fetch.file_body import IDLE_SECONDS
 from gateway.upstream.transport import ReqwestTransport
 
-REPLY_MAX = 8 * 1024 * 1024  # bytes of a JSON reply; `stream`, which is for results, has no such limit
+REPLY_MAX = 8 * 1024 * 1024  # bytes of a reply; `stream`, which is for results, has no such limit
+POLL_REPLY_MAX = 1024 * 1024  # bytes of the reply to a poll: a task is polled again and again
 _RETRY_AFTER_MAX = 86400.0  # seconds; a longer wait is shortened to this
 _RETRY_AFTER_ABSURD = 100 * 86400.0  # seconds; a wait beyond this is ignored as a mistake
 _DATE_MAX = 100  # characters of a date in `Retry-After`
@@ -56,18 +57,21 @@ class Upstream:
         timeout_seconds: float,
         headers: Mapping[str, str] | None = None,
         fresh: bool = False,
+        reply_max: int | None = None,
     ) -> HttpReply:
         """Send the call once; it is never repeated here. Raises `NotSent` or `NoAnswer`.
 
+        `reply_max` limits the bytes of the reply, before and after decoding; without it that is `REPLY_MAX`.
         `timeout_seconds` limits the whole exchange. Once the status and the headers have arrived, the provider
         has answered, even if the body breaks off after that (`HttpReply.cut`).
         """
         request = _request(call, base_url, timeout_seconds, headers or {})
         transport = self._fresh if fresh else self._reused
+        reply_max = REPLY_MAX if reply_max is None else reply_max
         try:
             response = await transport.handle_async_request(request)
             try:
-                body, broken = await _read(response)
+                body, broken = await _read(response, reply_max)
             finally:
                 await response.aclose()
         except _NEVER_SENT as error:
@@ -75,9 +79,9 @@ class Upstream:
         except httpx.TransportError as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from error
         try:
-            plain = decoded(body, response.headers.get("content-encoding", ""), REPLY_MAX)
+            plain = decoded(body, response.headers.get("content-encoding", ""), reply_max)
         except DecodedTooLarge:
-            raise NoAnswer(f"HTTP {response.status_code}: the decoded reply is over {REPLY_MAX} bytes") from None
+            raise NoAnswer(f"HTTP {response.status_code}: the decoded reply is over {reply_max} bytes") from None
         return HttpReply(
             status=response.status_code,
             headers={name.lower(): value for name, value in response.headers.items()},
@@ -137,15 +141,15 @@ def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Map
     )
 
 
-async def _read(response: httpx.Response) -> tuple[bytes, bool]:
-    """The body as it was sent, and whether the transfer broke off. Raises `NoAnswer` for one over `REPLY_MAX`."""
+async def _read(response: httpx.Response, reply_max: int) -> tuple[bytes, bool]:
+    """The body as it was sent, and whether the transfer broke off. Raises `NoAnswer` for one over `reply_max`."""
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport gives an async stream
             size += len(chunk)
-            if size > REPLY_MAX:
-                raise NoAnswer(f"HTTP {response.status_code}: the reply is over {REPLY_MAX} bytes")
+            if size > reply_max:
+                raise NoAnswer(f"HTTP {response.status_code}: the reply is over {reply_max} bytes")
             chunks.append(chunk)
     except httpx.TransportError:
         return b"".join(chunks), True

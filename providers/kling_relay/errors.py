@@ -95,7 +95,7 @@ UNREAD = phrases(r"(?<!submit)respon|reply|\bjson\b|task_?id|undefined|cannot re
 OF_MODEL_CODES = frozenset({"model_not_found", "model_mapping_failed", "model_price_error", "1103"})
 OF_TRANSLATION = frozenset({"build_request_failed", "plugin_request_invalid", "plugin_usage_invalid"})
 NOT_TAKEN = re.compile(r"1\d{3}|task_failed")  # under HTTP 200: Kling's code for a call that it did not accept
-EMBEDDED_CODE = re.compile(r'\bcode"?\s*[:=]?\s*"?(\d{4})\b', re.IGNORECASE)
+EMBEDDED_CODE = re.compile(r'\bcode"?\s{0,9}[:=]?\s{0,9}"?(\d{4})\b', re.IGNORECASE)
 CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from gateway.api.openapi.document import document
 
+from ..cases import every
+
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 DOCUMENT = document()
 # Beginning of a path → what ids of generations look like in its answers. The longest beginning counts.
@@ -127,7 +129,7 @@ def ids(value: Any) -> Iterator[str]:
         yield from ids(member)
 
 
-@pytest.mark.parametrize(("path", "operation", "content"), list(answers()))
+@every(("path", "operation", "content"), list(answers()))
 def test_the_ids_in_the_example_of_an_answer_are_those_of_the_dialect(path: str, operation: Any, content: Any) -> None:
     start = max((start for start in IDS if path.startswith(start)), key=len, default=None)
     if start is None or operation["operationId"] in OTHER or "/files/" in path:
@@ -145,7 +147,7 @@ def test_the_ids_in_the_example_of_an_answer_are_those_of_the_dialect(path: str,
         )
 
 
-@pytest.mark.parametrize(("path", "operation", "content"), list(answers()))
+@every(("path", "operation", "content"), list(answers()))
 def test_the_example_of_an_answer_is_consistent(path: str, operation: Any, content: Any) -> None:
     text = json.dumps(content["example"])
     assert '"beach"' not in text, "a text of no meaning"

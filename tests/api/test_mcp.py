@@ -6,17 +6,20 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import mcp
 import pytest
 from mcp_types import Result
+from msgspec.structs import replace
 
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS
 from gateway.api.generations.parameter import Holder
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
+from gateway.api.generations.views import AttemptView, generation_view
 from gateway.api.mcp import service
+from gateway.api.mcp.results import generation_result
 from gateway.api.mcp.tools import TOOLS, run
 
 from ..mcp_clients import CancelTask, Params, State, Tasks, UpdateTask, connected, create_task, task
@@ -157,20 +160,74 @@ async def test_the_arguments_of_a_create_are_those_of_the_table(opened: Open) ->
     create, quote = schemas["create_generation"], schemas["quote_generation"]
     rows = [*VIDEO_PARAMETERS.rows, *IMAGE_PARAMETERS.rows]
     names = {row.name for row in rows if row.target.holder not in {Holder.NOTHING, Holder.ANSWER}}
-    assert set(quote["properties"]) == {"kind", *names}
     assert set(create["properties"]) == {"kind", *names, "idempotency_key"}
-    assert create["properties"]["quality"]["description"].startswith("Only for an image.")
-    assert create["properties"]["duration"]["description"].startswith("Only for a video.")
-    assert [choice["description"] for choice in create["properties"]["n"]["anyOf"][:1]] == [
-        "For a video. The number of outputs."
-    ]
-    assert create["required"] == ["model"]
+    assert (set(quote["properties"]), quote["additionalProperties"]) == ({"kind", "model", "prompt"}, True)
+    fields = create["properties"]
+    assert fields["quality"]["description"].startswith("Only for an image.")
+    assert fields["duration"]["description"].startswith("Only for a video.")
+    assert fields["n"]["description"] == "For a video. The number of outputs. For an image. The number of images."
+    assert (fields["n"]["type"], fields["n"]["maximum"]) == ("integer", 8), "what images may have"
+    assert (fields["image"]["type"], fields["reference_images"]["items"]) == ("string", {"type": "string"})
+    assert fields["fallback"]["type"] == ["boolean", "array"]
+    assert all("description" in field for field in fields.values())
+    assert create["required"] == quote["required"] == ["model"]
     assert create["additionalProperties"] is False
-    assert create["properties"]["duration"]["examples"] == [5, "5"]
-    assert "null" not in json.dumps(create["properties"]), "an absent argument says the same"
+    assert "null" not in json.dumps(fields), "an absent argument says the same"
     seconds = schemas["wait_for_generation"]["properties"]["seconds"]
     assert "20 seconds" in seconds["description"]
     assert "maximum" not in seconds, "a longer wait is capped, so a client must not refuse it"
+
+
+async def test_the_list_of_tools_is_short(gateway: Any) -> None:
+    answer = await call(gateway, "tools/list")
+    assert len(answer.content) < 15_000, "every model that uses the tools reads it"
+
+
+async def test_models_are_listed_in_short_and_a_model_in_detail(start: Any) -> None:
+    models = "\n".join(f'kling-v9-{number} = {{like = "kling-v3-text-to-video"}}' for number in range(60))
+    gateway = await start(f"[providers.foxapi.models]\n{models}")
+
+    async def listed(**arguments: Any) -> tuple[dict[str, Any], int]:
+        answer = await call(gateway, "tools/call", name="list_models", arguments=arguments)
+        content: dict[str, Any] = answer.json()["result"]["structuredContent"]
+        return content, len(answer.content)
+
+    first, size = await listed()
+    assert len(first["data"]) == 40
+    assert size < 25_000
+    last = first["data"][-1]["id"]
+    assert f"after {last}" in first["note"]
+    rest, _ = await listed(after=last)
+    assert "after" not in rest["note"]
+    every = [model["id"] for model in first["data"] + rest["data"]]
+    assert every == [model["id"] for model in (await gateway.client.get("/v1/models")).json()["data"]]
+    (short,) = [model for model in first["data"] if model["id"] == MODEL]
+    assert (short["makes"], short["inputs"], short["routes"]) == (["video"], ["text"], 1)
+    detail, size = await listed(model="auto")
+    assert (len(detail["data"][0]["routes"]), size < 20_000) == (8, True)
+    assert "first 8 of " in detail["note"]
+    refused, _ = await listed(after="nobody")
+    assert refused["error"]["param"] == "after"
+
+
+async def test_very_many_attempts_are_cut(served: Any) -> None:
+    made = await served.create()
+    view = generation_view(await served.stored(made["id"]), cast("Any", None))
+    attempt = AttemptView(**dict.fromkeys(AttemptView.__struct_fields__))  # type: ignore[arg-type]
+    many = replace(view, attempts=tuple(replace(attempt, number=number) for number in range(1, 101)))
+    content = generation_result(many, note="Look.")["structuredContent"]
+    assert [shown["number"] for shown in content["attempts"]] == list(range(93, 101))
+    assert content["note"] == "Look. The first 92 attempts are left out here."
+
+
+async def test_an_idempotency_key_in_a_header_is_refused_for_a_create_alone(gateway: Any) -> None:
+    headers = {"idempotency-key": "order-1"}
+    refused = await call(gateway, "tools/call", name="create_generation", arguments=BODY, headers=headers)
+    error = refused.json()["result"]["structuredContent"]["error"]
+    assert (error["code"], error["param"]) == ("invalid_parameter", "idempotency_key")
+    listed = await call(gateway, "tools/call", name="list_models", arguments={}, headers=headers)
+    assert listed.json()["result"]["isError"] is False
+    assert (await gateway.client.get("/v1/videos/generations")).json()["data"] == []
 
 
 @pytest.mark.parametrize(

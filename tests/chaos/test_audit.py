@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ..cases import every
 from .audit import Report, examine, examine_deliveries, examine_files
 from .ledger import Attempt, Generation
 
@@ -122,7 +123,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("words", WRONG)
+@every("words", WRONG)
 def test_each_violation_is_reported(words: str) -> None:
     assert any(words in violation for violation in WRONG[words].violations), WRONG[words].violations
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..cases import every
 from .clients import CLIENTS, HERE, PYTHON, Client, Result, run
 from .differences import NOT_SPOKEN, REASONS, faults, reason_of
 from .results import BEGIN, END, PAGE, REPLAYED, captures, recorded, tables
@@ -54,7 +55,7 @@ def test_the_page_has_the_recorded_results() -> None:
     assert rest.partition(END)[0] == tables(recorded()), "`make clients` renews the page"
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+@every("client", CLIENTS, ids=lambda client: client.name)
 def test_every_call_of_a_script_is_recorded(client: Client) -> None:
     calls = {result.call for result in recorded() if result.client == client.name}
     script = (HERE / client.script[-1 if client.script[-1].endswith(".sh") else 0]).read_text()

@@ -7,7 +7,7 @@ of them, separated as in `PATH`: for the adapters of another distribution.
 import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +19,8 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from gateway.domain.adapter.contract import Adapter, HttpCall, HttpReply
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.upstream.registry import load_adapters
+
+from ..cases import every
 
 EXCHANGES = Path(__file__).parents[1] / "exchanges"
 FOLDERS = [EXCHANGES, *map(Path, filter(None, os.environ.get("ADAPTER_EXCHANGES", "").split(os.pathsep)))]
@@ -131,10 +133,15 @@ def call_of(adapter: Adapter, exchange: Exchange) -> HttpCall:
     return HttpCall(method=exchange.call.method, path=path_of(adapter, exchange), json=exchange.call.json)
 
 
-CASES = [pytest.param(ADAPTERS[name], path, id=f"{name}-{path.stem}") for name in ADAPTERS for path in paths_of(name)]
 every_adapter = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=list(ADAPTERS))
 every_name = pytest.mark.parametrize("name", ADAPTERS)  # so that a failing example prints a name and not all tables
-every_exchange = pytest.mark.parametrize(("adapter", "path"), CASES)
+
+
+def every_exchange(test: Callable[[Adapter, Path], None]) -> Callable[[Adapter, Path], None]:
+    """Run a test with each exchange of each adapter: one test of pytest for an adapter."""
+    with_each_path: Callable[[Adapter, Path], None] = every("path", lambda adapter: paths_of(adapter.name))(test)
+    decorated: Callable[[Adapter, Path], None] = every_adapter(with_each_path)
+    return decorated
 
 
 def submits_of(adapter: Adapter) -> list[HttpCall]:

@@ -18,6 +18,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
+from ..cases import every
 from .exchanges import (
     ADAPTERS,
     ALWAYS_RECORDED,
@@ -138,7 +139,7 @@ def test_a_recorded_request_translates_to_the_recorded_body(adapter: Adapter, pa
 
 
 @every_adapter
-@pytest.mark.parametrize("outcome", ALWAYS_RECORDED)
+@every("outcome", ALWAYS_RECORDED)
 def test_every_outcome_is_recorded(adapter: Adapter, outcome: str) -> None:
     """An adapter without exchanges fails this test; it is not skipped."""
     assert outcome in {outcome_of(path) for path in paths_of(adapter.name)}

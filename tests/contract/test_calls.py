@@ -28,6 +28,7 @@ from gateway.domain.adapter.request import (
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import UnreadableReply
 
+from ..cases import every
 from .exchanges import (
     ADAPTERS,
     as_json,
@@ -305,7 +306,7 @@ def test_a_task_reference_survives_json(adapter: Adapter) -> None:
 
 
 @every_adapter
-@pytest.mark.parametrize("nasty", NASTY)
+@every("nasty", NASTY)
 def test_hostile_id_does_not_leave_its_path(adapter: Adapter, nasty: str) -> None:
     """The provider chooses the id of a task. It must not lead to another path, host or header."""
     for ref in recorded_refs(adapter):
@@ -321,7 +322,7 @@ def test_hostile_id_does_not_leave_its_path(adapter: Adapter, nasty: str) -> Non
 
 
 @every_adapter
-@pytest.mark.parametrize("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
+@every("odd", ["", " ", ".", "..", "\ud83c", "a/../b", "\n", "x" * 5000], ids=ascii)
 def test_odd_id_is_unreadable_or_gives_a_safe_path(adapter: Adapter, odd: str) -> None:
     """Dots cannot be escaped: an HTTP client that normalises paths turns `/tasks/..` into another path."""
     for path in paths_of(adapter.name):

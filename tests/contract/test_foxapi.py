@@ -29,6 +29,8 @@ from providers.foxapi import ADAPTER, FRAMES
 from providers.foxapi.errors import CODES, TASK_CODES
 from providers.foxapi.models import CAPABILITIES
 
+from ..cases import every
+
 A, B = "https://example.com/a.jpg", "https://example.com/b.jpg"
 VIDEO = "https://example.com/motion.mp4"
 TEXT, IMAGE, BOTH = TextInput(), FramesInput(first_frame=A), FramesInput(first_frame=A, last_frame=B)
@@ -274,7 +276,7 @@ V3 = "kling-v3-text-to-video"
 FOUR = ReferencesInput(references=(A,) * 4)
 
 
-@pytest.mark.parametrize(
+@every(
     "submit",
     [
         request(V3, "a", TEXT),
@@ -296,7 +298,7 @@ def test_rules_accept(submit: UpstreamRequest) -> None:
     assert why_not(submit) is None
 
 
-@pytest.mark.parametrize(
+@every(
     ("submit", "word"),
     [
         (request(V3, "a", TEXT, {"voice_ids": ["v1", "v2", "v3"]}, generate_audio=True), "at most 2"),
@@ -339,30 +341,28 @@ def test_polling_is_the_documented_one() -> None:
 # --- what a refusal means ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 403, 404, 422, 429, 503])
-@pytest.mark.parametrize("word", CODES)
+@every("status", [400, 403, 404, 422, 429, 503])
+@every("word", CODES)
 def test_a_known_code_decides_before_type_and_status(word: str, status: int) -> None:
     assert kind_of(status, envelope(code=word, type="invalid_request_error")) is CODES[word]
     assert kind_of(status, envelope(code="new_word", type=word)) is CODES[word]
     assert kind_of(status, {"code": word, "message": "no", "data": {"error": None}}) is CODES[word]
 
 
-@pytest.mark.parametrize("status", KIND_BY_STATUS)
-@pytest.mark.parametrize("body", [b"", b"<html>no</html>", {}, envelope(type="invalid_request_error"), {"error": "no"}])
+@every("status", KIND_BY_STATUS)
+@every("body", [b"", b"<html>no</html>", {}, envelope(type="invalid_request_error"), {"error": "no"}])
 def test_without_a_known_word_the_status_decides(status: int, body: object) -> None:
     assert kind_of(status, body) is KIND_BY_STATUS[status]
     assert kind_of(status, body, method="GET") is KIND_BY_STATUS[status]
 
 
-@pytest.mark.parametrize("status", [301, 405, 408, 409, 500, 501, 502, 504, 520, 522, 524, 599])
-@pytest.mark.parametrize(
-    "body", [b"", b"error code: 524", envelope(type="server_error"), envelope(type="internal_error")]
-)
+@every("status", [301, 405, 408, 409, 500, 501, 502, 504, 520, 522, 524, 599])
+@every("body", [b"", b"error code: 524", envelope(type="server_error"), envelope(type="internal_error")])
 def test_status_that_proves_nothing_is_ambiguous(status: int, body: object) -> None:
     assert kind_of(status, body) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize("word", CODES)
+@every("word", CODES)
 def test_no_word_makes_an_undocumented_server_error_safe_to_repeat(word: str) -> None:
     assert kind_of(500, envelope(code=word)) is FailureKind.AMBIGUOUS
 
@@ -379,8 +379,8 @@ def test_404_without_a_reason_does_not_lose_a_task(body: object) -> None:
     assert kind_of(404, body, method="POST") is FailureKind.UNAVAILABLE
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
-@pytest.mark.parametrize("word", [*CODES, "not_found", "service_unavailable_error", "new_word"])
+@every("status", [400, 401, 402, 403, 404, 413, 422, 429, 503])
+@every("word", [*CODES, "not_found", "service_unavailable_error", "new_word"])
 def test_refusal_with_a_task_id_is_ambiguous(word: str, status: int) -> None:
     assert kind_of(status, {"id": "task-1", **envelope(code=word)}) is FailureKind.AMBIGUOUS
     assert kind_of(status, {"code": word, "message": "no", "data": {"id": "task-1"}}) is FailureKind.AMBIGUOUS

@@ -18,6 +18,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
+from ..cases import every
 from .exchanges import (
     ADAPTERS,
     as_json,
@@ -65,7 +66,7 @@ A_TASKS_END = {
     FailureKind.RESULT_MISSING,
     FailureKind.TIMED_OUT,
 }
-every_garbage = pytest.mark.parametrize("body", GARBAGE.values(), ids=list(GARBAGE))
+every_garbage = every("body", GARBAGE.values(), ids=list(GARBAGE))
 
 
 @every_adapter
@@ -103,7 +104,7 @@ def test_garbage_after_an_upload_or_in_a_callback_is_unreadable(adapter: Adapter
 
 @every_adapter
 @every_garbage
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@every("method", ["GET", "POST"])
 def test_classify_never_raises_and_guesses_nothing(adapter: Adapter, body: bytes, method: str) -> None:
     for status in STATUSES:
         refusal = adapter.classify(HttpReply(status=status, body=body, method=method))
@@ -125,7 +126,7 @@ OF_OTHERS = {  # the 404 of proxies and frameworks
 
 
 @every_adapter
-@pytest.mark.parametrize("body", [*GARBAGE.values(), *OF_OTHERS.values()], ids=[*GARBAGE, *OF_OTHERS])
+@every("body", [*GARBAGE.values(), *OF_OTHERS.values()], ids=[*GARBAGE, *OF_OTHERS])
 def test_404_of_a_proxy_does_not_lose_a_task(adapter: Adapter, body: bytes) -> None:
     refusal = adapter.classify(HttpReply(status=404, body=body, method="GET"))
     assert refusal is not None

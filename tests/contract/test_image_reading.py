@@ -13,6 +13,7 @@ from gateway.domain.adapter.result_files import files_of
 from gateway.domain.adapter.task import Completed, Pending
 from gateway.domain.adapter.task_reading import read_poll
 
+from ..cases import every
 from .exchanges import ADAPTERS
 from .shapes import DONE, PROVIDERS, TASK, answer, state
 
@@ -70,8 +71,8 @@ def filled(place: Any, url: str) -> Any:
 
 
 @every_provider
-@pytest.mark.parametrize("url", [PNG, SIGNED])
-@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+@every("url", [PNG, SIGNED])
+@every("place", PLACES.values(), ids=PLACES)
 def test_an_image_is_found_in_every_usual_place(name: str, place: Any, url: str) -> None:
     body = {"code": 0, "data": {"task_id": TASK, "status": "succeeded", **filled(place, url)}}
     assert urls(polled(name, body)) == [url]
@@ -87,8 +88,8 @@ def test_all_images_of_a_task_are_found_in_their_order(name: str) -> None:
 
 
 @every_provider
-@pytest.mark.parametrize("small", ["thumbnail", "thumb_url", "preview_url", "cover", "thumbnails"])
-@pytest.mark.parametrize("place", ["final", "image", "url"])
+@every("small", ["thumbnail", "thumb_url", "preview_url", "cover", "thumbnails"])
+@every("place", ["final", "image", "url"])
 def test_a_small_copy_is_not_the_image(name: str, small: str, place: str) -> None:
     copy = "https://cdn.example/small.jpg"
     for fields in ({small: copy, place: PNG}, {place: PNG, small: copy}):
@@ -123,10 +124,10 @@ BASE64 = {
 
 
 @every_provider
-@pytest.mark.parametrize("field", ["b64_json", "image", "images", "output", "image_base64", "data", "url", "image_url"])
-@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-@pytest.mark.parametrize("form", BASE64)
-@pytest.mark.parametrize("length", [200, 3000])
+@every("field", ["b64_json", "image", "images", "output", "image_base64", "data", "url", "image_url"])
+@every("prefix", ["", "data:image/png;base64,"])
+@every("form", BASE64)
+@every("length", [200, 3000])
 def test_bytes_within_a_reply_are_not_taken_for_a_link(
     name: str, field: str, prefix: str, form: str, length: int
 ) -> None:
@@ -138,7 +139,7 @@ def test_bytes_within_a_reply_are_not_taken_for_a_link(
 
 
 @every_provider
-@pytest.mark.parametrize("place", ["image_url", "images", "url", "output"])
+@every("place", ["image_url", "images", "url", "output"])
 def test_an_image_beside_bytes_is_taken(name: str, place: str) -> None:
     task = {"task_id": TASK, "status": "done", "b64_json": BASE64["PNG"], place: [PNG]}
     assert urls(polled(name, task)) == [PNG]

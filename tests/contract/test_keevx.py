@@ -24,6 +24,8 @@ from gateway.domain.errors import UnreadableReply, UnsupportedParameter
 from providers.keevx import ADAPTER, PENDING
 from providers.keevx.errors import CODES, CREATION_FAILED, TASK_NOT_FOUND, TWO_MEANINGS
 
+from ..cases import every
+
 SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 EXAMPLE = "https://example.com/"
 
@@ -280,9 +282,9 @@ def test_tasks_are_read_every_thirty_seconds_for_twenty_minutes() -> None:
 STATUSES = [200, 201, 400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("code", CODES)
+@every("method", ["GET", "POST"])
+@every("status", STATUSES)
+@every("code", CODES)
 def test_a_known_code_goes_before_the_http_status(code: int, status: int, method: str) -> None:
     for written in (int(code), code, f" {code} ", float(code)):
         refusal = ADAPTER.classify(reply(status, {"code": written, "msg": "reason"}, method=method))
@@ -290,15 +292,15 @@ def test_a_known_code_goes_before_the_http_status(code: int, status: int, method
         assert (refusal.kind, refusal.upstream_code) == (CODES[code], code)
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("code", sorted(TASK_NOT_FOUND))
+@every("status", STATUSES)
+@every("code", sorted(TASK_NOT_FOUND))
 def test_a_lost_task_is_one_that_was_read(code: int, status: int) -> None:
     body = {"code": code, "msg": "Task not found", "data": None}
     assert kind_of(status, body, method="GET") is FailureKind.TASK_LOST
     assert kind_of(status, body, method="POST") is not FailureKind.TASK_LOST
 
 
-@pytest.mark.parametrize("status", STATUSES)
+@every("status", STATUSES)
 def test_failed_task_creation_is_never_a_refusal_of_a_submit(status: int) -> None:
     """The page of images says "retry the request". For a video that could buy it twice."""
     body = {"code": CREATION_FAILED, "msg": "Task creation failed, retry the request"}
@@ -315,7 +317,7 @@ def test_404_without_a_documented_code_is_unavailable_to_a_read_and_to_a_submit(
 CREDENTIAL, CREDIT, CLIENT = FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.INVALID_REQUEST
 
 
-@pytest.mark.parametrize(
+@every(
     ("status", "message", "kind"),
     [
         (401, "Validation failed", CREDENTIAL),
@@ -344,19 +346,19 @@ def test_only_the_length_of_a_prompt_is_this_providers_own_limit() -> None:
     assert {code for code, refusal in refusals.items() if refusal and refusal.elsewhere} == {"100005"}
 
 
-@pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 599])
-@pytest.mark.parametrize("body", [b"", b"<html>", {"message": "unauthorized: no credit"}, {"code": 0}, {"code": 7}])
+@every("status", [500, 501, 502, 503, 504, 520, 599])
+@every("body", [b"", b"<html>", {"message": "unauthorized: no credit"}, {"code": 0}, {"code": 7}])
 def test_a_5xx_without_a_documented_not_accepted_is_ambiguous(status: int, body: object) -> None:
     assert kind_of(status, body) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize("code", [None, True, "", "OK", "success", [], {}, 1.5, "NaN", "Infinity", "-inf", "0", 0, 0.0])
+@every("code", [None, True, "", "OK", "success", [], {}, 1.5, "NaN", "Infinity", "-inf", "0", 0, 0.0])
 def test_value_that_is_not_a_code_refuses_nothing(code: object) -> None:
     assert kind_of(200, {"code": code, "data": {"task_ids": ["i2v-1"]}}) is None
 
 
-@pytest.mark.parametrize("message", ["busy", "并发任务数超限", "too many requests", ""])
-@pytest.mark.parametrize("code", [-1, 1, "1", 99, 10**18, 10**30, "100009", 100009.0, *TASK_NOT_FOUND])
+@every("message", ["busy", "并发任务数超限", "too many requests", ""])
+@every("code", [-1, 1, "1", 99, 10**18, 10**30, "100009", 100009.0, *TASK_NOT_FOUND])
 def test_an_unknown_code_under_http_200_is_never_sent_again(code: object, message: str) -> None:
     body = {"code": code, "msg": message, "data": None}
     assert kind_of(200, body) is FailureKind.AMBIGUOUS
@@ -368,8 +370,8 @@ def test_failed_upload_without_a_code_is_ambiguous() -> None:
     assert kind_of(200, refused) is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize("status", STATUSES)
-@pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, 7])
+@every("status", STATUSES)
+@every("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, 7])
 def test_refusal_with_task_ids_is_ambiguous(code: int, status: int) -> None:
     for data in ({"task_ids": ["i2v-1"]}, [{"task_id": "i2v-1"}]):
         for message in ("x", "Insufficient balance", "too many requests", "content policy"):

@@ -25,6 +25,8 @@ from gateway.domain.errors import UnsupportedParameter
 from providers.keevx import ADAPTER, IMAGE_PATH
 from providers.keevx.errors import CODES, CREATION_FAILED, TASK_NOT_FOUND, TWO_MEANINGS, task_failure
 
+from ..cases import every
+
 SUBMIT = HttpCall(method="POST", path=IMAGE_PATH, json={})
 VIDEO_SUBMIT = HttpCall(method="POST", path="/image_to_video", json={})
 STATUSES = [200, 400, 404, 422, 500, 502, 503]
@@ -192,8 +194,8 @@ def test_failed_creation_is_sent_again_for_an_image_and_never_for_a_video(status
     assert kind_of(status, body, method="GET") is FailureKind.UNAVAILABLE
 
 
-@pytest.mark.parametrize("data", [{"task_ids": ["i2is-1"]}, [{"task_id": "i2is-1"}]])
-@pytest.mark.parametrize("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, CREATION_FAILED, "7"])
+@every("data", [{"task_ids": ["i2is-1"]}, [{"task_id": "i2is-1"}]])
+@every("code", [*CODES, *TASK_NOT_FOUND, TWO_MEANINGS, CREATION_FAILED, "7"])
 def test_a_refusal_that_names_a_task_is_never_sent_again(code: str, data: object) -> None:
     assert kind_of(400, {"code": code, "msg": "x", "data": data}) is FailureKind.AMBIGUOUS
 
@@ -201,7 +203,7 @@ def test_a_refusal_that_names_a_task_is_never_sent_again(code: str, data: object
 CREDENTIAL, CREDIT, CLIENT = FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT, FailureKind.INVALID_REQUEST
 
 
-@pytest.mark.parametrize(
+@every(
     ("status", "message", "of_image", "of_video"),
     [
         (400, "Validation failed", CLIENT, CLIENT),
@@ -253,6 +255,6 @@ FAILED: Mapping[str, FailureKind] = {
 }
 
 
-@pytest.mark.parametrize(("message", "kind"), FAILED.items())
+@every(("message", "kind"), FAILED.items())
 def test_a_failed_image_is_judged_by_its_text(message: str, kind: FailureKind) -> None:
     assert task_failure(message).kind is kind

@@ -24,6 +24,8 @@ from providers import kling_relay
 from providers.kling_relay import ADAPTER
 from providers.kling_relay.errors import CODES, KLING
 
+from ..cases import every
+
 EXCHANGES = sorted((Path(__file__).parent.parent / "exchanges" / "kling_relay").glob("*.json"))
 REPLIES = [json.loads(path.read_text())["reply"] for path in EXCHANGES]
 TEXT, IMAGE = TextInput(), FramesInput(first_frame="https://example.com/image.jpg")
@@ -274,8 +276,8 @@ def test_without_a_last_frame_no_mode_is_filled_in(model: str, source: Any) -> N
     assert sent(planned(model, source, mode="pro"), model, source)[:2] == ("pro", 2.0)
 
 
-@pytest.mark.parametrize("source", [TEXT, IMAGE, BOTH])
-@pytest.mark.parametrize("model", PRO_ONLY)
+@every("source", [TEXT, IMAGE, BOTH])
+@every("model", PRO_ONLY)
 def test_model_of_one_mode_is_asked_for_in_it(model: str, source: Any) -> None:
     assert sent(planned(model, source), model, source) == ("pro", 2.0, ["mode"])
     assert reasons(planned(model, source, mode="std")) == [("mode", "takes pro, not std")]
@@ -309,7 +311,7 @@ NUMBER_REFUSED = error(
 STRING_REFUSED = error("invalid_request", "json: cannot unmarshal string into Go struct field X.duration of type int")
 
 
-@pytest.mark.parametrize(
+@every(
     ("form", "status", "refusal", "other"),
     [
         ("number", 500, NUMBER_REFUSED, "string"),
@@ -343,21 +345,19 @@ def test_no_other_form_without_a_duration() -> None:
 # --- refusals
 
 
-@pytest.mark.parametrize("code", sorted(KLING))
+@every("code", sorted(KLING))
 def test_every_kling_code_is_recorded(code: str) -> None:
     named = re.compile(rf"code\W+{code}\b")
     assert any(named.search(path.read_text()) for path in EXCHANGES if path.name.startswith("refused-"))
 
 
-@pytest.mark.parametrize("code", sorted(CODES))
+@every("code", sorted(CODES))
 def test_every_word_of_the_relay_is_recorded(code: str) -> None:
     assert any(f'"{code}"' in path.read_text() for path in EXCHANGES if path.name.startswith("refused-"))
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 520, 524])
-@pytest.mark.parametrize(
-    "content", [b"", b"<html></html>", b"null", b"[]", b'{"code":"new","message":"x","data":null}']
-)
+@every("status", [500, 502, 503, 504, 520, 524])
+@every("content", [b"", b"<html></html>", b"null", b"[]", b'{"code":"new","message":"x","data":null}'])
 def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: int, content: bytes) -> None:
     to_submit = ADAPTER.classify(reply(content, status=status, method="POST"))
     to_read = ADAPTER.classify(reply(content, status=status))
@@ -368,7 +368,7 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
     assert to_read.kind is FailureKind.UNAVAILABLE
 
 
-@pytest.mark.parametrize(
+@every(
     "message",
     [
         "",
@@ -381,7 +381,7 @@ def test_server_error_to_a_submit_is_ambiguous_and_to_a_read_transient(status: i
         "quota of the reply is exhausted",
     ],
 )
-@pytest.mark.parametrize("status", [400, 403, 502])
+@every("status", [400, 403, 502])
 def test_words_that_prove_no_refusal_leave_the_plug_ins_reply_ambiguous(message: str, status: int) -> None:
     body = {"code": "plugin_submit_response_failed", "message": message}
     refused = ADAPTER.classify(reply(body, status=status, method="POST"))
@@ -390,10 +390,8 @@ def test_words_that_prove_no_refusal_leave_the_plug_ins_reply_ambiguous(message:
     assert refused.kind is FailureKind.AMBIGUOUS
 
 
-@pytest.mark.parametrize(
-    "code", ["do_request_failed", "plugin_submit_response_invalid", "task_timeout", "server_error"]
-)
-@pytest.mark.parametrize("status", [500, 502, 504])
+@every("code", ["do_request_failed", "plugin_submit_response_invalid", "task_timeout", "server_error"])
+@every("status", [500, 502, 504])
 def test_kling_s_words_beside_another_code_prove_nothing(code: str, status: int) -> None:
     refused = ADAPTER.classify(reply(error(code, "Image pixel is invalid"), status=status, method="POST"))
 
@@ -409,8 +407,8 @@ def test_only_the_documented_codes_are_success(code: object) -> None:
     assert REMEDY[refused.kind] is Remedy.RECONCILE
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413, 429, 500, 503])
-@pytest.mark.parametrize("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
+@every("status", [200, 400, 401, 403, 404, 413, 429, 500, 503])
+@every("code", [*KLING, *CODES, "task_failed", "fail_to_fetch_task"])
 def test_refusal_with_a_task_id_is_ambiguous(code: str, status: int) -> None:
     data = {"task_id": "1", "task_status": "submitted"}
     refusal_body = {"code": code, "message": "too many requests, no available channel", "data": data}
@@ -457,9 +455,9 @@ def test_words_are_compared_without_case(word: str) -> None:
     assert isinstance(ADAPTER.from_upstream(reply(task(word, result_url="https://files.example/a.mp4"))), Completed)
 
 
-@pytest.mark.parametrize("host", ["https://api.xiexus.cn", "http://localhost:3000", "https://other.example/base"])
-@pytest.mark.parametrize("field", ["result_url", "fail_reason", "url"])
-@pytest.mark.parametrize("path", ["videos/task_1/content", "tasks/task_1/artifacts/video/content"])
+@every("host", ["https://api.xiexus.cn", "http://localhost:3000", "https://other.example/base"])
+@every("field", ["result_url", "fail_reason", "url"])
+@every("path", ["videos/task_1/content", "tasks/task_1/artifacts/video/content"])
 def test_printed_content_address_is_never_used(host: str, field: str, path: str) -> None:
     snapshot = ADAPTER.from_upstream(reply(task("SUCCESS", **{field: f"{host}/v1/{path}?access=1"})))
 

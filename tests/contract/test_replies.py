@@ -22,8 +22,10 @@ from gateway.domain.adapter.replies import (
 )
 from gateway.domain.adapter.task import Artifact, Pending, Status
 
+from ..cases import every
 
-@pytest.mark.parametrize(
+
+@every(
     ("body", "said"),
     [
         ({"error": {"code": "c", "type": "t", "message": "m"}}, ("c", "t", "m")),
@@ -48,7 +50,7 @@ def test_a_message_in_an_error_body_is_limited() -> None:
     assert len(error_body({"message": "x" * 10**6}).message) == len(error_body("x" * 10**6).message) == 10_000
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "task_id"),
     [(" i2v-1 ", "i2v-1"), (842250903708762200, "842250903708762200"), ("a/../b", "a/../b"), ("a b", "a b")]
     + [(odd, "") for odd in ("", " ", ".", "..", "...", None, True, 1.5, [], {})],

@@ -21,6 +21,7 @@ from gateway.domain.adapter.task import Completed, Failed, Pending, Status, Task
 from gateway.domain.adapter.task_reading import PollRefused, read_poll, read_submit, task_id_fault
 from gateway.domain.errors import UnreadableReply
 
+from ..cases import every
 from .exchanges import (
     ADAPTERS,
     as_json,
@@ -109,7 +110,7 @@ AMBIGUOUS_MESSAGE = "The provider gave no clear answer; it may have accepted the
 
 
 @every_provider
-@pytest.mark.parametrize("word", ["done", "COMPLETE", "Finished", "TASK_STATUS_SUCCEED", "成功", "JOB_STATE_SUCCEEDED"])
+@every("word", ["done", "COMPLETE", "Finished", "TASK_STATUS_SUCCEED", "成功", "JOB_STATE_SUCCEEDED"])
 def test_a_word_for_done_with_a_file_completes(name: str, word: str) -> None:
     assert urls(polled(name, state(name, word, FILE))) == [FILE]
 
@@ -125,7 +126,7 @@ def test_a_word_for_done_without_a_file_is_looked_at_again(name: str, word: str)
 
 
 @every_provider
-@pytest.mark.parametrize("word", ["fail", "Rejected", "timeout", "失败", "CANCELED", "expired", "TASK_STATUS_FAILED"])
+@every("word", ["fail", "Rejected", "timeout", "失败", "CANCELED", "expired", "TASK_STATUS_FAILED"])
 def test_a_word_for_failed_ends_the_task_with_the_providers_reason(name: str, word: str) -> None:
     snapshot = polled(name, state(name, word, reason="worker crashed"))
 
@@ -146,8 +147,8 @@ def test_adapters_own_phrases_classify_a_failure_under_another_word(name: str) -
 
 
 @every_provider
-@pytest.mark.parametrize(("word", "status"), [("排队中", Status.QUEUED), ("IN_QUEUE", Status.QUEUED)])
-@pytest.mark.parametrize("url", [None, FILE])
+@every(("word", "status"), [("排队中", Status.QUEUED), ("IN_QUEUE", Status.QUEUED)])
+@every("url", [None, FILE])
 def test_word_for_waiting_is_recognised_and_a_file_beside_it_is_ignored(
     name: str, word: str, status: Status, url: str | None
 ) -> None:
@@ -156,7 +157,7 @@ def test_word_for_waiting_is_recognised_and_a_file_beside_it_is_ignored(
 
 
 @every_provider
-@pytest.mark.parametrize("word", ["uploading", "archived", "weitergereicht", "7b"])
+@every("word", ["uploading", "archived", "weitergereicht", "7b"])
 def test_a_file_beside_an_unknown_word_is_taken(name: str, word: str) -> None:
     assert urls(polled(name, state(name, word, FILE))) == [FILE]
     snapshot = polled(name, state(name, word))
@@ -192,8 +193,8 @@ CODES = [200, "200", 1, True, "ok", "OK", "success", "0000", 0, "20000", 201]
 
 
 @every_provider
-@pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("key", ["code", "errcode", "ret_code", "statusCode", "success"])
+@every("code", CODES)
+@every("key", ["code", "errcode", "ret_code", "statusCode", "success"])
 def test_a_task_in_another_envelope_of_success_is_the_same_task(name: str, code: Any, key: str) -> None:
     for body in (submitted(name), {"task_id": TASK}, {"taskId": TASK}, {"id": TASK}, {"task": {"taskID": TASK}}):
         assert begun(name, {key: code, "data": body}) == [TASK], body
@@ -243,7 +244,7 @@ def test_what_else_a_submit_says_is_read_in_another_envelope_too() -> None:
 
 
 @every_provider
-@pytest.mark.parametrize(
+@every(
     "body",
     [
         {"code": 500, "message": "busy"},
@@ -279,8 +280,8 @@ def test_refused_submit_stays_refused_whatever_else_its_body_has(name: str) -> N
 
 
 @every_provider
-@pytest.mark.parametrize("status", [400, 401, 402, 429])
-@pytest.mark.parametrize(
+@every("status", [400, 401, 402, 429])
+@every(
     "body",
     [
         {"error": {"message": "no"}, "taskId": TASK},
@@ -318,7 +319,7 @@ PLACES: dict[str, Any] = {
 
 
 @every_provider
-@pytest.mark.parametrize("place", PLACES)
+@every("place", PLACES)
 def test_a_file_in_another_usual_place_is_found(name: str, place: str) -> None:
     assert urls(polled(name, state(name, DONE[name], **{place: PLACES[place]}))) == [FILE]
 
@@ -348,7 +349,7 @@ def test_the_relays_own_address_of_a_file_is_not_taken_from_a_reply() -> None:
 
 
 @every_provider
-@pytest.mark.parametrize(
+@every(
     ("link", "url"),
     [
         ("https://cdn.example/my clip.mp4", "https://cdn.example/my%20clip.mp4"),
@@ -387,7 +388,7 @@ def test_reply_that_breaks_off_after_a_whole_object_is_that_object(name: str) ->
 
 
 @every_provider
-@pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 404, 422, 429, 500, 503])
+@every("status", [200, 400, 401, 402, 403, 404, 422, 429, 500, 503])
 def test_a_reply_that_breaks_off_within_its_object_proves_nothing(name: str, status: int) -> None:
     for body in (submitted(name), {"error": {"message": "no", "code": "invalid_request"}, "code": 100001, "msg": "no"}):
         whole = as_json(body)

@@ -84,7 +84,7 @@ def test_the_example_keeps_the_contract(site: Path, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout[-5000:]
     passed = re.search(r"^(\d+) passed", ended.stdout, re.MULTILINE)
     assert passed is not None
-    assert int(passed[1]) > 100
+    assert int(passed[1]) > 30
     assert set(RECORDED) == {f"{outcome}.json" for outcome in ALWAYS_RECORDED}
 
 

@@ -9,6 +9,7 @@ A mark is an HTML comment on the line before a code block. It says what a test d
 - `lines of the summary above`: each line begins a line of the `summary` that the block above prints.
 - `configuration with VARIABLE …`, `bucket with VARIABLE …`: a configuration file that loads without a warning.
 - `function read_event`: defines a function that a test calls.
+- `token kling_token`: defines a function that makes a JWT of a pair of Kling's keys.
 - `not run: REASON`: no test runs it.
 """
 

@@ -23,6 +23,9 @@ import httpx
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from gateway.api.web.access_keys import AccessKeys
+from gateway.clock import SystemClock
+from gateway.domain.errors import InvalidJwt
 from gateway.generations.catalog import Catalog
 from gateway.settings.load import Settings, load
 from gateway.upstream.provider import bind
@@ -32,7 +35,7 @@ from gateway.webhooks.signing import new_secret, signed
 from .pages import EXECUTABLE, ROOT, TESTED, Block, blocks_of
 
 BLOCKS = [block for page in TESTED for block in blocks_of(page)]
-ACTIONS = {"start", "run", "answer", "lines", "configuration", "bucket", "function", "not"}
+ACTIONS = {"start", "run", "answer", "lines", "configuration", "bucket", "function", "token", "not"}
 SECRETS = {
     "VIDEO_GATEWAY_API_KEY": "k" * 20,
     "VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"w" * 32).decode(),
@@ -175,6 +178,8 @@ def test_an_example_does_what_its_page_says(reader: Reader, block: Block) -> Non
             pass
         case "prints":
             assert value in output
+        case "makes" if not value.endswith(".mp4"):
+            assert (reader.folder / value).stat().st_size
         case "makes":
             assert (reader.folder / value).read_bytes()[4:8] == b"ftyp"
         case _:
@@ -208,6 +213,18 @@ def test_a_receiver_accepts_only_a_signed_body(block: Block) -> None:
     assert read_event(secret, json.dumps(event).encode(), headers) == event
     with pytest.raises(WebhookVerificationError):
         read_event(new_secret(), json.dumps(event).encode(), headers)
+
+
+@named("token")
+def test_a_jwt_of_the_page_is_the_key_of_its_pair(block: Block) -> None:
+    functions: dict[str, Any] = {}
+    exec(block.text, functions)  # noqa: S102  # the text of our own page
+    secret = "s" * 32
+    keys = AccessKeys({"access": secret}, SystemClock())
+
+    assert keys.signer_of(functions[block.mark.split()[1]]("access", secret)) == "access"
+    with pytest.raises(InvalidJwt):
+        keys.signer_of(functions[block.mark.split()[1]]("access", "t" * 32))
 
 
 def loaded(block: Block, folder: Path) -> Settings:

@@ -4,11 +4,11 @@ import json
 import re
 
 import msgspec
-import pytest
 
 from gateway.api.generations.views import GenerationView
 from gateway.upstream.registry import load_adapters
 
+from ..cases import every
 from .pages import GENERATED, PAGES, ROOT, TESTED, anchors_of, blocks_of, links_of, prose_of
 
 LINKED = [
@@ -22,7 +22,7 @@ README_LINES_MAX = 150
 LINE_MAX = 120
 
 
-@pytest.mark.parametrize("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
+@every("page", LINKED, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_leads_to_a_file_and_a_heading(page) -> None:
     for path, anchor in links_of(page):
         target = (page.parent / path).resolve() if path else page
@@ -47,7 +47,7 @@ def test_a_page_with_several_sections_begins_with_links_to_all_of_them() -> None
             assert set(linked) >= {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in sections}, page
 
 
-@pytest.mark.parametrize("page", [*TESTED, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+@every("page", [*TESTED, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_no_line_is_too_long(page) -> None:
     long = [
         number

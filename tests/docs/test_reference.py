@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
 
+from ..cases import every
 from .pages import ROOT, TESTED, table_below
 from .reference import SECTIONS, image_models_of, models_of, options_of, rows_of
 
@@ -27,7 +28,7 @@ ADAPTERS = load_adapters()
 HEADINGS = {"keevx": "## Keevx", "kling_relay": "## Kling relay", "foxapi": "## FoxAPI"}
 
 
-@pytest.mark.parametrize(("heading", "section", "without"), SECTIONS, ids=[heading for heading, *_ in SECTIONS])
+@every(("heading", "section", "without"), SECTIONS, ids=[heading for heading, *_ in SECTIONS])
 def test_every_configuration_key_is_documented(heading, section, without) -> None:
     rows = table_below(CONFIGURATION, heading)
 

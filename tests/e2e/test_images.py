@@ -65,6 +65,29 @@ async def test_a_call_answers_with_images_that_decode(gateway: Gateway) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "changed"),
+    [
+        (
+            {"size": "1024x1024", "quality": "standard"},
+            [("size", "1024x1024", "90x90")],
+        ),  # the sandbox makes small ones
+        ({"quality": "high"}, []),
+        ({"size": "256x256"}, [("size", "256x256", "90x90")]),
+        ({"size": "90x90", "quality": "high"}, [("quality", "high", "1K")]),
+        ({"width": 512, "height": 512, "n": 2}, [("size", "512x512", "90x90")]),
+    ],
+)
+async def test_a_size_or_quality_that_was_changed_is_a_warning(
+    gateway: Gateway, fields: dict[str, Any], changed: list[tuple[str, str, str]]
+) -> None:
+    answer = (await call(gateway, json={**BODY, **fields})).json()
+    warned = [(warning["param"], warning["from"], warning["to"]) for warning in answer["warnings"] if "from" in warning]
+    assert warned == changed
+    read = await gateway.client.get(f"{IMAGES}/{answer['id']}")
+    assert read.json()["warnings"] == answer["warnings"]
+
+
 async def test_an_edit_sends_the_images_of_its_form_to_the_provider(gateway: Gateway) -> None:
     file = io.BytesIO()
     Image.new("RGB", (400, 400), "teal").save(file, "PNG")
@@ -94,3 +117,22 @@ async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_boug
     assert again.json()["id"] == stopped.json()["error"]["generation_id"]
     assert again.headers["idempotent-replayed"] == "true"
     assert len(bought(gateway)) == 1
+
+
+async def test_as_many_equal_calls_as_a_stop_cut_off_are_taken_up_after_the_restart(gateway: Gateway) -> None:
+    calls = [asyncio.create_task(gateway.client.post(IMAGES, json=BODY)) for _ in range(3)]
+    await gateway.until(lambda: len(gateway.sandbox.state.tasks) == 3)
+    stopping = asyncio.create_task(gateway.stop())
+    stopped = [(await waiting).json()["error"]["generation_id"] for waiting in calls]
+    await stopping
+    gateway.clock.move_on(1)
+    await gateway.start()
+
+    again = [await call(gateway, json=BODY) for _ in calls]
+    assert sum(gateway.paid.values()) == 3
+    another = asyncio.create_task(gateway.client.post(IMAGES, json=BODY))
+    await gateway.until(lambda: len(gateway.sandbox.state.tasks) == 4)
+    another.cancel()
+
+    assert len(set(stopped)) == 3
+    assert {answer.json()["id"] for answer in again} == set(stopped)

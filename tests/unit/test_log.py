@@ -19,6 +19,7 @@ from gateway.domain.redaction import Redactor
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, redact
 from gateway.settings.load import Secret
 
+from ..cases import every
 from ..log_state import logs_as_before
 from .cost import ratio
 
@@ -148,7 +149,7 @@ def test_a_long_traceback_keeps_its_end(lines) -> None:
     assert line["exception"].endswith("the end")
 
 
-@pytest.mark.parametrize(
+@every(
     "name",
     [
         "authorization",
@@ -165,7 +166,7 @@ def test_a_long_traceback_keeps_its_end(lines) -> None:
         "webhook-signature",
     ],
 )
-@pytest.mark.parametrize("value", ["plain words", b"bytes", ["a"], {"a": 1}, 12345])
+@every("value", ["plain words", b"bytes", ["a"], {"a": 1}, 12345])
 def test_a_value_under_the_name_of_a_secret_is_hidden(name: str, value: object) -> None:
     expected = "***"
     assert shown(**{name: value})[name] == expected
@@ -178,7 +179,7 @@ def test_a_missing_value_may_be_logged() -> None:
     assert shown(api_key=None)["api_key"] is None
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "expected"),
     [
         (f"key {KEY}.", "key ***"),
@@ -255,7 +256,7 @@ def test_a_key_on_the_edge_of_what_is_read_does_not_show_in_part() -> None:
     assert "89abcdef" not in clean(f"{KEY} {long}"[:-4], from_end=True)
 
 
-@pytest.mark.parametrize(
+@every(
     "part",
     ["a", "a_", "token ", "token=", "://", "bearer ", "data:;", "eyJaaaaaa.", "-eyJ", "sk-", "'\"", "\x00", "=", " "],
 )

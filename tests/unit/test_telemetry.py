@@ -28,8 +28,11 @@ from gateway.telemetry import (
     ReadOutcome,
     RequestFinished,
     SubmitFinished,
+    ThumbnailDropped,
     UnknownStatusRead,
 )
+
+from ..cases import every
 
 
 class Recorder:
@@ -206,11 +209,21 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
             "seconds": 30.0,
         },
     ),
+    (
+        ThumbnailDropped(generation="gen_1", index=0, count=7),
+        {
+            "event": "thumbnail_dropped",
+            "log_level": "warning",
+            "generation": "gen_1",
+            "index": 0,
+            "dropped_since_start": 7,
+        },
+    ),
     (CircuitClosed(provider="acme", model="one"), {"event": "circuit_closed", "provider": "acme", "model": "one"}),
 ]
 
 
-@pytest.mark.parametrize(("event", "line"), LINES, ids=lambda value: type(value).__name__)
+@every(("event", "line"), LINES, ids=lambda value: type(value).__name__)
 def test_the_log_says_what_was_observed(event: Event, line: dict[str, Any] | None) -> None:
     with capture_logs() as logged:
         LogObserver().observe(event)

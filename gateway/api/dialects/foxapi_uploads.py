@@ -131,8 +131,8 @@ async def _of_url(request: Call, context: Context, key: str) -> StoredFile:
         raise InvalidParameter(f"`url` {fault}.", param="url")
     other = url.partition("?")[0].partition("#")[0]
     name, evict = _name(body.get("file_name"), other), _evicts(body.get("auto_cleanup"))
-    content = await context.remote_images.get(url, "url", key)
-    return await context.files.add(content, key=key, filename=name, purpose=PURPOSE, param="url", evict=evict)
+    async with context.remote_images.fetched(url, "url", key, context.bodies) as content:
+        return await context.files.add(content, key=key, filename=name, purpose=PURPOSE, param="url", evict=evict)
 
 
 _READERS = {"stream": _of_form, "base64": _of_base64, "url": _of_url}

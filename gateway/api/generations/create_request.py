@@ -24,7 +24,7 @@ from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, WebhookFormat
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
-from gateway.generations.no_route import NoSuitableRoute
+from gateway.generations.no_route import NoSuitableRoute, name_of
 from gateway.generations.service import InlineFile
 from gateway.media.image_header import inspect
 
@@ -65,10 +65,11 @@ class Normalised:
             renamed.members = {"routes": [left_out_view(route) for route in renamed.left_out]}
             raise renamed from error
         except (InvalidImage, InvalidParameter) as error:
-            field = error.param or ""
-            error.param = self.names.get(field, error.param)
-            if field.startswith(OPTIONS):
-                error.detail = error.detail.replace(f"`{field}`", f"`{error.param}`")
+            if (param := error.param) is not None:
+                error.param = name_of(param, self.names)
+                if param.startswith(OPTIONS):
+                    error.detail = error.detail.replace(f"`{param}`", f"`{error.param}`")
+            error.detail = error.detail.replace(f"`{OPTIONS}", f"`{name_of(OPTIONS, self.names)}")
             raise
 
 
@@ -105,7 +106,7 @@ def normalise(
         values["model"], names["model"] = ANY_MODEL, "model"
     if "webhook_url" in values:
         check_webhook_url(values["webhook_url"], names["webhook_url"], fetch_allow)
-    size = expand_size(values, names, kind)
+    size, plain_quality = expand_size(values, names, kind)
     names = absent | names
     if "provider_options" in values:
         options = values["provider_options"]
@@ -115,6 +116,8 @@ def normalise(
         input=_input(values, names, _Files(files, name_file)),
         kind=kind,
         settings=Settings(**_held(values, table, Holder.SETTINGS)),
+        size=f"{size.width}x{size.height}" if size is not None and kind == "image" else None,
+        plain_quality=plain_quality,
         **_held(values, table, Holder.REQUEST),
     )
     answer = _held(values, table, Holder.ANSWER)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gateway.api.generations.image_values import Image, read_references
 from gateway.api.generations.parameter import Holder, Parameter, Parameters, Target, setting
-from gateway.api.generations.parameters import VIDEO_PARAMETERS
+from gateway.api.generations.parameters import NEAREST, VIDEO_PARAMETERS
 from gateway.api.generations.readers import (
     read_fixed,
     read_image_format,
@@ -102,8 +102,7 @@ IMAGE_PARAMETERS = Parameters(
             "aspect_ratio",
             aliases=("image_ratio",),
             schema={
-                "description": "Width to height, also as `16/9`, `1.78` or `landscape`. What a route does not take is"
-                ' refused, unless `"adapt": "nearest"` allows the nearest value.',
+                "description": f"Width to height, also as `16/9`, `1.78` or `landscape`. {NEAREST}",
                 "examples": ["1:1", "16:9", "9:16"],
             },
         ),

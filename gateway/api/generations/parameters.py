@@ -52,7 +52,7 @@ _request = partial(Target, Holder.REQUEST)
 _input = partial(Target, Holder.INPUT)
 _SIZE, _NOTHING = Target(Holder.SIZE), Target(Holder.NOTHING)
 _SIDE = Annotated[int, Meta(ge=1, le=99_999)] | str  # pixels
-_ELSE = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
+NEAREST = 'What a route does not take is refused, unless `"adapt": "nearest"` allows the nearest value.'
 
 _ROWS = (
     Parameter(
@@ -119,7 +119,7 @@ _ROWS = (
         target=setting("duration_seconds", int),
         aliases=("seconds",),
         hints=("duration_seconds", "length", "video_length"),
-        schema={"description": f"Seconds, also as `5s`. {_ELSE}", "examples": [5, "5"]},
+        schema={"description": f"Seconds, also as `5s`. {NEAREST}", "examples": [5, "5"]},
     ),
     Parameter(
         name="resolution",
@@ -128,7 +128,7 @@ _ROWS = (
         target=setting("resolution", str),
         aliases=("aspect_resolution", "quality"),
         schema={
-            "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {_ELSE}",
+            "description": f"A number of lines, or a name of it: `hd`, `full hd`, `2k` (1440p), `4K`. {NEAREST}",
             "examples": ["720p", "1080p", "4k"],
         },
     ),
@@ -139,8 +139,8 @@ _ROWS = (
         target=setting("aspect_ratio", str),
         hints=("aspect", "orientation", "ratio"),
         schema={
-            "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {_ELSE} With an image"
-            " some models use the ratio of the image. They refuse another ratio, or ignore it with `nearest`.",
+            "description": f"Width to height, also as `16/9`, `1280x720`, `1.78` or `landscape`. {NEAREST} With an"
+            " image some models use the ratio of the image. They refuse another ratio, or ignore it with `nearest`.",
             "examples": ["16:9", "9:16", "1:1"],
         },
     ),
@@ -151,7 +151,7 @@ _ROWS = (
         target=_SIZE,
         hints=("dimensions", "video_size"),
         schema={
-            "description": f"WIDTHxHEIGHT: resolution (the shorter side) and aspect ratio in one. {_ELSE}",
+            "description": f"WIDTHxHEIGHT: resolution (the shorter side) and aspect ratio in one. {NEAREST}",
             "examples": list(SIZE_EXAMPLES),
         },
     ),

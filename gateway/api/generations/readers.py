@@ -14,7 +14,7 @@ from gateway.api.web.json_body import join
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.parameters import spellings
-from gateway.domain.parameters.dimensions import QUALITIES, SIDE_MAX, SIDE_MIN, ratio_name
+from gateway.domain.parameters.dimensions import PLAIN_QUALITIES, QUALITIES, SIDE_MAX, SIDE_MIN, ratio_name
 from gateway.domain.parameters.spellings import Size
 
 PROMPT_MAX = 20_000  # characters
@@ -23,9 +23,6 @@ SIZE_EXAMPLES = ("1280x720", "720x1280", "1920x1080", "1080x1920", "1024x1024")
 # Most requests use one of these canonical names. They are returned as they are, without any parsing.
 RESOLUTION_NAMES = frozenset({"480p", "720p", "1080p", "1440p", "4k"})
 RATIO_NAMES = frozenset({"16:9", "9:16", "1:1", "4:3", "3:4", "21:9"})
-# OpenAI's words for the quality of an image (`quality` in its API reference for images), and the number of pixels that
-# they ask for here. A model of OpenAI spends more work on an image; the models here differ in pixels alone.
-PLAIN_QUALITIES = {"low": "1K", "medium": "2K", "high": "4K", "standard": "1K", "hd": "2K"}
 _FORMAT_NAMES = {"jpg": "jpeg"}
 _SIDES = f"from {SIDE_MIN} to {SIDE_MAX:,} pixels"
 

@@ -6,12 +6,18 @@ for.
 """
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
-from gateway.api.generations.readers import PLAIN_QUALITIES
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
-from gateway.domain.parameters.dimensions import SIDE_MAX, SIDE_MIN, quality_of, ratio_name, resolution_name
+from gateway.domain.parameters.dimensions import (
+    PLAIN_QUALITIES,
+    SIDE_MAX,
+    SIDE_MIN,
+    quality_of,
+    ratio_name,
+    resolution_name,
+)
 from gateway.domain.parameters.spellings import Size, size_of
 
 _SCALE = {"video": "resolution", "image": "quality"}  # the setting that a size says besides the ratio
@@ -33,20 +39,28 @@ def meaning_text(size: Size, kind: Kind) -> str:
     return " and ".join(f"`{field}` {value}" for field, value in meaning(size, kind).items())
 
 
-def expand_size(values: dict[str, Any], names: dict[str, str], kind: Kind) -> Size | None:
-    """Replace `size`, or `width` and `height`, by what they mean; return the size that was asked for.
+class Asked(NamedTuple):
+    """What the client asked for, where a model can be asked only for what comes near to it."""
+
+    size: Size | None
+    plain_quality: str | None = None  # OpenAI's word beside a size, which already says the number of pixels
+
+
+def expand_size(values: dict[str, Any], names: dict[str, str], kind: Kind) -> Asked:
+    """Replace `size`, or `width` and `height`, by what they mean; return what was asked for.
 
     `values` has the value of each field that is asked for, and `names` the client's name of it; both are changed.
     Raises `InvalidParameter` for a contradiction.
     """
     size, name = _given(values, names)
     _resolve_frame(values, names, size)
+    word: str | None = None
     if values.get("quality") in PLAIN_QUALITIES:
         word = values.pop("quality")
         if size is None:
             values["quality"] = PLAIN_QUALITIES[word]
     if size is None:
-        return None
+        return Asked(None)
     label = f"`{name}`" if name != "width" else "`width` and `height`:"
     for field, means in meaning(size, kind).items():
         value = values.setdefault(field, means)
@@ -55,7 +69,7 @@ def expand_size(values: dict[str, Any], names: dict[str, str], kind: Kind) -> Si
             detail = f"{label} {pixels} means `{other}` {means}, but `{other}` is {value}."
             raise InvalidParameter(detail, param=other)
         names.setdefault(field, name)
-    return size
+    return Asked(size, word)
 
 
 def _given(values: dict[str, Any], names: dict[str, str]) -> tuple[Size | None, str]:

@@ -5,20 +5,32 @@ from typing import Any
 import msgspec
 from litestar import Request
 from msgspec import Struct
+from msgspec.structs import replace
 
+from gateway.api.generations.views import GenerationView
 from gateway.api.mcp.wording import for_tools
 from gateway.api.web.errors import answer_to
 
 Result = dict[str, Any]
+ATTEMPTS_MAX = 8  # of a generation in one answer: some have a hundred
 
 
-def result_of(view: Struct, *, note: str | None = None, is_error: bool = False) -> Result:
-    """The result of a tool whose answer is this wire structure.
+def result_of(view: Struct | dict[str, Any], *, note: str | None = None, is_error: bool = False) -> Result:
+    """The result of a tool whose answer is this wire structure, or these members.
 
     The same JSON comes once more as text, for clients that do not read structured content. `note` is added to both.
     """
     content = msgspec.to_builtins(view)
     return _result(content if note is None else {**content, "note": note}, is_error=is_error)
+
+
+def generation_result(view: GenerationView, *, note: str | None = None, is_error: bool = False) -> Result:
+    """The result of a tool that answers with a generation; of very many attempts it has the newest."""
+    older = len(view.attempts) - ATTEMPTS_MAX
+    if older > 0:
+        left_out = f"The first {older} attempts are left out here."
+        view, note = replace(view, attempts=view.attempts[older:]), f"{note} {left_out}" if note else left_out
+    return result_of(view, note=note, is_error=is_error)
 
 
 def failure(request: Request[Any, Any, Any], error: Exception) -> Result:

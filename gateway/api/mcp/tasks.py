@@ -7,7 +7,7 @@ from litestar_mcp.mcp.tasks import MCPTaskStore, TaskLookupError, TaskRecord
 
 from gateway.api.generations.public_ids import stored_id
 from gateway.api.generations.views import generation_view
-from gateway.api.mcp.results import result_of
+from gateway.api.mcp.results import generation_result
 from gateway.api.web.context import Context
 from gateway.api.web.links import Links
 from gateway.domain.adapter.task import Status
@@ -58,7 +58,10 @@ class GenerationTasks(MCPTaskStore):
         seconds = self._gateway.poll_advisor.seconds(generation)
         result = None
         if status == "completed":
-            result = {**result_of(view, is_error=generation.status is not Status.COMPLETED), "resultType": "complete"}
+            result = {
+                **generation_result(view, is_error=generation.status is not Status.COMPLETED),
+                "resultType": "complete",
+            }
         return TaskRecord(
             task_id=generation.id,
             owner_id=generation.owner,

@@ -16,16 +16,17 @@ from gateway.api.generations.creating import normalised, read_idempotency_key
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
 from gateway.api.generations.public_ids import stored_id, whole_id
-from gateway.api.generations.quote import QuoteView, quote_view
+from gateway.api.generations.quote import quote_view
 from gateway.api.generations.readers import read_choice, read_integer, read_text
 from gateway.api.generations.refusals import refuse
 from gateway.api.generations.views import GenerationView, generation_view
-from gateway.api.mcp import schemas
-from gateway.api.mcp.results import Result, result_of
+from gateway.api.mcp import models, schemas
+from gateway.api.mcp.results import Result, generation_result, result_of
 from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.wording import for_tools
-from gateway.api.models.views import ModelList, model_view
+from gateway.api.models.views import ModelView, model_view
 from gateway.api.web.context import Context
+from gateway.api.web.headers import header
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
@@ -38,6 +39,7 @@ CALL_SECONDS = 20  # clients cut calls that take 30 to 60 seconds
 TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
 _WAIT_ASKED_MAX = 86_400  # seconds; what is over `CALL_SECONDS` is capped, not refused
 _KEY_HEADER, _KEY_NAME = "Idempotency-Key", "idempotency_key"
+_ROUTES_MAX = 10  # of a quote that are listed, and as many of those that are left out
 _WAIT_NEXT = "It has not ended: call wait_for_generation again."
 
 
@@ -79,8 +81,8 @@ class Tool:
     title: str
     description: str
     input: schemas.Schema
-    output: schemas.Schema
     run: Callable[[Call], Awaitable[Result]]
+    output: schemas.Schema | None = None
     reads_only: bool = False  # it changes nothing
     destroys: bool = False  # it ends work that cannot be taken up again
     repeats: bool = True  # a repeated call changes nothing more
@@ -92,7 +94,7 @@ class Tool:
             "title": self.title,
             "description": self.description,
             "inputSchema": self.input,
-            "outputSchema": self.output,
+            **({} if self.output is None else {"outputSchema": self.output}),
             "annotations": {
                 "readOnlyHint": self.reads_only,
                 "destructiveHint": self.destroys,
@@ -103,6 +105,11 @@ class Tool:
 
 
 async def _create(call: Call) -> Result:
+    if header(call.request, _KEY_HEADER.lower()) is not None:  # a client of MCP sends the same headers with each call
+        message = (
+            f"The header {_KEY_HEADER} does not count here: give the argument `{_KEY_NAME}`, one for each purchase."
+        )
+        raise InvalidParameter(message, param=_KEY_NAME)
     body = dict(call.arguments)
     given = body.pop(_KEY_NAME, None)
     idempotency_key = None if given is None else _idempotency_key(given)
@@ -119,7 +126,7 @@ async def _create(call: Call) -> Result:
         note = "An earlier call with this idempotency_key made this generation; nothing was bought now."
     else:
         note = "The generation is stored and is being made: call wait_for_generation with its id."
-    return result_of(call.view(generation), note=note)
+    return generation_result(call.view(generation), note=note)
 
 
 @contextmanager
@@ -141,9 +148,14 @@ async def _quote(call: Call) -> Result:
     view = quote_view(quote, call.gateway.health)
     left_out = tuple(
         replace(route, reasons=tuple(replace(why, message=for_tools(why.message)) for why in route.reasons))
-        for route in view.left_out
+        for route in view.left_out[:_ROUTES_MAX]
     )
-    return result_of(replace(view, left_out=left_out, summary=tuple(map(for_tools, view.summary))))
+    count = len(view.routes)
+    lines = (*view.summary[:count][:_ROUTES_MAX], *view.summary[count:][:_ROUTES_MAX])
+    shown = replace(view, routes=view.routes[:_ROUTES_MAX], left_out=left_out, summary=tuple(map(for_tools, lines)))
+    more = max(count, len(view.left_out)) > _ROUTES_MAX
+    note = f"Only {_ROUTES_MAX} routes of each kind are listed: {count} can do it." if more else None
+    return result_of(shown, note=note)
 
 
 async def _wait(call: Call) -> Result:
@@ -164,7 +176,7 @@ async def _wait(call: Call) -> Result:
         if generation.version == before:  # the time is over, or the gateway is stopping
             break
         reported = await _report(call, generation, reported)
-    return result_of(call.view(generation), note=_wait_note(generation, seconds))
+    return generation_result(call.view(generation), note=_wait_note(generation, seconds))
 
 
 def _wait_note(generation: Generation, seconds: int) -> str | None:
@@ -185,24 +197,32 @@ async def _report(call: Call, generation: Generation, reported: float) -> float:
 
 async def _read(call: Call) -> Result:
     generation_id = _id(call.take("id"))
-    return result_of(call.view(await call.gateway.generations.read(generation_id, call.key)))
+    return generation_result(call.view(await call.gateway.generations.read(generation_id, call.key)))
 
 
 async def _cancel(call: Call) -> Result:
     generation_id = whole_id(_text_id(call.take("id")))
-    return result_of(call.view(await call.gateway.generations.cancel(generation_id, call.key)))
+    return generation_result(call.view(await call.gateway.generations.cancel(generation_id, call.key)))
 
 
 async def _models(call: Call) -> Result:
-    arguments = call.take("model", "kind")
+    arguments = call.take("model", "kind", "after")
     catalog = call.gateway.catalog
-    given = arguments.get("model")
-    models = catalog.listed() if given is None else [catalog.resolve(_text(given, "model").strip())]
-    if "kind" in arguments:
-        kind = _kind(dict(arguments))
-        models = [model for model in models if _makes(model, kind)]
-    views = (model_view(model, call.gateway.started_at, call.gateway.health) for model in models)
-    return result_of(ModelList(data=tuple(views)))
+    kind = _kind(dict(arguments)) if "kind" in arguments else None
+    if "model" in arguments:
+        model = catalog.resolve(_text(arguments["model"], "model").strip())
+        if kind is None or _makes(model, kind):
+            return result_of(models.detail(_model_view(call, model)))
+        return result_of({"data": [], "note": f"This model makes no {kind}."})
+    listed = [model for model in catalog.listed() if kind is None or _makes(model, kind)]
+    after = _text(arguments["after"], "after").strip() if "after" in arguments else None
+    if after is not None and after not in {model.name for model in listed}:
+        raise InvalidParameter("`after` must be the `id` of a model of the page before.", param="after")
+    return result_of(models.page([_model_view(call, model) for model in listed], after))
+
+
+def _model_view(call: Call, model: Model) -> ModelView:
+    return model_view(model, call.gateway.started_at, call.gateway.health)
 
 
 def _makes(model: Model, kind: Kind) -> bool:
@@ -282,7 +302,6 @@ def _ended(task: asyncio.Task[Result]) -> None:
         task.exception()  # the client may have gone, so that nobody else reads it
 
 
-_GENERATION = schemas.answer(GenerationView, {"note": schemas.NOTE})
 _SECONDS: schemas.Schema = {
     "type": "integer",
     "minimum": 0,
@@ -291,23 +310,22 @@ _SECONDS: schemas.Schema = {
     " answer has a note, and you call again.",
 }
 _MAKES: schemas.Schema = {"type": "string", "enum": ["video", "image"], "description": "Only models that make this."}
-_MODEL: schemas.Schema = {"type": "string", "description": "The name of one model; without it all are listed."}
+_MODEL: schemas.Schema = {"type": "string", "description": "The name of one model, which is shown in detail."}
+_AFTER: schemas.Schema = {"type": "string", "description": "The last `id` of the page before."}
 TOOLS: Mapping[str, Tool] = {
     "list_models": Tool(
         title="List models",
-        description="List the models with what each can do: kinds of input, durations, resolutions, aspect ratios,"
-        " prices in USD, and how fast it is.",
-        input=schemas.arguments({"model": _MODEL, "kind": _MAKES}),
-        output=schemas.answer(ModelList, {}),
+        description="List the models in short: kinds of input, durations, resolutions, the lowest price in USD. With"
+        " `model`: all that one model can do, by route, with prices and how fast it is. It lacks what is absent.",
+        input=schemas.arguments({"model": _MODEL, "kind": _MAKES, "after": _AFTER}),
         run=_models,
         reads_only=True,
     ),
     "quote_generation": Tool(
         title="Quote",
-        description="Show what create_generation would do with these arguments: the routes in their order, prices,"
-        " and why other routes are left out. Nothing is bought or stored.",
-        input=schemas.create_arguments({}),
-        output=schemas.answer(QuoteView, {}),
+        description="Show what create_generation would do: the routes in their order, prices, and why other routes are"
+        " left out. Nothing is bought or stored. It takes every argument of create_generation but idempotency_key.",
+        input=schemas.quote_arguments(),
         run=_quote,
         reads_only=True,
     ),
@@ -317,7 +335,7 @@ TOOLS: Mapping[str, Tool] = {
         " not buy again. The answer comes at once, before the file exists; call wait_for_generation with its id until"
         " the status is completed, failed, cancelled or expired. The files are in data[].url.",
         input=schemas.create_arguments({"idempotency_key": schemas.IDEMPOTENCY_KEY}),
-        output=_GENERATION,
+        output=schemas.GENERATION,
         run=_create,
         repeats=False,
     ),
@@ -326,7 +344,7 @@ TOOLS: Mapping[str, Tool] = {
         description=f"Wait until a generation has ended, for at most {CALL_SECONDS} seconds. If it has not ended by"
         " then, the answer says so: call again. A video takes minutes.",
         input=schemas.arguments({"id": schemas.ID, "seconds": _SECONDS}, "id"),
-        output=_GENERATION,
+        output=schemas.GENERATION,
         run=_wait,
         reads_only=True,
     ),
@@ -334,7 +352,7 @@ TOOLS: Mapping[str, Tool] = {
         title="Read a generation",
         description="Read a generation as it is now: status, progress, files, error, cost.",
         input=schemas.arguments({"id": schemas.ID}, "id"),
-        output=_GENERATION,
+        output=schemas.GENERATION,
         run=_read,
         reads_only=True,
     ),
@@ -343,7 +361,7 @@ TOOLS: Mapping[str, Tool] = {
         description="Cancel a generation that has not ended. A provider that has started cannot be stopped and may"
         " bill; `cancellation` in the answer says so.",
         input=schemas.arguments({"id": schemas.ID}, "id"),
-        output=_GENERATION,
+        output=schemas.GENERATION,
         run=_cancel,
         destroys=True,
     ),

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 
 from gateway.api.web.auth import Authenticator
 from gateway.api.web.headers import header
+from gateway.api.web.json_body import Bodies
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.clock import Clock
@@ -47,6 +48,7 @@ class Context:
     signer: Signer
     files: FileLibrary
     remote_images: RemoteImages
+    bodies: Bodies  # what all requests together hold in memory
     unanswered: Unanswered
     downloads: Capacity
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators

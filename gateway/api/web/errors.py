@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorFormat, ErrorInfo, format_of, openai_error
-from gateway.api.web.near_path import near_path
+from gateway.api.web.near_path import near_path, paths_below
 from gateway.api.web.query import with_sent_ids
 from gateway.api.web.request_log import ERROR_CODE, log_location
 from gateway.domain.errors import (
@@ -181,8 +181,15 @@ def _no_path(request: Request[Any, Any, Any]) -> NotFound:
     pasted a key into it. A key that is not known is mentioned as well, so that its owner does not look for it next.
     """
     templates = {_TYPE_OF_PARAMETER.sub("}", route.path) for route in request.app.routes}
-    meant = near_path(request.scope["path"], templates)
-    hint = f"Did you mean `{meant}`?" if meant is not None else "`/docs` lists all paths, and so does `/openapi.json`."
+    below = paths_below(request.scope["path"], templates)
+    meant = near_path(request.scope["path"], below or templates)
+    if meant is not None:
+        hint = f"Did you mean `{meant}`?"
+    elif below:
+        listed = ", ".join(f"`{template}`" for template in below)
+        hint = f"This API has {listed}. The gateway's own paths begin with `/v1`."
+    else:
+        hint = "`/docs` lists all paths, and so does `/openapi.json`."
     context: Context | None = request.app.state.get("context")
     is_unknown = context is not None and context.authenticator.is_unknown(request)
     return NotFound(f"This path does not exist. {hint}" + (" The API key is not known, either." if is_unknown else ""))

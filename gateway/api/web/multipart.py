@@ -30,6 +30,7 @@ from gateway.media.image_formats import name_of, type_of
 PARTS_MAX = 96
 HEADERS_MAX = 8  # of one part; most have two
 HEADER_MAX = 4096  # bytes of one header
+CONTENT_TYPE_MAX = 1024  # characters of the header; with a boundary and a charset it has about a hundred
 BOUNDARY_MAX = 70  # RFC 2046, section 5.1.1
 AROUND_MAX = 16 * 1024  # bytes before the first boundary and after the last one; they have no meaning
 # Bytes that are searched in one call. It holds the interpreter lock: 29 MB at once could block everything for 100 ms.
@@ -132,6 +133,8 @@ def _boundary(content_type: str | None) -> str:
     declared, *_ = (content_type or "").split(";")
     if declared.strip().lower() != "multipart/form-data":
         raise other_media_type(declared, "multipart/form-data")
+    if len(content_type or "") > CONTENT_TYPE_MAX:
+        raise InvalidForm(f"The Content-Type has more than {CONTENT_TYPE_MAX:,} characters; send only its boundary.")
     options: dict[str, str] = {}
     for name, value in _PARAMETER.findall(content_type or ""):
         # The standard wants quotation marks around a boundary with `=` or `:`, but many clients omit them.

@@ -28,11 +28,23 @@ def near_path(path: str, templates: Iterable[str]) -> str | None:
     best: tuple[float, int, str] | None = None
     for template in sorted(templates):
         parts = [part for part in template.split("/") if part]
-        likeness = max(_likeness(candidate, parts) for candidate in (bare, ["v1", *bare]))
+        likeness = max(_likeness(candidate, parts) for candidate in (bare, ["v1", *bare], [bare[0], "v1", *bare[1:]]))
         rank = (likeness, -len(parts), template)
         if likeness > 0 and (best is None or rank[:2] > best[:2]):
             best = rank
     return None if best is None else best[2]
+
+
+def paths_below(path: str, templates: Iterable[str]) -> list[str]:
+    """The templates with the same base as a path, such as `/keevx`; none for a path at the root of the API.
+
+    A base is a first segment that is followed by `v1` in a template: a client of another API has it in its base URL.
+    """
+    base = next((segment.lower() for segment in path.split("/") if segment), "")
+    if not base or _PREFIX.fullmatch(base):
+        return []
+    below = sorted(template for template in templates if template.startswith(f"/{base}/"))
+    return below if any(template.startswith(f"/{base}/v1/") for template in below) else []
 
 
 def _likeness(segments: Sequence[str], parts: Sequence[str]) -> float:

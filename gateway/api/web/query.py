@@ -162,7 +162,7 @@ class Params:
                 )
 
     def _hint(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self._read, n=1)
+        near = difflib.get_close_matches(name[:NAME_SHOWN], self._read, n=1)
         if near:
             return f"Did you mean `{near[0]}`?"
         return f"The parameters are: {', '.join(sorted(self._read))}." if self._read else "It has none."

@@ -13,6 +13,7 @@ MEMBERS_MAX = 1000  # parts of one gzip body
 GZIP_MAGIC = b"\x1f\x8b\x08"
 ZLIB_MAGIC = tuple(bytes((0x78, level)) for level in (0x01, 0x5E, 0x9C, 0xDA))  # how deflate begins in practice
 AWS_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,8}(?:;|\r\n)")
+CHUNKS_FREE, CHUNK_MIN = 1000, 256  # after so many chunks of `aws-chunked` their average size; S3 wants 8 KB
 _LINE_MAX = 512  # bytes of the line before a chunk of `aws-chunked`
 _STEP = 64  # bytes of a damaged stream that are decoded at a time: what the last step would have produced is lost
 
@@ -90,6 +91,7 @@ class AwsChunked:
         self._left = 0  # bytes of the current chunk that have not arrived
         self._ends_chunk = False  # the next line is the empty one after the data of a chunk
         self._over = False
+        self._chunks, self._declared = 0, 0  # their number, and their bytes
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """The content of these bytes. Raises `UndecodableBody`."""
@@ -124,6 +126,10 @@ class AwsChunked:
         self._left = int(line.partition(b";")[0], 16)
         self._ends_chunk = True
         self._over = self._left == 0
+        self._chunks += 1
+        self._declared += self._left
+        if self._chunks > CHUNKS_FREE and self._declared < self._chunks * CHUNK_MIN:
+            raise UndecodableBody("has too many small chunks in its aws-chunked encoding")
 
 
 def has_zlib_header(data: bytes) -> bool:

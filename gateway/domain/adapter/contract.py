@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from msgspec import Struct
 
+from gateway.domain.adapter.loose_json import json_value
 from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import InputKind, Kind, UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef, TaskSnapshot
@@ -39,8 +41,8 @@ class HttpCall(Struct, frozen=True, kw_only=True):
     fields: Mapping[str, str] = {}
 
 
-class HttpReply(Struct, frozen=True, kw_only=True):
-    """The answer of a provider, as a value."""
+class HttpReply(Struct, frozen=True, kw_only=True, dict=True):
+    """The answer of a provider, as a value. Read its JSON with `gateway.domain.adapter.decoding.read_json`."""
 
     status: int
     headers: Mapping[str, str] = {}  # the names are in lower case
@@ -48,6 +50,14 @@ class HttpReply(Struct, frozen=True, kw_only=True):
     method: str = "GET"  # of the call that it answers: to a POST some replies mean something else
     path: str = ""  # of that call, as the adapter wrote it: a provider may use one code for several things
     cut: bool = False  # the body broke off or could not be decoded: only a whole JSON object in it may be trusted
+
+    @cached_property
+    def json(self) -> tuple[object, str | None]:
+        """The JSON value of the body, and the reason where it has none. It is decoded once for all readers."""
+        try:
+            return json_value(self.body), None
+        except ValueError as error:
+            return None, str(error)
 
 
 class ImageTransport(StrEnum):

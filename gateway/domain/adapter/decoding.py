@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from gateway.domain.adapter.contract import HttpReply
-from gateway.domain.adapter.loose_json import json_value
 from gateway.domain.errors import UnreadableReply
 
 _DEPTH = 12  # objects inside one another: an envelope and its data, and five more such pairs inside
@@ -14,20 +13,17 @@ _DEPTH = 12  # objects inside one another: an envelope and its data, and five mo
 def read_json(reply: HttpReply) -> object:
     """The body as plain JSON values. Text around one whole object is ignored, see `loose_json`.
 
-    Raises `UnreadableReply` if the body has no JSON value.
+    Raises `UnreadableReply` if the body has no JSON value, or too many values to decode them.
     """
-    try:
-        return json_value(reply.body)
-    except ValueError as error:
-        raise UnreadableReply(f"HTTP {reply.status}: the body is not JSON") from error
+    value, fault = reply.json
+    if fault is not None:
+        raise UnreadableReply(f"HTTP {reply.status}: {fault}")
+    return value
 
 
 def json_or_none(reply: HttpReply) -> object:
     """The body as `read_json` returns it, or None for a body without JSON: for error bodies, which may be anything."""
-    try:
-        return read_json(reply)
-    except UnreadableReply:
-        return None
+    return reply.json[0]
 
 
 def mapping(value: object) -> Mapping[str, object]:

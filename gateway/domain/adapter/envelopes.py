@@ -50,8 +50,8 @@ _POLICY = phrases(
     "审核|违规|敏感|风控|審核|違規",
 )
 _CREDIT = phrases(
-    r"insufficient[ _]+(?:\w+[ _]+)?(?:balance|credit|quota|fund)",
-    r"(?:balance|credits?|quota)\s+(?:is\s+|are\s+)?(?:insufficient|not enough|exhausted|used up)",
+    r"insufficient[ _]{1,4}(?:\w{1,40}[ _]{1,4})?(?:balance|credit|quota|fund)",
+    r"(?:balance|credits?|quota)\s{1,9}(?:is\s{1,9}|are\s{1,9})?(?:insufficient|not enough|exhausted|used up)",
     "(?:余额|积分|额度)不足|欠费",
 )
 _KINDS = ((_CREDIT, FailureKind.OUT_OF_CREDIT), (_POLICY, FailureKind.CONTENT_POLICY))

@@ -1,6 +1,7 @@
 """Compares names of JSON fields regardless of case and punctuation. Pure."""
 
 import re
+from functools import lru_cache
 
 _NAME_MAX = 100  # characters of a name that are compared
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -14,12 +15,12 @@ def words(names: str) -> tuple[str, ...]:
 
 def tokens(name: str) -> list[str]:
     """The words in a name, in lower case: `videoUrl` and `VIDEO-URL` both have `video` and `url`."""
-    return [word.lower() for word in _PARTS.split(camel_apart(name)) if word]
+    return list(_tokens(name[:_NAME_MAX]))
 
 
 def plain(name: str) -> str:
     """A name in lower case without separators: `taskId`, `task_id` and `TaskID` all become `taskid`."""
-    return "".join(character for character in name[:_NAME_MAX].lower() if character.isalnum())
+    return _plain(name[:_NAME_MAX])
 
 
 def snake(name: str) -> str:
@@ -30,3 +31,14 @@ def snake(name: str) -> str:
 def camel_apart(name: str) -> str:
     """A name with an underscore before each capital letter that begins a word: `taskFailed` becomes `task_Failed`."""
     return _CAMEL.sub("_", name[:_NAME_MAX])
+
+
+# The readers of a reply ask for the same few names again and again.
+@lru_cache(maxsize=4096)
+def _tokens(name: str) -> tuple[str, ...]:
+    return tuple(word.lower() for word in _PARTS.split(camel_apart(name)) if word)
+
+
+@lru_cache(maxsize=4096)
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())

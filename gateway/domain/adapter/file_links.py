@@ -7,6 +7,8 @@ here: whether the gateway may connect to the host is decided in `gateway.fetch`.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from gateway.domain.adapter.decoding import text
@@ -61,8 +63,14 @@ def file_urls(value: object, base_url: str = "") -> list[str]:
     words = text(value)
     if not words.strip(_EDGE) or len(words) > LINK_MAX * 2:
         return []
-    urls = (_corrected(link, base_url) for link in _links(words))
-    return list(dict.fromkeys(url for url in urls if url is not None))[:_LINKS_MAX]
+    return list(_urls(words, base_url))
+
+
+# The readers of a reply try one text under several names, and a poll brings the same texts again.
+@lru_cache(maxsize=128)
+def _urls(words: str, base_url: str) -> tuple[str, ...]:
+    urls = (_corrected(link, base_url) for link in islice(_links(words), _LINKS_MAX))
+    return tuple(dict.fromkeys(url for url in urls if url is not None))
 
 
 def is_media(url: str, kind: str) -> bool:
@@ -88,16 +96,20 @@ def _links(words: str) -> Iterator[str]:
     label = _LABEL.match(link)
     link = link[label.end() :] if label else link
     if _BEGINS.match(link) or _ESCAPED.match(link):
-        yield from _NEXT.split(link)
+        yield from _NEXT.split(link, _LINKS_MAX)[:_LINKS_MAX]
         return
-    marked = [*_MARKDOWN.findall(words), *_ATTRIBUTE.findall(words)]
+    marked = [*_matches_of(_MARKDOWN, words), *_matches_of(_ATTRIBUTE, words)]
     if marked:
         yield from marked
         return
     if _BLANK.search(link):
-        yield from (url.rstrip(".,;:!?") for url in _IN_TEXT.findall(words))  # a sentence with links in it
+        yield from (match[0].rstrip(".,;:!?") for match in _IN_TEXT.finditer(words))  # a sentence with links in it
     if not _IN_TEXT.search(words):
         yield link
+
+
+def _matches_of(pattern: re.Pattern[str], words: str) -> list[str]:
+    return [match[1] for match in islice(pattern.finditer(words), _LINKS_MAX)]
 
 
 def _bare(words: str) -> str:

@@ -16,6 +16,8 @@ from contextlib import suppress
 
 import msgspec
 
+from gateway.domain.json_size import OF_REPLY, excess
+
 _LOOSE_MAX = 512 * 1024  # bytes of a body that is not strict JSON; the replies of providers are smaller
 _OBJECTS_MAX = 16  # whole objects that are read from one body
 _STARTS_MAX = 256  # places that are tried as the beginning of an object
@@ -45,13 +47,18 @@ _BOMS = (
 
 
 def json_value(body: bytes) -> object:
-    """The JSON value of a body, or the one object in it. Raises `ValueError` without such a value."""
+    """The JSON value of a body, or the one object in it.
+
+    Raises `ValueError` without such a value, and for a body with so many values that it would take long to decode.
+    """
+    if (what := excess(body, OF_REPLY)) is not None:
+        raise ValueError(f"the body has {what}")
     try:
         return _unquoted(msgspec.json.decode(body))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         pass
     if len(body) > _LOOSE_MAX:
-        raise ValueError("the body is not JSON and too large to look for an object in it")
+        raise ValueError("the body is not JSON, and too large to look for an object in it")
     for text in _texts(body):
         try:
             value = _unquoted(_DECODER.decode(text.strip("\0\ufeff \t\r\n")))
@@ -64,7 +71,7 @@ def json_value(body: bytes) -> object:
             value = _one_object(candidate)
             if value is not None:
                 return value
-    raise ValueError("the body holds no JSON object that is whole")
+    raise ValueError("the body is not JSON and has no whole object in it")
 
 
 def _integer(digits: str) -> int | None:

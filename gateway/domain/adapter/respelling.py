@@ -6,6 +6,7 @@ read by the adapter's own tables of codes, texts and places, which know the prov
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from gateway.domain.adapter.status_words import State, status_field
 from gateway.domain.adapter.task import Failed
 
 _TEXT_MAX = 20_000  # characters of one text that is handed over; a longer one is not an id and not a URL
+_TEXTS_MAX = 200_000  # characters of all texts that are handed over: up to 28 spellings of them are read
 _NODES_MAX = 2000  # values that are handed over
 _DEPTH_MAX = 12  # of objects and lists inside one another
 # Status words of which every adapter knows at least one.
@@ -43,7 +45,9 @@ def spellings(task: Fields, word: str = "") -> Iterator[object]:
 
     With a `word`, that is the status of the task.
     """
-    spelled = _respelled(without_success(task), [_NODES_MAX], 0)
+    if len(task) > _NODES_MAX:  # not a task
+        return
+    spelled = _respelled(without_success(task), _Left(_NODES_MAX, _TEXTS_MAX), 0)
     if not isinstance(spelled, dict):
         return
     if word:
@@ -71,19 +75,29 @@ def ask(
     return None
 
 
-def _respelled(value: object, left: list[int], depth: int) -> object:
-    """A value with its names in `snake_case`, cut to the bounds above. `left[0]` counts down the values."""
-    left[0] -= 1
-    if left[0] < 0 or depth > _DEPTH_MAX:
+class _Left:
+    """How much may still be handed over."""
+
+    def __init__(self, nodes: int, characters: int) -> None:
+        self.nodes = nodes
+        self.characters = characters
+
+
+def _respelled(value: object, left: _Left, depth: int) -> object:
+    """A value with its names in `snake_case`, cut to the bounds above."""
+    left.nodes -= 1
+    if left.nodes < 0 or depth > _DEPTH_MAX:
         return None
     if isinstance(value, Mapping):
+        members = islice(value.items(), left.nodes)
         return {
             spelled or name: _respelled(inner, left, depth + 1)
-            for name, inner in value.items()
+            for name, inner in members
             if (spelled := snake(name)) == name or spelled not in value
         }
     if isinstance(value, list):
-        return [_respelled(inner, left, depth + 1) for inner in value[: left[0]]]
+        return [_respelled(inner, left, depth + 1) for inner in value[: left.nodes]]
     if isinstance(value, str):
-        return value if len(value) <= _TEXT_MAX else ""
+        left.characters -= len(value)
+        return value if len(value) <= _TEXT_MAX and left.characters >= 0 else ""
     return value if isinstance(value, int | float | None) else None

@@ -31,7 +31,9 @@ from gateway.domain.adapter.result_files import files_of
 from gateway.domain.adapter.status_words import State, state_of, status_field
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskSnapshot
 
-_CONTENT_PATH = re.compile(r"/v1/(?:videos|video/generations)/[^/]+/content/?$|/tasks/[^/]+/artifacts/.+/content/?$")
+_CONTENT_PATH = re.compile(
+    r"/v1/(?:videos|video/generations)/[^/]+/content/?$|/tasks/[^/]+/artifacts/.{1,600}/content/?$"
+)
 
 
 class SharedReading:

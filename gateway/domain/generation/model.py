@@ -27,6 +27,8 @@ class GenerationRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Kind = "video"
     prompt: str = ""
     settings: Settings = Settings()
+    size: str | None = None  # of an image: WIDTHxHEIGHT as it was asked for; `settings` have what a model can be asked
+    plain_quality: str | None = None  # of an image: OpenAI's word beside a size, such as `high`
     count: int = 1
     provider_options: Mapping[str, Mapping[str, Any]] = {}
     adapt: Literal["none", "nearest"] | None = None  # None: the model's configuration decides

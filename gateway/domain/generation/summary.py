@@ -20,6 +20,7 @@ from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_cou
 from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output, Route
 from gateway.domain.generation.next_attempt import next_try_at
 from gateway.domain.health.route_health import HealthOf, unknown_health
+from gateway.domain.parameters.dimensions import PLAIN_QUALITIES
 
 
 class AttemptStatus(StrEnum):
@@ -238,11 +239,14 @@ def cancellation_of(generation: Generation) -> Cancellation | None:
     """Whether a provider had started, or may have, before the cancel; `None` if the generation was not cancelled."""
     if generation.status is not Status.CANCELLED:
         return None
-    started = any(
-        attempt.state in _MAY_HAVE_STARTED or attempt.accepted_at is not None for attempt in generation.attempts
-    )
-    message = "A provider had started; it cannot be stopped and may bill." if started else "No provider had started."
-    return Cancellation(provider_started=started, message=message)
+    attempts = generation.attempts
+    if any(attempt.state is AttemptState.ACCEPTED or attempt.accepted_at is not None for attempt in attempts):
+        message = "A provider had accepted the work; it cannot be stopped and may bill."
+        return Cancellation(provider_started=True, message=message)
+    if any(attempt.state in _MAY_HAVE_STARTED for attempt in attempts):
+        message = "A submit was on its way: the provider may have started, cannot be stopped and may bill."
+        return Cancellation(provider_started=True, message=message)
+    return Cancellation(provider_started=False, message="No provider had started.")
 
 
 def error_of(generation: Generation) -> Problem | None:
@@ -286,7 +290,30 @@ def warnings_of(generation: Generation) -> tuple[Deviation, ...]:
         for index in sorted(used)
         for deviation in deviations(generation.request.settings, generation.plan.routes[index])
     ]
-    return (*of_routes, *_routes_over_limit(generation), *_not_archived(generation))
+    return (*_of_size(generation), *of_routes, *_routes_over_limit(generation), *_not_archived(generation))
+
+
+def _of_size(generation: Generation) -> Iterator[Deviation]:
+    """How an image differs from the size that was asked for: models have a few qualities and ratios, not every size."""
+    request = generation.request
+    quality = request.settings.quality
+    if request.plain_quality is not None and quality not in {None, PLAIN_QUALITIES[request.plain_quality]}:
+        message = "The size says the number of pixels. No model has another quality than that."
+        yield Deviation(type="adapted", param="quality", requested=request.plain_quality, used=quality, message=message)
+    if request.size is None:
+        return
+    for size in dict.fromkeys(map(_size_of, generation.outputs)):
+        if size is not None and size != request.size:
+            message = "The model makes images of this size for the quality and the ratio that come next to `size`."
+            yield Deviation(type="adapted", param="size", requested=request.size, used=size, message=message)
+
+
+def _size_of(output: Output) -> str | None:
+    """WIDTHxHEIGHT of the image of an output; None before it is completed, or if its size is not known."""
+    file = output.kept or output.artifact
+    if output.status is not Status.COMPLETED or file is None or file.width is None or file.height is None:
+        return None
+    return f"{file.width}x{file.height}"
 
 
 def _routes_over_limit(generation: Generation) -> Iterator[Deviation]:

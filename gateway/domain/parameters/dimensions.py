@@ -17,6 +17,9 @@ SAME_RATIO_WITHIN = Fraction(1, 100)
 
 # The qualities of images, and the side in pixels of a square image that has them.
 QUALITIES = {"1K": 1024, "2K": 2048, "4K": 4096}
+# OpenAI's words for the quality of an image (`quality` in its API reference for images), and the number of pixels that
+# they ask for here. A model of OpenAI spends more work on an image; the models here differ in pixels alone.
+PLAIN_QUALITIES = {"low": "1K", "medium": "2K", "high": "4K", "standard": "1K", "hd": "2K"}
 _NAMED_SIDES = {"4k": 2160}
 _NAMED_RATIOS = {Fraction(7, 3): "21:9", Fraction(3, 7): "9:21"}
 _LINES = re.compile(r"([0-9]{2,5})p", re.ASCII)

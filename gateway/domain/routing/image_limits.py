@@ -10,6 +10,11 @@ from gateway.domain.adapter.contract import ImageLimits
 # and WebP a photograph needs half of that at a good quality, and noise needs all of it at a poor one. PNG is lossless.
 _BYTES_PER_PIXEL = {"image/jpeg": 1, "image/webp": 1, "image/png": 4}
 
+# An image with more pixels is not converted: each pixel takes four bytes, and a conversion makes several copies. A
+# JPEG counts with the pixels that are left when it is decoded at a fraction of its size.
+CONVERT_PIXELS_MAX = 25_000_000
+_JPEG, _JPEG_FRACTIONS = "image/jpeg", (8, 4, 2)
+
 
 class ImageFacts(Struct, frozen=True, kw_only=True):
     """The facts about an image whose bytes the gateway has."""
@@ -61,8 +66,28 @@ def remake(facts: ImageFacts, limits: ImageLimits) -> Remake | None:
     """The conversion that makes an image fit; `None` if no conversion can.
 
     A conversion changes the type and reduces bytes and pixels. It never enlarges an image or changes its shape: that
-    would add pixels that the client has not sent.
+    would add pixels that the client has not sent. An image of too many pixels is not converted, see `not_converted`.
     """
+    made = _remake(facts, limits)
+    return None if made is None or _decoded_pixels(facts, made) > CONVERT_PIXELS_MAX else made
+
+
+def not_converted(facts: ImageFacts, limits: ImageLimits) -> str:
+    """The end of a sentence for an image that a conversion would make fit, if it had fewer pixels; else ""."""
+    if _remake(facts, limits) is None or remake(facts, limits) is not None:
+        return ""
+    return f"; at most {CONVERT_PIXELS_MAX // 10**6} megapixels are converted: send a smaller image"
+
+
+def _decoded_pixels(facts: ImageFacts, made: Remake) -> int:
+    """The pixels that are in memory when the image is decoded for this conversion."""
+    fraction = min(facts.width // made.width, facts.height // made.height)
+    divisor = next((step for step in _JPEG_FRACTIONS if step <= fraction), 1) if facts.content_type == _JPEG else 1
+    return -(-facts.width // divisor) * -(-facts.height // divisor)
+
+
+def _remake(facts: ImageFacts, limits: ImageLimits) -> Remake | None:
+    """The conversion that makes an image fit, however many pixels it has."""
     content_type = next((candidate for candidate in _BYTES_PER_PIXEL if candidate in limits.formats), None)
     if content_type is None or _misshapen(facts, limits):
         return None

@@ -25,7 +25,7 @@ from gateway.domain.adapter.request import (
 )
 from gateway.domain.generation.model import Adaptation, GenerationRequest, Route
 from gateway.domain.health.route_health import HealthOf, RouteHealth, unknown_health
-from gateway.domain.routing.image_limits import ImageFacts, conversion_text, image_text, misfits, remake
+from gateway.domain.routing.image_limits import ImageFacts, conversion_text, image_text, misfits, not_converted, remake
 from gateway.domain.routing.order import Order, RankKey, in_order
 from gateway.domain.routing.price import Price, cost_usd
 from gateway.domain.routing.settings_fit import Reason, fit_settings
@@ -270,9 +270,11 @@ def _fit_images(
             continue
         wrong = misfits(facts, capability.images)
         # A converted image is not stored, so a link cannot lead to it: only a model that takes bytes can have it.
-        made = remake(facts, capability.images) if wrong and in_bytes and request.adapt == "nearest" else None
+        may_change = bool(wrong) and in_bytes and request.adapt == "nearest"
+        made = remake(facts, capability.images) if may_change else None
         if made is None:
-            reasons += (Reason(param=param, message=message) for message in wrong)
+            hint = not_converted(facts, capability.images) if may_change else ""
+            reasons += (Reason(param=param, message=message + hint) for message in wrong)
         else:
             path = param_path(request.input, name)
             adaptations.append(Adaptation(param=path, asked=image_text(facts), given=conversion_text(made)))

@@ -1,5 +1,6 @@
 """The input images of clients, in the SQLite ledger."""
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +35,11 @@ _OPEN_USER = (
     " where u.key = {key} and u.file_id = {id} and g.status in ('queued', 'in_progress') limit 1"
 )
 _USER = _OPEN_USER.format(key="?", id="?")
+# The files of a key that no open generation uses, the oldest first.
+_EVICTABLE = (
+    f"select id, facts ->> '$.bytes' from files where key = ? and {_LIVE}"
+    f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by id limit ?"
+)
 _EXPIRED = (
     "select key, id from files where expires_at <= ?"
     f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by expires_at limit ?"
@@ -49,15 +55,21 @@ class SqliteLibrary:
         self._reader = reader
         self._writer = writer
 
-    async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        _check(self._reader.all(_TOTALS, (key, now.timestamp()))[0], size, limits)
+    async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime, *, evict: bool = False) -> None:
+        _make_room(self._reader.all, key, size, limits, now, evict=evict)
 
-    async def add(self, file: StoredFile, limits: FileLimits) -> None:
-        def work(connection: apsw.Connection) -> None:
-            _check(connection.execute(_TOTALS, (file.key, file.created_at.timestamp())).get, file.facts.bytes, limits)
+    async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
+        def work(connection: apsw.Connection) -> list[str]:
+            def rows(sql: str, values: tuple[Any, ...]) -> Sequence[Row]:
+                return connection.execute(sql, values).fetchall()
+
+            evicted = _make_room(rows, file.key, file.facts.bytes, limits, file.created_at, evict=evict)
+            for file_id in evicted:
+                _remove(connection, (file.key, file_id))
             connection.execute(_INSERT, FILE.values(file))
+            return evicted
 
-        await self._writer.run(work, yields=True)
+        return await self._writer.run(work, yields=True)
 
     async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:
         rows = self._reader.all(_GET, (key, file_id, now.timestamp()))
@@ -106,9 +118,35 @@ class SqliteLibrary:
         return await self._writer.run(work)
 
 
-def _check(totals: Row, size: int, limits: FileLimits) -> None:
-    """Raise `FileLimitReached` if a key has no room for `size` more bytes; `totals` are its files and their bytes."""
-    count, total = totals
+def _make_room(
+    rows: Callable[[str, tuple[Any, ...]], Sequence[Row]],
+    key: str,
+    size: int,
+    limits: FileLimits,
+    now: datetime,
+    *,
+    evict: bool,
+) -> list[str]:
+    """The files that have to be deleted so that a key has room for `size` more bytes; only with `evict` there are any.
+
+    Raises `FileLimitReached` if there is no room, even without them. So nothing is deleted in vain.
+    """
+    count, total = rows(_TOTALS, (key, now.timestamp()))[0]
+    evicted: list[str] = []
+    if evict and size <= limits.bytes:
+        evictable = iter(rows(_EVICTABLE, (key, now.timestamp(), count)))
+        while count >= limits.count or total + size > limits.bytes:
+            file = next(evictable, None)
+            if file is None:
+                break
+            evicted.append(file[0])
+            count, total = count - 1, total - file[1]
+    _check(count, total, size, limits)
+    return evicted
+
+
+def _check(count: int, total: int, size: int, limits: FileLimits) -> None:
+    """Raise `FileLimitReached` if `size` more bytes have no room beside `count` files of `total` bytes."""
     if count >= limits.count:
         raise FileLimitReached(f"Your key has {count:,} files, the most it may have; delete some, or let them expire.")
     if total + size > limits.bytes:

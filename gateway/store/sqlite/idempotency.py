@@ -4,6 +4,7 @@ Danger: a repeat that is not recognised buys a second video.
 """
 
 from datetime import datetime
+from typing import Any
 
 import apsw
 
@@ -12,6 +13,7 @@ from gateway.domain.generation.model import Generation
 from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
 from gateway.store.sqlite.columns import insert
 
+EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
 _OF_KEY = (
     "select i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
@@ -22,10 +24,13 @@ _ADD_KEY = insert("idempotency_keys", "key", "idempotency_key", "digest", "gener
 # The index `generations_of_request` has the minute before the digest, for the reason that its migration gives. So the
 # statement names every minute of `RETRY_LIFE`, with the same expression as the index.
 _MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last minute count in part, hence two more
-_NEWEST_EQUAL = (
-    "select id from"
-    " (select id, created_at from generations where key = ?"
+_EQUAL = (
+    "select id, created_at from generations where key = ?"
     f" and cast(created_at / 60 as integer) in ({', '.join('?' * _MINUTES)}) and digest = ? and created_at >= ?"
+)
+_OLDEST_EQUAL = f"{_EQUAL} order by created_at, id limit {EQUAL_MAX}"
+_NEWEST_EQUAL = (
+    f"select id from ({_EQUAL}"
     " union all select generation_id, created_at from deleted_generations"
     " where key = ? and digest = ? and created_at >= ?)"
     " order by created_at desc, id desc limit 1"
@@ -79,11 +84,21 @@ def _of_key(connection: apsw.Connection, key: str, name: str, digest: bytes, now
 
 def _of_retry(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> str | None:
     """The newest generation of an equal request, because a client library repeats what it sent last."""
+    values = _equal_values(key, digest, now)
+    newest: str | None = connection.execute(_NEWEST_EQUAL, (*values, key, *values[-2:])).get
+    return newest
+
+
+def equal_ones(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> list[str]:
+    """The ids of the oldest generations of equal requests, at most `EQUAL_MAX`. See `Store.equal_ones`."""
+    return [str(row[0]) for row in connection.execute(_OLDEST_EQUAL, _equal_values(key, digest, now)).fetchall()]
+
+
+def _equal_values(key: str, digest: bytes, now: datetime) -> tuple[Any, ...]:
     since = (now - RETRY_LIFE).timestamp()
     first = int(since // 60)
     minutes = range(first, first + _MINUTES)  # one minute after now: a later request may have been stored before this
-    newest: str | None = connection.execute(_NEWEST_EQUAL, (key, *minutes, digest, since, key, digest, since)).get
-    return newest
+    return key, *minutes, digest, since
 
 
 def deleted(idempotency: Idempotency) -> GenerationDeleted:

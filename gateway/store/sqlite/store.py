@@ -200,6 +200,11 @@ class SqliteStore:
         )
         return None if earlier is None else await self._replayed(earlier, idempotency)
 
+    async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
+        ids = await self._writer.run(lambda connection: sqlite_idempotency.equal_ones(connection, key, digest, now))
+        generations = [await self.get(generation_id) for generation_id in ids]
+        return [generation for generation in generations if generation is not None]
+
     async def _replayed(self, generation_id: str, idempotency: Idempotency) -> Generation:
         generation = await self.get(generation_id)
         if generation is None:

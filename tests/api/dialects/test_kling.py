@@ -138,6 +138,14 @@ async def test_what_cannot_be_honoured_is_named(untouched: Any, path: str, body:
     assert f"`{named}`" in message or f"`{named}.enabled`" in message, message
 
 
+async def test_an_option_of_the_relay_is_explained_with_the_way_to_send_it(untouched: Any) -> None:
+    message = refused(
+        await untouched.client.post(TEXT, json={**NATIVE, "camera_control": {"type": "simple"}}), 400, 1201
+    )
+    assert "movement of the camera" in message
+    assert '"provider_options": {"kling_relay": {"camera_control": …}}' in message
+
+
 async def test_empty_fields_ask_for_nothing(gateway: Any) -> None:
     nothing = {
         "camera_control": None,

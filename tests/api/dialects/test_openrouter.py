@@ -76,6 +76,10 @@ async def test_the_models_need_no_key(gateway: Any, base: str) -> None:
         ("input_references", [{**FRAME}], "input_references[0].frame_type"),
         ("provider", {"only": ["x"]}, "provider.only"),
         ("provider", [], "provider"),
+        ("provider", {"options": {"kling": {"watermark": True}}}, "provider.options.kling"),
+        ("provider", {"options": {"foxapi": {"watermark": True}}}, "provider.options.foxapi.watermark"),
+        ("provider", {"options": {"foxapi": {"shot_type": None}}}, "provider.options.foxapi.shot_type"),
+        ("provider", {"options": {"foxapi": 1}}, "provider.options.foxapi"),
         ("previous_job_id", "or_1", "previous_job_id"),
         ("upscale_factor", 2, "upscale_factor"),
         ("trace", {"trace_id": "1"}, "trace"),
@@ -89,6 +93,7 @@ async def test_a_bad_field_is_named_and_nothing_is_bought(untouched: Any, field:
     assert (answer.status_code, error["code"]) == (400, 400)
     assert name in error["message"]
     assert error["metadata"]["param"] == name
+    assert "`provider_options." not in error["message"]
 
 
 async def test_fields_without_a_value_ask_for_nothing(gateway: Any) -> None:

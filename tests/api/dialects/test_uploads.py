@@ -6,8 +6,11 @@ import threading
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.api.dialects import foxapi_uploads
+from gateway.domain.errors import FileLimitReached
+from gateway.store.files import FileLimits
 
 from ..test_images import png
 
@@ -179,6 +182,20 @@ async def test_a_file_that_an_open_generation_uses_is_not_evicted(start: Any) ->
     assert made.status_code == 200, made.text
     left = [file["id"] for file in (await gateway.client.get("/v1/files")).json()["data"]]
     assert (used in left, free in left) == (True, False)
+
+
+async def test_nothing_is_evicted_for_a_file_that_has_no_room_all_the_same(start: Any) -> None:
+    gateway = await start("files.max_per_key = 2")
+    free, used = [(await upload(gateway, "/v1/files/upload", "stream")).json()["id"] for _ in range(2)]
+    await gateway.create(model="kling_relay/kling-v2-master", image=used)
+    library = gateway.application.store.library
+    (stored,) = await library.holders(free)
+    large = replace(stored, id="file_" + "0" * 26, facts=replace(stored.facts, bytes=2 * stored.facts.bytes))
+    limits = FileLimits(count=2, bytes=large.facts.bytes + stored.facts.bytes - 1)  # beside the file in use
+    with pytest.raises(FileLimitReached):
+        await library.add(large, limits, evict=True)
+    left = [file["id"] for file in (await gateway.client.get("/v1/files")).json()["data"]]
+    assert set(left) == {free, used}
 
 
 async def test_foxapi_models_get_their_own_fields(gateway: Any) -> None:

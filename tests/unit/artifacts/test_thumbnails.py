@@ -18,7 +18,7 @@ from PIL import Image
 
 from gateway.artifacts import thumbnails as thumbnails_module
 from gateway.artifacts.folder import ArtifactFolder
-from gateway.artifacts.thumbnails import PENDING_MAX, PROCESSES_MAX, Thumbnails, draw_first_frame
+from gateway.artifacts.thumbnails import PENDING_MAX, PROCESSES_MAX, QUEUE_MAX, Thumbnails, draw_first_frame
 from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import ArchivedFile, Generation
@@ -26,6 +26,7 @@ from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.media.first_frame import BYTES_MAX
 from gateway.sandbox.media import Spec, render
 from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry import Event, ThumbnailDropped
 
 from ..builders import generation
 
@@ -200,6 +201,7 @@ class World:
         self.store = SqliteStore.open(folder / "ledger.db", NOW)
         self.artifacts = ArtifactFolder(folder / "artifacts")
         self.changed: list[str] = []
+        self.dropped: list[ThumbnailDropped] = []
         self.drawings = Drawings()
         self.thumbnails = Thumbnails(
             store=self.store,
@@ -207,7 +209,12 @@ class World:
             clock=ImmediateClock(),
             enabled=True,
             on_change=self.changed.append,
+            observer=self,
         )
+
+    def observe(self, event: Event) -> None:
+        assert isinstance(event, ThumbnailDropped)
+        self.dropped.append(event)
 
     async def archive(self) -> Generation:
         """Create the generation and let the ledger have the archived file of its output."""
@@ -233,7 +240,8 @@ class World:
 
     async def finish(self) -> None:
         """Wait for the drawings under way."""
-        await asyncio.gather(*self.thumbnails._drawing)
+        while self.thumbnails._tasks:
+            await asyncio.gather(*self.thumbnails._tasks)
 
     def spare(self) -> list[Path]:
         """The local files that are left."""
@@ -335,19 +343,22 @@ async def test_only_a_few_are_drawn_at_the_same_time(world: World) -> None:
 async def test_the_videos_that_wait_for_their_record_are_bounded(world: World) -> None:
     oldest = await world.prepare("gen_1/oldest.mp4")
     paths = [await world.prepare(f"gen_1/{number}.mp4") for number in range(PENDING_MAX)]
+    await world.finish()
     assert not oldest.exists()
+    assert world.dropped == [ThumbnailDropped(generation="gen_1", index=0, count=1)]
     assert all(path.exists() for path in paths)
 
 
-async def test_the_drawings_under_way_are_bounded(world: World) -> None:
+async def test_the_results_that_wait_for_their_drawing_are_bounded_and_the_oldest_is_dropped(world: World) -> None:
     world.drawings.may_end.clear()
-    for number in range(PENDING_MAX + 5):
-        await world.prepare(f"gen_1/{number}.mp4")
+    paths = []
+    for number in range(PROCESSES_MAX + QUEUE_MAX + 3):
+        paths.append(await world.prepare(f"gen_1/{number}.mp4"))
         world.thumbnails.begin(f"gen_1/{number}.mp4")
-    await asyncio.wait(list(world.thumbnails._drawing), return_when="FIRST_COMPLETED")
     world.drawings.may_end.set()
     await world.finish()
-    assert len(world.drawings.started) <= PENDING_MAX
+    assert world.drawings.started == paths[:PROCESSES_MAX] + paths[PROCESSES_MAX + 3 :]
+    assert [event.count for event in world.dropped] == [1, 2, 3]
     assert world.spare() == []
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.byte_ranges import PART_OVERHEAD, RANGE_MAX, RANGES_MAX, ranges_of
 
+from ...cases import every
+
 SINGLE = [
     ("bytes=0-0", range(1)),
     ("bytes=0-499", range(500)),
@@ -30,7 +32,7 @@ SINGLE = [
 ]
 
 
-@pytest.mark.parametrize(("header", "wanted"), SINGLE)
+@every(("header", "wanted"), SINGLE)
 def test_one_range_is_read(header: str, wanted: range) -> None:
     assert ranges_of(header, 10_000) == (wanted,)
 
@@ -69,7 +71,7 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize("header", MALFORMED)
+@every("header", MALFORMED)
 def test_what_is_malformed_or_in_another_unit_is_ignored(header: str) -> None:
     assert ranges_of(header, 10_000) is None
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.public_addresses import addresses_of, is_allowed, is_disguised, port_is_open, refusal
 
+from ...cases import every
+
 CLOSED = {
     "unspecified": ["0.0.0.0", "0.1.2.3", "::"],
     "loopback": ["127.0.0.1", "127.255.255.255", "::1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1"],
@@ -45,12 +47,12 @@ PUBLIC = [
 ]
 
 
-@pytest.mark.parametrize(("text", "kind"), [(text, kind) for kind, texts in CLOSED.items() for text in texts])
+@every(("text", "kind"), [(text, kind) for kind, texts in CLOSED.items() for text in texts])
 def test_an_address_that_is_not_public_is_refused_by_its_kind(text: str, kind: str) -> None:
     assert refusal(ip_address(text)) == kind
 
 
-@pytest.mark.parametrize("text", PUBLIC)
+@every("text", PUBLIC)
 def test_a_public_address_may_be_called(text: str) -> None:
     assert refusal(ip_address(text)) is None
 
@@ -103,7 +105,7 @@ DISGUISED = [
 ]
 
 
-@pytest.mark.parametrize("host", DISGUISED)
+@every("host", DISGUISED)
 def test_a_number_that_is_not_written_as_an_address_is_disguised(host: str) -> None:
     assert addresses_of(host) == ()
     assert is_disguised(host) or ".." in host  # an empty label is neither a name nor a number
@@ -115,7 +117,7 @@ def test_a_name_is_left_to_a_resolver(host: str) -> None:
     assert not is_disguised(host)
 
 
-@pytest.mark.parametrize(
+@every(
     ("port", "opened"),
     [(80, True), (443, True), (1024, True), (8080, True), (8443, True), (9000, True), (65535, True)]
     + [(port, False) for port in (1, 21, 22, 23, 25, 53, 110, 445, 465, 587, 1023, 2375, 3306, 5432, 6379, 11211)],

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.api.web import json_body
+from gateway.api.web.json_body import Bodies
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchTooLarge
 from gateway.inputs.remote_images import FETCHES_MAX, FETCHES_PER_KEY, RemoteImages
@@ -34,9 +36,32 @@ class StubFetcher:
         yield SimpleNamespace(status=self.status, is_whole=self.status == 200, chunks=chunks)
 
 
+async def get(images: RemoteImages, key: str, url: str = URL) -> bytes:
+    """The bytes at a URL, held in a room of which nothing is left over."""
+    room = Bodies(2**20)
+    try:
+        async with images.fetched(url, "url", key, room) as content:
+            return content
+    finally:
+        assert room.held == 0
+
+
+async def test_the_bytes_count_among_those_of_all_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "FREE_BYTES", 1)
+    images: Any = RemoteImages(StubFetcher())  # type: ignore[arg-type]  # it has what is used
+    room, small = Bodies(5), Bodies(4)
+    async with images.fetched(URL, "url", "key_a", room):
+        assert room.held == 5
+    assert room.held == 0
+    with pytest.raises(Overloaded):
+        async with images.fetched(URL, "url", "key_a", small):
+            pass
+    assert small.held == 0
+
+
 async def test_the_bytes_of_a_whole_answer_are_returned() -> None:
     images: Any = RemoteImages(StubFetcher())  # type: ignore[arg-type]  # it has what is used
-    assert await images.get(URL, "url", "key_a") == b"onetwo"
+    assert await get(images, "key_a") == b"onetwo"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +70,14 @@ async def test_the_bytes_of_a_whole_answer_are_returned() -> None:
 )
 async def test_what_cannot_be_fetched_is_said(fetcher: Any, text: str) -> None:
     with pytest.raises(InvalidImage, match=text) as caught:
-        await RemoteImages(fetcher).get(URL, "url", "key_a")
+        await get(RemoteImages(fetcher), "key_a")
     assert caught.value.param == "url"
 
 
 async def test_the_guarded_fetcher_refuses_a_private_address() -> None:
     fetcher = Fetcher(())
     with pytest.raises(InvalidImage, match=r"127\.0\.0\.1 does not lead to a public address"):
-        await RemoteImages(fetcher).get("http://127.0.0.1/a.png", "url", "key_a")
+        await get(RemoteImages(fetcher), "key_a", "http://127.0.0.1/a.png")
     await fetcher.close()
 
 
@@ -61,17 +86,17 @@ async def test_only_a_few_are_fetched_at_once_and_a_place_is_free_again() -> Non
     fetcher.gate.clear()
     images = RemoteImages(fetcher)
 
-    def get(key: str) -> "asyncio.Task[bytes]":
-        return asyncio.create_task(images.get(URL, "url", key))
+    def begun(key: str) -> "asyncio.Task[bytes]":
+        return asyncio.create_task(get(images, key))
 
-    waiting = [get("key_a") for _ in range(FETCHES_PER_KEY)]
+    waiting = [begun("key_a") for _ in range(FETCHES_PER_KEY)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="for your key"):
-        await images.get(URL, "url", "key_a")
-    waiting += [get("key_b") for _ in range(FETCHES_MAX - FETCHES_PER_KEY)]
+        await get(images, "key_a")
+    waiting += [begun("key_b") for _ in range(FETCHES_MAX - FETCHES_PER_KEY)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await images.get(URL, "url", "key_c")
+        await get(images, "key_c")
     fetcher.gate.set()
     assert await asyncio.gather(*waiting) == [b"onetwo"] * FETCHES_MAX
-    assert await images.get(URL, "url", "key_a") == b"onetwo"
+    assert await get(images, "key_a") == b"onetwo"

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.media.base64_text import NotBase64, TooLong, decode_base64
 
+from ...cases import every
+
 LIMIT = 30_000_000
 RANDOM = random.Random(7)
 
@@ -43,16 +45,16 @@ def test_a_blank_within_a_line_becomes_a_plus_again(wrap: str) -> None:
         assert decode_base64(text.rstrip("=").replace("+", " "), LIMIT) == data
 
 
-@pytest.mark.parametrize("width", [60, 64, 76])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n ", "\n    ", "\n\t", " \n", "\r\n\r\n", " ", "\t"])
+@every("width", [60, 64, 76])
+@every("end", ["\n", "\r\n", "\r", "\n ", "\n    ", "\n\t", " \n", "\r\n\r\n", " ", "\t"])
 def test_folded_text_has_white_space_where_it_is_folded(width: int, end: str) -> None:
     for data in LONG:
         assert decode_base64(end.join(textwrap.wrap(encoded(data), width)), LIMIT) == data
 
 
-@pytest.mark.parametrize("width", [60, 64, 76])
-@pytest.mark.parametrize("indent", ["", " ", "    "])
-@pytest.mark.parametrize("first", [0, 22])
+@every("width", [60, 64, 76])
+@every("indent", ["", " ", "    "])
+@every("first", [0, 22])
 def test_folded_text_that_lost_its_plus_is_read_and_never_read_wrongly(width: int, indent: str, first: int) -> None:
     read = 0
     for data in LONG:
@@ -105,7 +107,7 @@ def test_text_with_two_meanings_is_refused_with_the_remedy(text: str) -> None:
         decode_base64(text, LIMIT)
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "words"),
     [
         ("iVBORw0KGgo*", "character '\\*' at position 11"),

@@ -27,16 +27,23 @@ async def test_a_process_that_writes_too_much_is_stopped() -> None:
 
 
 async def test_a_cancelled_caller_leaves_no_process(tmp_path: Path) -> None:
-    pid_file = tmp_path / "pid"
-    code = f"import os, pathlib; pathlib.Path({str(pid_file)!r}).write_text(str(os.getpid())); {HANG}"
+    pipe = tmp_path / "pid"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    written = asyncio.Event()
+    asyncio.get_running_loop().add_reader(reading, written.set)
+    code = f"import os, pathlib; pathlib.Path({str(pipe)!r}).write_text(str(os.getpid())); {HANG}"
     task = asyncio.create_task(run_process((sys.executable, "-c", code), environment={}, seconds=1000))
-    while not (pid_file.exists() and pid_file.read_text()):  # noqa: ASYNC110  # another process writes it
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        await written.wait()
+    asyncio.get_running_loop().remove_reader(reading)
+    pid = int(os.read(reading, 100))
+    os.close(reading)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
+        os.kill(pid, 0)
 
 
 async def test_the_copy_of_the_gateway_runs_no_handlers_before_its_program() -> None:

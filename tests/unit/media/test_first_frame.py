@@ -25,12 +25,14 @@ def test_a_codec_that_no_provider_uses_is_refused(tmp_path: Path) -> None:
 def test_the_process_is_bound_to_its_limits(tmp_path: Path) -> None:
     tries = (
         "import pathlib, sys\n"
-        "from gateway.media.first_frame import confine\n"
-        "confine()\n"
+        "import os\n"
+        "from gateway.media.confinement import confine\n"
+        "confine(memory_bytes=1 << 30, cpu_seconds=10, file_bytes=1 << 20)\n"
+        "print('priority', os.nice(0))\n"
         "try: bytearray(2 << 30)\n"
         "except MemoryError: print('memory')\n"
         "try: pathlib.Path(sys.argv[1]).write_bytes(bytes(2 << 20))\n"
         "except OSError: print('disk')\n"
     )
     done = subprocess.run([sys.executable, "-c", tries, tmp_path / "large"], capture_output=True, text=True, check=True)  # noqa: S603  # our own
-    assert done.stdout == "memory\ndisk\n"
+    assert done.stdout == "priority 10\nmemory\ndisk\n"

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from gateway.domain.adapter.contract import ImageLimits
-from gateway.domain.routing.image_limits import ImageFacts, Remake, misfits, remake
+from gateway.domain.routing.image_limits import (
+    CONVERT_PIXELS_MAX,
+    ImageFacts,
+    Remake,
+    misfits,
+    not_converted,
+    remake,
+)
 from gateway.media import image_convert
 from gateway.media.image_convert import ImageConverter, NotConverted
 from gateway.media.image_header import inspect
@@ -182,6 +190,49 @@ def forged(width: int, height: int) -> bytes:
 async def test_a_file_that_is_not_an_image_is_refused(content: bytes) -> None:
     with pytest.raises(NotConverted, match="damaged"):
         await ImageConverter().convert(content, JPEG)
+
+
+def facts_of(content_type: str, width: int, height: int) -> ImageFacts:
+    return ImageFacts(content_type=content_type, bytes=10**7, width=width, height=height)
+
+
+def test_an_image_of_too_many_pixels_is_not_converted_and_the_reason_names_the_limit() -> None:
+    limits = ImageLimits(formats=frozenset({"image/jpeg"}), max_bytes=5 * 10**6)
+    for content_type in ("image/webp", "image/png", "image/avif"):
+        assert remake(facts_of(content_type, 5000, 5000), limits) is not None
+        assert not_converted(facts_of(content_type, 5000, 5000), limits) == ""
+        larger = facts_of(content_type, 5000, 5001)
+        assert remake(larger, limits) is None
+        assert not_converted(larger, limits) == "; at most 25 megapixels are converted: send a smaller image"
+    assert not_converted(facts_of("image/webp", 9000, 100), ImageLimits(max_ratio=2.0)) == ""  # no size would help
+
+
+def test_a_jpeg_counts_with_the_pixels_that_it_is_decoded_to() -> None:
+    limits = ImageLimits(formats=frozenset({"image/jpeg"}), max_bytes=5 * 10**6)
+    assert remake(facts_of("image/jpeg", 10_000, 10_000), limits) is not None  # at half of its size
+    assert remake(facts_of("image/jpeg", 10_000, 10_000), ImageLimits(formats=frozenset({"image/png"}))) is None
+
+
+async def test_the_process_itself_refuses_too_many_pixels() -> None:
+    """46 bytes of WebP can declare a hundred megapixels, and decoding them took two gigabytes."""
+    side = int(CONVERT_PIXELS_MAX**0.5) + 1
+    with pytest.raises(NotConverted, match="it has more than 25 megapixels; send a smaller image"):
+        await ImageConverter().convert(encoded(Image.new("1", (side, side))), JPEG)
+
+
+async def test_a_process_without_enough_memory_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_convert, "program", lambda *_: (sys.executable, "-I", "-c", SMALL))
+    with pytest.raises(NotConverted, match="memory or time"):
+        await ImageConverter().convert(encoded(Image.new("RGB", (4000, 4000))), JPEG)
+
+
+SMALL = """
+import gateway.media.image_convert as module, sys
+sys.argv = ["", "image/jpeg", "40", "30", "0"]
+module.MEMORY_BYTES = 64 * 2**20
+import PIL.Image
+module.sys.exit(module._main())
+"""
 
 
 async def test_a_conversion_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

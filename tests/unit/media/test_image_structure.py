@@ -17,6 +17,8 @@ from gateway.media import image_structure
 from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.image_structure import DamagedImage
 
+from ...cases import every
+
 NOISE = Image.effect_noise((90, 60), 80)
 SHADES = Image.merge("RGB", [NOISE, Image.linear_gradient("L").resize((90, 60)), NOISE])
 FRAMES = [SHADES.rotate(angle) for angle in (20, 40)]
@@ -75,7 +77,7 @@ WHOLE: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@every("name", WHOLE)
 def test_a_complete_image_is_accepted_with_and_without_appended_data(name: str) -> None:
     data = WHOLE[name]
     facts = inspect(data)
@@ -98,8 +100,8 @@ def test_every_beginning_of_an_image_is_refused(name: str, share: float, appende
         inspect(data[:length] if length < 40 else data[:length] + (appended if name.startswith("jpeg") else b""))
 
 
-@pytest.mark.parametrize("name", [name for name in SINGLE if not name.startswith(("gif", "tiff", "bmp"))])
-@pytest.mark.parametrize("missing", [1, 2, 3, 4, 11, 12, 13])
+@every("name", [name for name in SINGLE if not name.startswith(("gif", "tiff", "bmp"))])
+@every("missing", [1, 2, 3, 4, 11, 12, 13])
 def test_the_last_bytes_count(name: str, missing: int) -> None:
     with pytest.raises(DamagedImage):
         inspect(WHOLE[name][:-missing])
@@ -130,7 +132,7 @@ def test_a_changed_byte_of_a_png_is_noticed(at: int, flip: int) -> None:
         inspect(bytes(data))
 
 
-@pytest.mark.parametrize("name", sorted(WHOLE))
+@every("name", sorted(WHOLE))
 def test_a_hole_in_an_image_is_refused_or_not_noticed_but_raises_nothing_else(name: str) -> None:
     data = WHOLE[name]
     for at in range(0, len(data), max(1, len(data) // 40)):
@@ -188,7 +190,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@every("name", BROKEN)
 def test_the_message_names_the_structure_at_fault(name: str) -> None:
     data, words = BROKEN[name]
     with pytest.raises(DamagedImage, match=words):

@@ -16,6 +16,7 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.media.image_header import IMAGE_MAX, PIXELS_MAX, inspect
 from gateway.media.image_text import from_text
 
+from ...cases import every
 from ..cost import ratio
 
 
@@ -148,7 +149,7 @@ def test_a_url_is_not_changed(url: str) -> None:
     assert from_text(url, "image") == url
 
 
-@pytest.mark.parametrize(
+@every(
     "url",
     [
         "https://",
@@ -177,7 +178,7 @@ def test_a_broken_url_is_refused_and_names_the_parameter(url: str) -> None:
     assert caught.value.param == "image_url"
 
 
-@pytest.mark.parametrize(
+@every(
     "text",
     [
         "",
@@ -218,11 +219,9 @@ def test_the_id_of_a_file_is_not_changed() -> None:
 CONTENT = PNG + bytes(range(256)) + b"\xfb\xff\xbe" * 3
 
 
-@pytest.mark.parametrize("extra", [b"", b"1", b"12"])
-@pytest.mark.parametrize(
-    "wrap", ["{}", "data:image/png;base64,{}", "DATA:Image/JPEG;charset=x;BASE64,{}", "data:;base64,{}"]
-)
-@pytest.mark.parametrize("spell", ["standard", "url-safe", "bare", "lines", "spaces"])
+@every("extra", [b"", b"1", b"12"])
+@every("wrap", ["{}", "data:image/png;base64,{}", "DATA:Image/JPEG;charset=x;BASE64,{}", "data:;base64,{}"])
+@every("spell", ["standard", "url-safe", "bare", "lines", "spaces"])
 def test_every_spelling_of_base64_gives_the_bytes(extra: bytes, wrap: str, spell: str) -> None:
     data = CONTENT + extra
     text = base64.b64encode(data).decode()

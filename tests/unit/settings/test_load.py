@@ -18,6 +18,8 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
 from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
 
+from ...cases import every
+
 PROVIDERS = ["foxapi", "keevx", "kling_relay"]
 KEY = "vg_0123456789abcdef"
 WEBHOOK = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -219,7 +221,7 @@ def test_a_named_file_must_be_there_and_be_toml(workdir: Path) -> None:
 FOX = '[providers.foxapi]\napi_key = "env:K"\n'
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "message"),
     [
         ("[server]\nprot = 1", 'server.prot: unknown key; did you mean "port"?'),
@@ -648,7 +650,7 @@ def test_prices_are_read() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "message"),
     [
         (WEIGHTED, "models.a.weights: expected a number for each of the 2 routes"),

@@ -19,6 +19,7 @@ from gateway.domain.adapter.task_reading import is_broken
 from gateway.upstream import client as module
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 
+from ...cases import every
 from ..raw_server import (
     BROKEN,
     SILENCE,
@@ -156,6 +157,16 @@ async def test_a_reply_over_the_limit_is_a_missing_answer_and_is_not_read_to_its
         await upstream.send(SUBMIT, base_url=serve(endless).url, timeout_seconds=5)
 
     assert sent < 50_000_000
+
+
+async def test_a_caller_may_lower_the_limit_for_the_bytes_that_are_sent_and_those_that_are_decoded(
+    upstream: Upstream, serve: Serve
+) -> None:
+    plain = serve(after_reading(reply(b" " * 1001)))
+    packed = serve(after_reading(reply(gzip.compress(b" " * 1001), b"Content-Encoding: gzip")))
+    for server, what in ((plain, "the reply"), (packed, "the decoded reply")):
+        with pytest.raises(NoAnswer, match=f"HTTP 200: {what} is over 1000 bytes"):
+            await upstream.send(SUBMIT, base_url=server.url, timeout_seconds=5, reply_max=1000)
 
 
 async def test_a_reply_of_just_the_limit_is_read(
@@ -445,7 +456,7 @@ async def test_a_submit_has_a_connection_of_its_own_and_polls_share_one(upstream
 # -- Retry-After
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "expected"),
     [
         ("0", 0.0),

@@ -20,16 +20,24 @@ DEFAULT_MODEL = "kling-v1"  # Kling's page: what a missing `model_name` means
 # new-api sends it with every model.
 DEFAULT_CFG_SCALE = 0.5
 _OWN = {"model_name": "model", "sound": "generate_audio", "image_tail": "last_image", "callback_url": "webhook_url"}
-# Fields that no create of the gateway has. Their empty values and defaults ask for nothing.
-_OPTION = 'Send it in `provider_options` for a provider that takes it, such as `{{"kling_relay": {{"{name}": …}}}}`.'
+# Fields of Kling that the create of the gateway does not have. Their empty values and defaults ask for nothing.
+_OPTION = (
+    "is {what}, an option that only a Kling relay takes: send it as `"
+    '"provider_options": {{"kling_relay": {{"{name}": …}}}}`, with a model of the relay, such as'
+    " `kling_relay/kling-v1`."
+)
+_NO_FIELD = "is not a field of the gateway's create."
+_BRUSH = "Kling's motion brush"
 _ELSEWHERE: Mapping[str, str] = {
-    **dict.fromkeys(("camera_control", "static_mask", "dynamic_masks"), _OPTION),
-    "multi_shot": "The gateway makes videos of one shot; leave it out.",
-    "shot_type": "The gateway makes videos of one shot; leave it out.",
-    "multi_prompt": "The gateway makes videos of one shot; send `prompt`.",
-    "voice_list": "The gateway cannot choose voices; leave it out.",
-    "element_list": "Send `reference_images`, if the model takes any.",
-    "watermark_info": "The gateway adds no watermark; leave it out.",
+    "camera_control": _OPTION.format(what="Kling's movement of the camera", name="camera_control"),
+    "static_mask": _OPTION.format(what=_BRUSH, name="static_mask"),
+    "dynamic_masks": _OPTION.format(what=_BRUSH, name="dynamic_masks"),
+    "multi_shot": f"{_NO_FIELD} The gateway makes videos of one shot; leave it out.",
+    "shot_type": f"{_NO_FIELD} The gateway makes videos of one shot; leave it out.",
+    "multi_prompt": f"{_NO_FIELD} The gateway makes videos of one shot; send `prompt`.",
+    "voice_list": f"{_NO_FIELD} The gateway cannot choose voices; leave it out.",
+    "element_list": f"{_NO_FIELD} Send `reference_images`, if the model takes any.",
+    "watermark_info": f"{_NO_FIELD} The gateway adds no watermark; leave it out.",
 }
 # In `metadata` new-api takes Kling's own fields, under Kling's names. Any other name there is a pair of the client's.
 _IN_METADATA = frozenset(
@@ -121,8 +129,7 @@ def _fields(name: str, value: object, shown: str, pairs: dict[str, object]) -> I
             yield from _images(value, shown)
         case _ if name in _ELSEWHERE:
             if not _asks_for_nothing(value):
-                message = f"`{shown}` is not a field of the gateway's create. {_ELSEWHERE[name].format(name=name)}"
-                raise InvalidParameter(message, param=shown)
+                raise InvalidParameter(f"`{shown}` {_ELSEWHERE[name]}", param=shown)
         case _:
             yield Given(shown, value, _OWN.get(name, name))
 

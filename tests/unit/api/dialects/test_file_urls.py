@@ -17,6 +17,7 @@ from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
 from gateway.tokens import Signer
 
+from ....cases import every
 from ...builders import after, generation
 
 AT = after(600)
@@ -53,10 +54,8 @@ def opens_at_the_gateway(url: str) -> bool:
     return is_ours and SIGNER.admits(token, CONTENT, "gen_1", "0", "video", now=AT)
 
 
-@pytest.mark.parametrize("dialect", URLS)
-@pytest.mark.parametrize(
-    "value", [completed(archived=KEPT), completed(needs_credential=True)], ids=["archived", "with a key"]
-)
+@every("dialect", URLS)
+@every("value", [completed(archived=KEPT), completed(needs_credential=True)], ids=["archived", "with a key"])
 def test_a_file_that_only_the_gateway_can_give_has_a_url_with_a_token(dialect: str, value: Generation) -> None:
     [url] = URLS[dialect](value)
     assert opens_at_the_gateway(url)

@@ -27,6 +27,8 @@ from gateway.domain.parameters import spellings as spelling
 from gateway.domain.parameters.dimensions import ratio_name
 from gateway.domain.routing.image_limits import ImageFacts
 
+from ....cases import every
+
 
 def png(width: int = 32, height: int = 16) -> bytes:
     out = io.BytesIO()
@@ -232,13 +234,13 @@ REFUSED: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in TAKEN.items() for value in values])
+@every(("field", "value"), [(field, value) for field, values in TAKEN.items() for value in values])
 def test_a_value_of_the_documented_type_is_accepted(field: str, value: Any) -> None:
     assert read(**{field: value})
     msgspec.convert({"model": "m", field: value}, CreateVideo)
 
 
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in REFUSED.items() for value in values])
+@every(("field", "value"), [(field, value) for field, values in REFUSED.items() for value in values])
 def test_a_wrong_value_is_refused_under_its_own_name(field: str, value: Any) -> None:
     error = refused(**{field: value})
     assert error.param is not None
@@ -248,7 +250,7 @@ def test_a_wrong_value_is_refused_under_its_own_name(field: str, value: Any) -> 
     assert len(error.detail) < 400
 
 
-@pytest.mark.parametrize("alias", sorted(ALIASES))
+@every("alias", sorted(ALIASES))
 def test_an_alias_is_named_in_its_own_errors(alias: str) -> None:
     with pytest.raises(GatewayError, match=f"`{alias}") as caught:
         read(**{alias: {"a": 1} if alias in {"image_urls", "fallbacks"} else 0})
@@ -275,7 +277,7 @@ def test_messages_say_what_was_sent_and_what_is_accepted() -> None:
     assert refused(fallback=["a", 1]).param == "fallback[1]"
 
 
-@pytest.mark.parametrize(
+@every(
     ("field", "value", "meant"),
     [
         ("resolution", "16:9", "`aspect_ratio` 16:9 in place of `resolution`"),
@@ -296,8 +298,8 @@ def test_a_refusal_names_what_was_probably_meant(field: str, value: str, meant: 
     assert refused(**{field: value}).detail.endswith(f' not "{value}". Did you mean {meant}?')
 
 
-@pytest.mark.parametrize("duration", [5, 5.0, "5", " 5\n", "5.0", "05", "5s", "5 sec", "5S", "５"])
-@pytest.mark.parametrize("name", ["duration", "seconds"])
+@every("duration", [5, 5.0, "5", " 5\n", "5.0", "05", "5s", "5 sec", "5S", "５"])
+@every("name", ["duration", "seconds"])
 def test_a_duration_is_a_whole_number_however_it_is_written(name: str, duration: Any) -> None:
     seconds = settings(**{name: duration}).duration_seconds
     assert seconds == 5
@@ -310,7 +312,7 @@ def test_words_are_read_in_upper_and_lower_case() -> None:
     assert read(adapt="Nearest").request.adapt == "nearest"
 
 
-@pytest.mark.parametrize("name", sorted(NAMES.keys() - {"model"}) + sorted(ALIASES))
+@every("name", sorted(NAMES.keys() - {"model"}) + sorted(ALIASES))
 def test_null_is_the_same_as_absent(name: str) -> None:
     assert read(**{name: None}) == read()
 
@@ -334,8 +336,8 @@ def test_null_deep_within_an_option_is_passed_on_unchanged() -> None:
     assert read(provider_options={**options, "foxapi": {}}).request.provider_options == options
 
 
-@pytest.mark.parametrize("name", sorted(NAMES.keys() - {"model", "prompt"}) + sorted(ALIASES))
-@pytest.mark.parametrize("blank", ["", " ", "\r\n\t", "\ufeff", "\u00a0\u3000"])
+@every("name", sorted(NAMES.keys() - {"model", "prompt"}) + sorted(ALIASES))
+@every("blank", ["", " ", "\r\n\t", "\ufeff", "\u00a0\u3000"])
 def test_a_blank_is_the_same_as_absent(name: str, blank: str) -> None:
     assert read(**{name: blank}) == read()
 
@@ -357,7 +359,7 @@ def test_white_space_around_free_text_is_kept() -> None:
     assert (request.prompt, request.settings.negative_prompt, request.metadata) == (" a\n", " b ", {"order": " 1 "})
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "meant"),
     [
         ("32:18", "16:9"),
@@ -382,7 +384,7 @@ def test_a_ratio_has_one_name(value: Any, meant: str | None) -> None:
     assert settings(aspect_ratio=value).aspect_ratio == meant
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "meant"),
     [
         ("1080", "1080p"),
@@ -449,7 +451,7 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize(("size", "meant"), SIZES.items())
+@every(("size", "meant"), SIZES.items())
 def test_every_size_is_its_resolution_and_ratio(size: str, meant: tuple[str, str]) -> None:
     width, height = map(int, size.split("x"))
     expected = read(resolution=meant[0], aspect_ratio=meant[1])
@@ -607,7 +609,7 @@ def test_http_is_for_addresses_that_are_allowed(url: str) -> None:
     assert url.startswith("HTTPS") or refused(callback_url=url).param == "callback_url"
 
 
-@pytest.mark.parametrize(
+@every(
     ("name", "nearest"),
     [
         ("promt", "prompt"),

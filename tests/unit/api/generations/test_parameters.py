@@ -18,6 +18,8 @@ from gateway.domain.adapter.request import FramesInput, Kind, ReferencesInput, S
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 from gateway.domain.generation.model import GenerationRequest
 
+from ....cases import every
+
 CAT, DOG = "https://example.com/cat.png", "https://example.com/dog.png"
 # A value of each field that is not its default, and the text or texts that a form has for it. A new row needs one here.
 EXAMPLES: dict[str, tuple[Any, str | list[str]]] = {
@@ -64,9 +66,10 @@ BESIDE: dict[str, dict[str, Any]] = {
     "height": {"width": 1280},
 }
 each_table = pytest.mark.parametrize("table", PARAMETERS_OF.values(), ids=PARAMETERS_OF)
-each_row = pytest.mark.parametrize(
+each_row = every(
     ("table", "row"),
-    [pytest.param(table, row, id=f"{kind}-{row.name}") for kind, table in PARAMETERS_OF.items() for row in table.rows],
+    [(table, row) for table in PARAMETERS_OF.values() for row in table.rows],
+    ids=[f"{kind}-{row.name}" for kind, table in PARAMETERS_OF.items() for row in table.rows],
 )
 
 
@@ -195,7 +198,7 @@ def test_a_name_that_is_almost_the_fields_is_answered_with_the_field(table: Para
     assert f"{row.name}," in unknown_field("zzzzzz", table).detail or row is table.rows[-1]
 
 
-@pytest.mark.parametrize(
+@every(
     ("name", "nearest"),
     [
         *((name, "image") for name in ("file", "files", "file[]", "File", "image_file", "imageFile", "input_image")),

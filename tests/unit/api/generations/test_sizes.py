@@ -9,6 +9,8 @@ from gateway.domain.adapter.request import ReferencesInput, Settings, TextInput
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest
 
+from ....cases import every
+
 CAT, DOG = "https://example.com/cat.png", "https://example.com/dog.png"
 
 
@@ -16,7 +18,7 @@ def read(**body: Any) -> GenerationRequest:
     return normalise({"model": "m", **body}, lambda content: f"file_{len(content)}", kind="image").request
 
 
-@pytest.mark.parametrize(
+@every(
     ("body", "settings"),
     [
         ({"size": "1024x1024"}, {"quality": "1K", "aspect_ratio": "1:1"}),

@@ -7,6 +7,8 @@ import pytest
 from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.errors import InvalidParameter
 
+from ....cases import every
+
 ALLOWED = [ipaddress.ip_network(text) for text in ("10.1.0.0/16", "127.0.0.0/8", "fd00::/8")]
 
 
@@ -42,7 +44,7 @@ def test_http_to_any_other_address_is_refused_with_the_remedy(url: str) -> None:
     assert "use https" in message
 
 
-@pytest.mark.parametrize(
+@every(
     "host",
     [
         "10.0.0.1",

@@ -5,6 +5,8 @@ import pytest
 from gateway.api.openapi.tags import tag_of
 from gateway.api.web.operation import Described, Operation
 
+from ....cases import every
+
 PATHS = {
     "/v1/videos/generations/{generation_id}/cancel": "Videos",
     "/v1/images/edits": "Images",
@@ -27,7 +29,7 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize(("path", "tag"), PATHS.items(), ids=PATHS)
+@every(("path", "tag"), PATHS.items(), ids=PATHS)
 def test_the_longest_beginning_of_a_path_decides_its_group(path: str, tag: str) -> None:
     assert tag_of(Described("get", path, Operation(id="x", summary="X"))) == tag
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from gateway.api.web.access_keys import JWT_MAX, AccessKeys, is_jwt
 from gateway.domain.errors import InvalidJwt, JwtExpired, JwtNotYetValid
 
+from ....cases import every
+
 ACCESS, SECRET = "an-access-key", "s" * 64
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -60,7 +62,7 @@ def test_a_signed_jwt_names_its_access_key(content: dict[str, Any]) -> None:
     assert KEYS.signer_of(signed(content)) == ACCESS
 
 
-@pytest.mark.parametrize(
+@every(
     ("token", "error"),
     [
         (signed(claims(exp=ahead(-31))), JwtExpired),

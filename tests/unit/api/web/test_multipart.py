@@ -28,6 +28,8 @@ from gateway.domain.errors import (
 )
 from providers.foxapi.models import OPTIONS
 
+from ....cases import every
+
 B = "edge"
 TYPE = f"multipart/form-data; boundary={B}"
 CAT = "https://example.com/cat.png"
@@ -120,7 +122,7 @@ SCALARS: list[tuple[str, str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "text", "value"), SCALARS, ids=[f"{name}={text[:12]}" for name, text, _ in SCALARS])
+@every(("name", "text", "value"), SCALARS, ids=[f"{name}={text[:12]}" for name, text, _ in SCALARS])
 def test_a_text_field_means_the_same_as_in_json(name: str, text: str, value: Any) -> None:
     assert read(field(name, text)) == from_json(**{name.removesuffix("[]"): value})
 
@@ -162,7 +164,7 @@ def test_a_file_means_the_same_as_its_base64() -> None:
     assert read(nameless) == read(file("input_reference")) == read(field("image", text)) == from_json(image=text)
 
 
-@pytest.mark.parametrize("name", [*sorted(FIELDS - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
+@every("name", [*sorted(FIELDS - {"model"}), *sorted(ALIASES), "image_urls[]", "fallback[]"])
 def test_an_empty_part_counts_as_absent(name: str) -> None:
     left_alone = part(f'name="{name}"; filename=""', b"", "Content-Type: application/octet-stream")
     assert read(field(name, "")) == read(left_alone) == read()
@@ -264,7 +266,7 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("parts", "kind", "param"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+@every(("parts", "kind", "param"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
 def test_a_fault_names_its_field(parts: tuple[bytes, ...], kind: type[GatewayError], param: str | None) -> None:
     message = refused(kind, *parts, param=param)
     assert param is not None
@@ -339,7 +341,7 @@ BROKEN: list[tuple[str, bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "content_type"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
+@every(("raw", "content_type"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
 def test_a_broken_form_is_refused(raw: bytes, content_type: str) -> None:
     with pytest.raises(InvalidForm) as caught:
         parsed(raw, content_type)
@@ -397,8 +399,8 @@ ODD: dict[str, tuple[list[bytes], bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-@pytest.mark.parametrize("ends", [b"\r\n", b"\n"])
+@every("name", ODD)
+@every("ends", [b"\r\n", b"\n"])
 def test_unusual_forms_mean_the_same_as_plain_ones(name: str, ends: bytes) -> None:
     parts, before, behind = ODD[name]
     raw = before + form(field("model", "m"), NAMED, *parts) + behind.encode()

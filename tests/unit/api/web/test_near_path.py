@@ -2,7 +2,9 @@
 
 import pytest
 
-from gateway.api.web.near_path import near_path
+from gateway.api.web.near_path import near_path, paths_below
+
+from ....cases import every
 
 VIDEOS = "/v1/videos/generations"
 TEMPLATES = [
@@ -24,7 +26,7 @@ TEMPLATES = [
 ]
 
 
-@pytest.mark.parametrize(
+@every(
     ("path", "meant"),
     [
         ("/videos/generations", VIDEOS),
@@ -59,3 +61,26 @@ def test_the_path_that_was_meant_is_found(path: str, meant: str) -> None:
 )
 def test_nothing_is_suggested_for_any_other_path(path: str) -> None:
     assert near_path(path, TEMPLATES) is None
+
+
+KEEVX = ["/keevx/v1/image_generate", "/keevx/v1/image_to_video"]
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("/keevx/v1/models", KEEVX),
+        ("/Keevx//v1", KEEVX),
+        ("/keevx", KEEVX),
+        ("/v1/models", []),
+        ("/api/v1/models", []),
+        ("/callbacks/x", []),
+        ("/", []),
+    ],
+)
+def test_the_paths_of_another_api_are_those_below_its_base(path: str, below: list[str]) -> None:
+    assert paths_below(path, [*TEMPLATES, *KEEVX, "/api/v1/videos"]) == below
+
+
+def test_a_missing_v1_below_a_base_is_seen() -> None:
+    assert near_path("/keevx/image_to_video", KEEVX) == "/keevx/v1/image_to_video"

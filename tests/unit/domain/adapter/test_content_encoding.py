@@ -21,6 +21,8 @@ from gateway.domain.adapter.content_encoding import (
     encodings_of,
 )
 
+from ....cases import every
+
 packed = partial(gzip.compress, mtime=0)  # equal bytes each time, because they are in the names of tests
 
 VIDEO = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 40
@@ -51,16 +53,16 @@ def decode(body: bytes, encodings: str = "", *, limit: int = 10**6, step: int | 
 NONSENSE = ["", "identity", "utf-8", "UTF-8", "binary", "none", "null", "aws-chunked", "gzip", "deflate", "br", "zstd"]
 
 
-@pytest.mark.parametrize("body", [VIDEO, JSON, PNG, b" \r\n[1]", b"<html></html>"])
-@pytest.mark.parametrize("encodings", [*NONSENSE, "compress", "gzip, br", '"utf-8"', "amz-1.0", "\xff", ", ,"])
+@every("body", [VIDEO, JSON, PNG, b" \r\n[1]", b"<html></html>"])
+@every("encodings", [*NONSENSE, "compress", "gzip, br", '"utf-8"', "amz-1.0", "\xff", ", ,"])
 def test_plain_bytes_stay_as_they_are_whatever_the_header_says(encodings: str, body: bytes) -> None:
     decoder = BodyDecoder(encodings, 10**6)
     assert decoder.feed(body) + decoder.finish() == body
     assert decoder.is_plain is True
 
 
-@pytest.mark.parametrize("body", [VIDEO, JSON, PNG])
-@pytest.mark.parametrize("encodings", [*NONSENSE, "x-gzip", "GZIP", "gzip, gzip", "deflate, gzip"])
+@every("body", [VIDEO, JSON, PNG])
+@every("encodings", [*NONSENSE, "x-gzip", "GZIP", "gzip, gzip", "deflate, gzip"])
 def test_gzip_is_decoded_whatever_the_header_says(encodings: str, body: bytes) -> None:
     assert decode(packed(body), encodings) == body
 
@@ -84,8 +86,8 @@ PACKED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 }
 
 
-@pytest.mark.parametrize("case", PACKED)
-@pytest.mark.parametrize("step", [None, 1, 7, 1000])
+@every("case", PACKED)
+@every("step", [None, 1, 7, 1000])
 def test_a_compressed_body_is_decoded_in_pieces_of_any_size(case: str, step: int | None) -> None:
     encodings, pack = PACKED[case]
     assert decode(pack(VIDEO), encodings, step=step) == VIDEO
@@ -108,7 +110,7 @@ def test_any_bytes_are_decoded_alike_in_pieces_of_any_size(body: bytes, encoding
     assert outcome(step) == outcome(None)
 
 
-@pytest.mark.parametrize(
+@every(
     ("body", "encodings", "says"),
     [
         (b"\x28\xb5\x2f\xfd" + bytes(50), "zstd", "zstd, which is not supported"),

@@ -24,6 +24,7 @@ from gateway.domain.adapter.messages import PRIVATE, clean, failed
 from gateway.domain.adapter.task import Failed
 from gateway.domain.errors import UnreadableReply
 
+from ....cases import every
 from ...cost import ratio
 
 SECRETS = [
@@ -91,15 +92,15 @@ def digits_and_names(secret: str) -> list[str]:
     return [part for part in word if part.lower() not in ordinary and len(part) > 1] or [secret]
 
 
-@pytest.mark.parametrize("around", AROUND)
-@pytest.mark.parametrize("secret", SECRETS)
+@every("around", AROUND)
+@every("secret", SECRETS)
 def test_secrets_of_the_operator_are_removed(secret: str, around: str) -> None:
     cleaned = clean(around.format(secret))
     assert secret not in cleaned
     assert [part for part in digits_and_names(secret) if part in cleaned] == []
 
 
-@pytest.mark.parametrize(
+@every(
     "message",
     [
         "The prompt must be at most 2500 characters.",
@@ -125,7 +126,7 @@ def test_words_around_a_secret_stay() -> None:
     assert clean("connect to 10.0.0.1:80 failed") == "connect to … failed"
 
 
-@pytest.mark.parametrize("secret", SECRETS)
+@every("secret", SECRETS)
 def test_secret_at_the_edge_of_what_is_looked_at_is_not_cut_in_half(secret: str) -> None:
     for cut in range(1, len(secret)):
         filler = ("https://acme.example/" + "a" * 100 + " ") * 20
@@ -164,8 +165,8 @@ HOSTILE += [
 ]
 
 
-@pytest.mark.parametrize("unit", HOSTILE)
-@pytest.mark.parametrize("tail", ["", "!", " é"])
+@every("unit", HOSTILE)
+@every("tail", ["", "!", " é"])
 def test_hostile_text_is_cleaned_in_the_time_of_its_length_up_to_a_limit(unit: str, tail: str) -> None:
     shorter, short, long = (unit * (size // len(unit)) + tail for size in (249, 996, 1_000_000))
     # Measured: 4 to 9. With backtracking at each place it would be 16.
@@ -196,7 +197,7 @@ def test_no_address_survives_anywhere(before: str, address: str, after: str) -> 
 # A failure as a value
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_failure_has_a_message_for_every_kind(kind: FailureKind) -> None:
     assert failed(kind).message
     assert failed(kind).kind is kind
@@ -326,7 +327,7 @@ def test_progress(value: object, expected: float | None) -> None:
     assert progress(value) == expected
 
 
-@pytest.mark.parametrize(
+@every(
     ("value", "expected"),
     [
         ("https://a.example/b", True),

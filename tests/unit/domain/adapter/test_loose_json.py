@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.content_encoding import DecodedTooLarge, decoded
 from gateway.domain.adapter.loose_json import json_value
 
+from ....cases import every
+
 TASK = {"code": 0, "data": {"task_id": "t-1", "status": "queued"}}
 BODY = json.dumps(TASK).encode()
 OPEN = BODY[:-1]
@@ -43,7 +45,7 @@ CLEAN = {
 }
 
 
-@pytest.mark.parametrize("case", CLEAN)
+@every("case", CLEAN)
 def test_text_around_an_object_is_ignored(case: str) -> None:
     assert json_value(CLEAN[case]) == TASK
 
@@ -88,7 +90,7 @@ NOTHING = {
 }
 
 
-@pytest.mark.parametrize("case", NOTHING)
+@every("case", NOTHING)
 def test_unclear_body_is_not_read(case: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the text is only for the log
         json_value(NOTHING[case])
@@ -109,7 +111,7 @@ def test_any_bytes_are_a_value_or_a_value_error(before: bytes, behind: bytes) ->
 HOSTILE = (b'{"', b'{"a":', b"{}x", b"[", b'\\"', b'"', b"<", b'<{"', b",", b", ", b"/*", b"{ ", b"\xff", b"\0")
 
 
-@pytest.mark.parametrize("piece", HOSTILE)
+@every("piece", HOSTILE)
 def test_hostile_bodies_take_bounded_time(piece: bytes) -> None:
     """Each takes less than a tenth of a second; an algorithm of quadratic time would take minutes."""
     started = time.process_time()

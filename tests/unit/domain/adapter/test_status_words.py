@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.adapter.status_words import State, state_of, status_field
 
+from ....cases import every
+
 WORDS = {
     State.DONE: """
         done|COMPLETE|Finished|TASK_STATUS_SUCCEED|generation_completed|Success.|✅ done|成功|任务完成
@@ -29,7 +31,7 @@ WORDS = {
 SAID = [(word.strip(), state) for state, table in WORDS.items() for word in table.replace("\n", "|").split("|")]
 
 
-@pytest.mark.parametrize(("word", "state"), [row for row in SAID if row[0]])
+@every(("word", "state"), [row for row in SAID if row[0]])
 def test_a_word_means_the_same_in_any_spelling(word: str, state: State) -> None:
     for spelled in (word, f" {word}\n", word.upper(), word.lower(), word.replace("_", " "), word.replace("_", "-")):
         assert state_of(spelled) is state, spelled
@@ -40,7 +42,7 @@ def test_words_are_separated_at_capital_letters() -> None:
     assert state_of("JobStateFailed") is State.FAILED
 
 
-@pytest.mark.parametrize(
+@every(
     "word",
     [
         *("", " ", "___", "123", "uploading", "published", "weitergereicht", "ready", "available", "ok", "not_found"),

@@ -27,6 +27,7 @@ from gateway.domain.generation.next_attempt import (
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import HealthOf, RouteHealth
 
+from ....cases import every
 from ...builders import RUNNING, World, after, done, generation
 
 S = AttemptState
@@ -55,7 +56,7 @@ def test_public_codes_differ() -> None:
     assert PUBLIC_CODE[FailureKind.AMBIGUOUS] == "submission_unknown"
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_refused_submit_with_a_route_left(kind: FailureKind) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.end(1, kind, state=S.UNKNOWN if kind is FailureKind.AMBIGUOUS else S.REFUSED)
@@ -70,7 +71,7 @@ def test_refused_submit_with_a_route_left(kind: FailureKind) -> None:
     assert world.attempt(1).billed is (Billed.MAYBE if kind is FailureKind.AMBIGUOUS else Billed.NO)
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_refused_submit_on_the_last_route(kind: FailureKind) -> None:
     world = World(generation("acme/one"))
     world.end(1, kind, state=S.UNKNOWN if kind is FailureKind.AMBIGUOUS else S.REFUSED)
@@ -81,7 +82,7 @@ def test_refused_submit_on_the_last_route(kind: FailureKind) -> None:
         assert world.generation.failure == failed(kind, "no")
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_failed_task_with_a_route_left(kind: FailureKind) -> None:
     world = World(generation("acme/one", "bolt/two"))
     world.accept(1)
@@ -247,9 +248,9 @@ def test_another_route_is_not_kept_waiting() -> None:
 # Back to a route that refused temporarily
 
 
-@pytest.mark.parametrize("state", [S.REFUSED, S.NOT_SENT])
-@pytest.mark.parametrize("first", sorted(WAITS))
-@pytest.mark.parametrize("last", sorted(GOES_ON - WAITS - {FailureKind.AMBIGUOUS}))
+@every("state", [S.REFUSED, S.NOT_SENT])
+@every("first", sorted(WAITS))
+@every("last", sorted(GOES_ON - WAITS - {FailureKind.AMBIGUOUS}))
 def test_route_that_asked_to_wait_is_tried_again_when_a_later_one_failed_permanently(
     first: FailureKind, last: FailureKind, state: AttemptState
 ) -> None:

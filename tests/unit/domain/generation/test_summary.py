@@ -25,6 +25,8 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 from tests.unit.builders import T0, after, archived_file, generation
 
+from ....cases import every
+
 FILE = Artifact(url="https://files.example/a.mp4", thumbnail_url="https://files.example/a.jpg", width=640)
 PRIVATE_FILE = replace(FILE, needs_credential=True)
 
@@ -171,25 +173,27 @@ def test_the_next_try_is_known_more_exactly_with_the_health_of_the_routes() -> N
 
 
 @pytest.mark.parametrize(
-    ("state", "values", "started"),
+    ("state", "values", "started", "words"),
     [
-        (AttemptState.RESERVED, {}, False),
-        (AttemptState.NOT_SENT, {}, False),
-        (AttemptState.REFUSED, {}, False),
-        (AttemptState.SUBMITTING, {}, True),
-        (AttemptState.ACCEPTED, {}, True),
-        (AttemptState.UNKNOWN, {}, True),
-        (AttemptState.ABANDONED, {}, True),
-        (AttemptState.FAILED, {"accepted_at": T0}, True),
+        (AttemptState.RESERVED, {}, False, "No provider had started"),
+        (AttemptState.NOT_SENT, {}, False, "No provider had started"),
+        (AttemptState.REFUSED, {}, False, "No provider had started"),
+        (AttemptState.SUBMITTING, {}, True, "may have started"),
+        (AttemptState.ACCEPTED, {}, True, "had accepted"),
+        (AttemptState.UNKNOWN, {}, True, "may have started"),
+        (AttemptState.ABANDONED, {}, True, "may have started"),
+        (AttemptState.ABANDONED, {"accepted_at": T0}, True, "had accepted"),
+        (AttemptState.FAILED, {"accepted_at": T0}, True, "had accepted"),
     ],
 )
 def test_whether_a_provider_had_started_before_a_cancel(
-    state: AttemptState, values: dict[str, Any], started: bool
+    state: AttemptState, values: dict[str, Any], started: bool, words: str
 ) -> None:
     cancelled = replace(with_output(attempt(state, **values)), status=Status.CANCELLED)
     cancellation = summarize(cancelled).cancellation
     assert cancellation is not None
     assert cancellation.provider_started is started
+    assert words in cancellation.message
     assert ("may bill" in cancellation.message) is started
 
 
@@ -225,7 +229,7 @@ def test_usage_is_not_known_where_a_used_route_has_no_price(prices: tuple[float 
 # Errors
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_the_code_of_an_error_is_the_kind_of_the_failure(kind: FailureKind) -> None:
     error = summarize(replace(generation(), status=Status.FAILED, failure=failed(kind, "no"))).error
     assert error is not None

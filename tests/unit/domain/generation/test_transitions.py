@@ -24,6 +24,7 @@ from gateway.domain.generation.transitions import (
     event_of,
 )
 
+from ....cases import every
 from ...builders import T0, World, after, archived_file, done, generation
 
 S = AttemptState
@@ -74,7 +75,7 @@ def test_nothing_leads_back_to_a_second_submit() -> None:
     assert not reached(S.SUBMITTING, frozenset()) & {S.RESERVED, S.SUBMITTING}
 
 
-@pytest.mark.parametrize(("was", "to"), PAIRS)
+@every(("was", "to"), PAIRS)
 def test_attempt_moves_only_along_the_table(was: AttemptState, to: AttemptState) -> None:
     held = holding(was)
     write = SaveAttempt(replace(held.attempts[0], state=to, ended_at=T0), was)

@@ -29,6 +29,8 @@ from gateway.domain.health.circuit import (
 )
 from gateway.domain.health.circuit import on_task_ended as ended
 
+from ....cases import every
+
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 FAULT = FailureKind.UNAVAILABLE
 BROKEN = [FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT]
@@ -298,13 +300,13 @@ def test_probe_that_does_not_end_is_not_waited_for() -> None:
     assert on_submit(following, "probe", FAULT, at(late + 1)) == following, "the old probe no longer counts"
 
 
-@pytest.mark.parametrize("kind", FailureKind)
+@every("kind", FailureKind)
 def test_failures_of_others_change_nothing_while_it_is_open(kind: FailureKind) -> None:
     for circuit in (opened(), probing()):
         assert on_submit(circuit, "another", kind, at(31)) == circuit
 
 
-@pytest.mark.parametrize("kind", [None, *FailureKind])
+@every("kind", [None, *FailureKind])
 def test_late_tasks_change_nothing_while_it_is_open(kind: FailureKind | None) -> None:
     for circuit, now in ((opened(), at(1)), (opened(), at(31)), (probing(), at(31))):
         assert task_ended(circuit, "another", kind, now) == circuit

@@ -11,6 +11,8 @@ from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import RouteHealth
 from gateway.domain.routing.order import Order, RankKey, in_order
 
+from ....cases import every
+
 ORDERS: tuple[Order, ...] = ("priority", "weighted", "fastest", "cheapest")
 SEEDS = 4000
 
@@ -102,7 +104,7 @@ def test_open_circuit_is_last_and_a_half_open_one_has_its_normal_position(order:
         assert names(place("a", order, circuit=circuit, **best), place("b", order, **worse)) == expected
 
 
-@pytest.mark.parametrize(("first", "second"), list(product(ORDERS, ORDERS)))
+@every(("first", "second"), list(product(ORDERS, ORDERS)))
 def test_models_to_fall_back_to_come_later_however_good_they_are(first: Order, second: Order) -> None:
     main = [place(letter, first, weight=0, seconds=99, cost=99) for letter in "ab"]
     other = [place(letter, second, group=1, weight=9, seconds=1, cost=1) for letter in "cd"]

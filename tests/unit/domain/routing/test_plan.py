@@ -30,6 +30,8 @@ from gateway.domain.routing.plan import Candidate, LeftOut, Planned, param_of, p
 from gateway.domain.routing.price import Price, cost_usd
 from gateway.domain.routing.settings_fit import Reason
 
+from ....cases import every
+
 FRAME = FramesInput(first_frame="https://images.example/a.png")
 BOTH = FramesInput(first_frame="https://images.example/a.png", last_frame="https://images.example/b.png")
 REFERENCES = ReferencesInput(references=("https://images.example/a.png", "https://images.example/b.png"))
@@ -108,7 +110,7 @@ def test_every_setting_is_refused_by_a_model_without_it() -> None:
     assert set(Settings.__struct_fields__) <= {field for fields, _, _ in NOT_HONOURED for field in fields}
 
 
-@pytest.mark.parametrize(("fields", "param", "message"), NOT_HONOURED)
+@every(("fields", "param", "message"), NOT_HONOURED)
 def test_route_that_cannot_honour_a_parameter_is_left_out(fields: dict[str, Any], param: str, message: str) -> None:
     assert reasons(ask(**fields)) == [(param, message)]
 
@@ -395,7 +397,7 @@ def test_capability_with_the_fewest_reasons_gives_them() -> None:
 # The nearest value
 
 
-@pytest.mark.parametrize(
+@every(
     ("name", "supported", "requested", "given"),
     [
         ("durations", {4, 6, 8}, 5, 6),
@@ -481,8 +483,8 @@ def size(width: int, height: int) -> dict[str, ImageFacts]:
 FOLLOWING = with_values(FOLLOWS, image_transports=(ImageTransport.UPLOAD, ImageTransport.URL))
 
 
-@pytest.mark.parametrize("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
-@pytest.mark.parametrize("adapt", [None, "none", "nearest"])
+@every("image", [(1280, 720), (1366, 768), (854, 480), (1920, 1088)])
+@every("adapt", [None, "none", "nearest"])
 def test_ratio_that_the_image_has_anyway_is_accepted(image: tuple[int, int], adapt: str | None) -> None:
     planned = plan(ask(HELD, aspect_ratio="16:9", adapt=adapt), [candidate(FOLLOWING)], size(*image))
     [route] = planned.routes

@@ -12,6 +12,8 @@ from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.request import InputKind, Settings
 from gateway.domain.routing.price import Price, cost_usd
 
+from ....cases import every
+
 PER_SECOND = Price(per_second=0.1)
 BARE = Capability(  # it has no settings, so nothing is assumed for those that are not sent
     inputs=frozenset({InputKind.TEXT}),
@@ -50,7 +52,7 @@ def test_price_of_a_length(price: Price, seconds: int | None, cost: float | None
     assert cost_usd((price,), Settings(duration_seconds=seconds), BARE) == cost
 
 
-@pytest.mark.parametrize(
+@every(
     ("price", "settings", "applies"),
     [
         (Price(per_clip=1, resolution="720p"), Settings(resolution="720p"), True),
@@ -189,7 +191,7 @@ def test_length_resolution_and_sound_are_combined() -> None:
 # Mode and resolution
 
 
-@pytest.mark.parametrize(
+@every(
     "prices",
     [
         (Price(per_clip=1, resolution="720p"), Price(per_clip=2, resolution="1080p")),
@@ -197,7 +199,7 @@ def test_length_resolution_and_sound_are_combined() -> None:
     ],
     ids=["by resolution", "by mode"],
 )
-@pytest.mark.parametrize(
+@every(
     ("requested", "assumes", "cost"),
     [
         (Settings(mode="std"), {}, 1),
