@@ -42,6 +42,7 @@ from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
 from gateway.log import dropped_lines
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import too_short
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
@@ -98,7 +99,7 @@ class Application:
         self.providers = providers_of(settings, adapters or load_adapters())
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
-        self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
+        self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         observer = Observers([LogObserver(), *observers])
         catalog = build_catalog(settings, self.providers)
         base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
@@ -137,9 +138,9 @@ class Application:
         self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
         handled = CrossOrigin(with_sound_heads(self.litestar), origins)
-        self.asgi = RequestLog(handled, context.bodies, self.clock, observer)
-        refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
-        self._refusal = RequestLog(CrossOrigin(refusal, origins), context.bodies, self.clock, observer)
+        self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
+        refusal = CrossOrigin(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), origins)
+        self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""

@@ -231,7 +231,7 @@ class Generations:
                 await wait(self._clock, changed, seconds_left)
 
     def place(self, key: str) -> AbstractContextManager[Place]:
-        """A place among the calls that wait. Raises `Overloaded` if there is none for this client.
+        """A place among the calls that wait. Raises `Overloaded` if this client gets no place.
 
         A call that creates and then waits takes its place first: refused afterwards, it would have bought what it
         cannot answer. For the same reason no other client gets the place before the call begins to wait.

@@ -186,7 +186,7 @@ INSTEAD = {
     "hang": "reads the request and never replies",
     "502_html": "replies with the page of a proxy; any other status works as well (504_html …)",
     "redirect": "replies 302 (args: location); without a location it leads to a trap that counts visits",
-    "reply": "any reply (args: status, json, text, headers)",
+    "reply": "any reply (args: status, json, text, headers; {key:SHAPE} in it becomes the key of the caller)",
 }
 MARKER_FORM = "[[sandbox:PROVIDER:OPERATION:FAULT?times=2]]"
 _NUMBER = re.compile(r"([345]\d\d)(_html|_retry_after|_retry_date)?")

@@ -55,7 +55,9 @@ async def normalised(
 
     def normalise_body() -> Normalised:
         fields = _with_own_files(read(body), kind, partial(context.files.linked, key))
-        return normalise(fields, partial(file_name, key), context.fetch_allow, kind)
+        return normalise(
+            fields, partial(file_name, key), context.fetch_allow, kind, option_shapes=context.catalog.option_shapes
+        )
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
