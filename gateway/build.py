@@ -268,6 +268,7 @@ def build_generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
+        files=inputs.files,
         drivers=engine.engine,
         notifier=base.notifier,
         clock=base.clock,
