@@ -150,7 +150,7 @@ class EmbeddedEngine:
                 self._being_taken = frozenset()
             for generation in taken:
                 self._spawn(generation.id, generation)
-            for generation_id in (batch & self._woken) - self._tasks.keys():  # it needed no driver before it was changed
+            for generation_id in (batch & self._woken) - self._tasks.keys():  # changed since; it needed no driver then
                 self._woken.discard(generation_id)
                 self._spawn(generation_id, None)
 
