@@ -251,10 +251,10 @@ async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served:
     writer.write(head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     await wait_until(served, lambda: served.upstream.submits)
-    assert places._taken == 1
+    assert places.taken == 1
     writer.close()
     await writer.wait_closed()
-    await wait_until(served, lambda: places._taken == 0)
+    await wait_until(served, lambda: places.taken == 0)
     served.upstream.content = PNG
     response = await images(served, headers={"idempotency-key": "k"})
     assert response.headers["idempotent-replayed"] == "true"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.web.json_body import Bodies
+from gateway.api.web.held_body import bodies_room
 from gateway.api.web.request_log import RequestLog
 from gateway.clock import SystemClock
 from gateway.domain.redaction import Redactor
@@ -31,7 +31,7 @@ async def answered(content_type: bytes, *chunks: bytes, **headers: bytes) -> tup
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    log = RequestLog(app, Bodies(1024), SystemClock(), Observers([]), Redactor([KEY]))  # type: ignore[arg-type]
+    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), Redactor([KEY]))  # type: ignore[arg-type]
     await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[typeddict-item]
     return dict(sent[0]["headers"]), [message["body"] for message in sent[1:] if message["body"]]
 
