@@ -47,8 +47,6 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
-    if os.geteuid() == 0:
-        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     sockets = listen(settings.server.host, settings.server.port)
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)
@@ -61,6 +59,8 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
             remedy=ACCEPT,
         )
         raise
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     for warning in application.warnings:
         log.warning("configuration_warning", detail=warning)
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
