@@ -72,9 +72,11 @@ class RequestLog:
             nonlocal gone, unread, has_read
             has_read = True
             message = await body.next_message(receive)
+            if status:  # the answer has begun, so nobody reads the body any more
+                body.release()
             while status and message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
-                message = await receive()  # the answer has begun, so nobody reads the body any more
+                message = await receive()
             if message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
             else:
