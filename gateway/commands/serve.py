@@ -19,11 +19,10 @@ from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
-from gateway.domain.redaction import Redactor
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
-from gateway.settings.secret_values import secret_values
+from gateway.settings.secret_values import redactor_of
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -41,7 +40,7 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
     settings, adapters = configured(config, host=host, port=port)
-    logs.configure(settings.server.log_format, settings.server.log_level, Redactor(secret_values(settings)))
+    logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
         return _serve(settings, adapters, accept_clock=accept_clock)
 

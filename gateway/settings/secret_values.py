@@ -3,11 +3,12 @@
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.domain.redaction import SECRET_MIN
+from gateway.domain.redaction import SECRET_MIN, Redactor
 from gateway.domain.secret_patterns import SECRET_NAMES
 from gateway.settings.load import Settings
 from gateway.settings.sections import ArtifactSettings, KlingKey
@@ -15,6 +16,16 @@ from gateway.settings.toml import KeyPath, Secret, show_path
 
 _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """The redactor of every secret of a configuration; all that use it share one, because its tables are large."""
+    return _redactor(frozenset(secret_values(settings)))
+
+
+@lru_cache(maxsize=1)
+def _redactor(secrets: frozenset[str | bytes]) -> Redactor:
+    return Redactor(secrets)
 
 
 def secret_values(settings: Settings) -> list[str | bytes]:

@@ -197,6 +197,22 @@ async def test_an_unmarked_repeat_of_a_call_without_images_buys_nothing(gateway:
     assert len(gateway.upstream.submits) == 2
 
 
+async def test_an_unmarked_repeat_of_a_call_whose_answer_had_no_place_buys_nothing(start: Any) -> None:
+    gateway = await start("server.max_downloads = 1")
+    gateway.upstream.content, gateway.upstream.url = PNG, "https://cdn.example/result.png"
+    body = {**BODY, "response_format": "b64_json"}
+    with gateway.application.litestar.state.context.downloads.place("another client"):
+        refused = await images(gateway, json=body)
+    assert refused.status_code == 503
+
+    again = await asyncio.wait_for(gateway.client.post(IMAGES, json=body), 5)  # a new purchase would wait for ever
+
+    assert base64.b64decode(again.json()["data"][0]["b64_json"]) == PNG
+    assert again.headers["idempotent-replayed"] == "true"
+    listed = (await gateway.client.get(IMAGES)).json()["data"]
+    assert len(listed) == 1, "nothing was bought twice"
+
+
 async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gateway: Any) -> None:
     async def failed() -> httpx.Response:
         async with call(gateway) as waiting:
