@@ -1,8 +1,9 @@
 """Which client a request comes from: the one that its places and its bytes count for.
 
-A client is a key. A request with a link that works without a key counts for the key whose file it leads to, as a part of
-its own, so that the people who have the link share what is left of that key's share. The client is noted when the request has proven who it is. Until then
-the request counts for the one client that nobody is, so that strangers share among themselves.
+A client is a key. A request with a link that works without a key counts for the key whose file it leads to, as a part
+of its own, so that the people who have the link share what is left of that key's share. The client is noted when the
+request has proven who it is. Until then the request counts for the one client that nobody is, so that strangers share
+among themselves.
 """
 
 from typing import Any
