@@ -5,7 +5,7 @@ and another client asks, the client that holds the most gives up its newest plac
 holding connections open, and no place stays empty for a client that may never come.
 
 A client may have parts: its key, and each of its public links. They share what the client gets by the same rule. A link
-is no client of its own, because a client can make as many links as it wants, and each would get a share.
+is not a client of its own, because a client can make as many links as it wants, and each would get a share.
 """
 
 from collections.abc import Callable, Iterator
@@ -126,8 +126,8 @@ class Room:
         for size, client in sorted(((self._size(client), client) for client in self._held), reverse=True):
             if size <= wanted:
                 break
-            if (found := self._newest(client, 0)) is not None:
-                return found
+            if (newest := self._newest(client, 0)) is not None:
+                return newest
         own = self._held.get(place.client, {}).get(place.part)
         return self._newest(place.client, by + (0 if own is None else own.size))
 
