@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .connections import FLOODS, HOLDS
-from .measure import Target, attack_once, probing
+from .connections import FLOODS, HOLDS, attack_once
+from .measure import Target, probing
 
 BUDGET = 8_000_000  # bytes of each flood; more than the buffers of both sides
 GROWN_MAX = 5_000_000

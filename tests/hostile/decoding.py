@@ -1,0 +1,109 @@
+"""The attacks of `bodies.py` and `lists.py` by a client with a key, and replies of a provider that cost much to read."""
+
+import asyncio
+import base64
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from itertools import groupby
+
+import httpx
+
+from .bodies import BODIES, IMAGES, REPLIES, TEXTS, Body, small_bomb_of_webp
+from .card import Row
+from .lists import many_lists
+from .measure import costing
+from .world import KEYS, VIDEOS, Gateway, create, ended
+
+LARGEST = 28 * 2**20 - 200_000  # bytes of a body, a little less than a gateway reads by default
+IMAGE_BYTES = 5 * 2**20
+REPLY_BYTES = 1_000_000
+AT_ONCE = 20
+
+
+async def bodies(gateway: Gateway, size: int = LARGEST) -> AsyncIterator[Row]:
+    """Each body of `BODIES`, one after the other; a row for each door."""
+    async with gateway.client() as client:
+        for door, group in groupby(BODIES.items(), lambda entry: entry[0].partition(":")[0]):
+            answers: Counter[str] = Counter()
+            slowest = (0.0, "")
+            sent = count = 0
+            async with costing(gateway) as cost:
+                for name, body in group:
+                    content = body.make(size)
+                    began = time.monotonic()
+                    answers[await _status(client, body, content)] += 1
+                    slowest = max(slowest, (time.monotonic() - began, name))
+                    sent, count = sent + len(content), count + 1
+            note = f"slowest: {slowest[1]}, {slowest[0]:.1f} s"
+            yield Row(f"bodies, {door}", f"{count} bodies, {sent / 1e6:,.0f} MB", cost, answers, note=note)
+
+
+async def images(gateway: Gateway) -> AsyncIterator[Row]:
+    """Many creates at once with each kind of costly image, and with each kind of costly text of one."""
+    kinds = {name: _data_url(make(IMAGE_BYTES)) for name, make in IMAGES.items() if name != "WebP of many pixels"}
+    texts = {name: make(IMAGE_BYTES).decode() for name, make in TEXTS.items()}
+    yield await _creates(gateway, "costly images", _in_turn(kinds.values()))
+    yield await _creates(gateway, "costly texts of images", _in_turn(texts.values()))
+    yield await _creates(gateway, "WebP of 34 bytes, 100 megapixels", [_data_url(small_bomb_of_webp(10_000))] * AT_ONCE)
+    bombs = [_data_url(small_bomb_of_webp(4_980 + number)) for number in range(AT_ONCE)]
+    yield await _creates(gateway, "WebP of 34 bytes, 25 megapixels", bombs)
+
+
+async def _creates(gateway: Gateway, name: str, images: Iterable[str]) -> Row:
+    contents = [
+        json.dumps({"model": "kling", "prompt": "a cat", "image": image, "adapt": "nearest"}).encode()
+        for image in images
+    ]
+    body = Body(VIDEOS, bytes)
+    async with gateway.client() as client, costing(gateway) as cost:
+        answers = Counter(await asyncio.gather(*(_status(client, body, content) for content in contents)))
+    return Row(name, f"{len(contents)} creates at once, {sum(map(len, contents)) / 1e6:,.1f} MB", cost, answers)
+
+
+async def replies(gateway: Gateway, size: int = REPLY_BYTES) -> AsyncIterator[Row]:
+    """Each reply of `REPLIES` to a poll of one of ten tasks, and one of 8 MB of numbers; the tasks must still end."""
+    async with gateway.client() as client:
+        await gateway.fault("slow_task", "submit", seconds=8)
+        made = [await create(client) for _ in range(10)]
+        async with costing(gateway) as cost:
+            for make in REPLIES.values():
+                await gateway.fault("reply", "poll", 1, text=make(size).decode())
+            await gateway.fault("reply", "poll", 1, text=REPLIES["a task with numbers with exponents"](8 * size).decode())
+            async with asyncio.timeout(60):
+                while await gateway.faults_left():
+                    await asyncio.sleep(0.1)
+        await gateway.no_faults()
+        statuses = Counter([(await ended(client, each))["status"] for each in made])
+    completed = statuses["completed"]
+    faults = [f"only {completed} of {len(made)} tasks completed: {dict(statuses)}"] if completed < len(made) else []
+    note = f"{completed} of {len(made)} tasks completed"
+    yield Row("replies to polls", f"{len(REPLIES) + 1} replies of {size / 1e6:.0f} to 8 MB", cost, note=note, faults=faults)
+
+
+async def lists(gateway: Gateway, count: int = 400) -> AsyncIterator[Row]:
+    """Filtered lists of the long history that the ledger of this gateway has."""
+    async with costing(gateway) as cost:
+        harm = await many_lists(gateway.url, KEYS["ATTACKER_KEY"], lists=count, at_once=AT_ONCE)
+    answers = Counter({str(status): number for status, number in harm.answers.items()})
+    yield Row("lists that search", f"{count} lists, {AT_ONCE} at once", cost, answers)
+
+
+async def _status(client: httpx.AsyncClient, body: Body, content: bytes) -> str:
+    """The status of the answer, or `ended` if the gateway has ended the connection instead."""
+    headers = {"content-type": body.content_type, "accept": "application/json, text/event-stream"}
+    try:
+        answer = await client.post(body.path, content=content, headers=headers)
+    except httpx.TransportError:
+        return "ended"
+    return str(answer.status_code)
+
+
+def _in_turn(values: Iterable[str]) -> list[str]:
+    every = list(values)
+    return [every[number % len(every)] for number in range(AT_ONCE)]
+
+
+def _data_url(content: bytes) -> str:
+    return f"data:image/x;base64,{base64.b64encode(content).decode()}"
