@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would co
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-lists bench-against lock clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-lists bench-against lock sbom base-image clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -86,6 +86,16 @@ lock: $(STAMP)  ## renew the lock files: versions with hashes, without the URL o
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
 	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --extra demo --output-file requirements-demo.lock pyproject.toml
+
+SBOM := cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON
+sbom: $(STAMP)  ## write what the images contain to build/, as CycloneDX, from the lock files
+	@mkdir -p build
+	$(BIN)/$(SBOM) --output-file build/video-gateway.cdx.json requirements.lock
+	$(BIN)/$(SBOM) --output-file build/video-gateway-demo.cdx.json requirements-demo.lock
+
+base-image:  ## compare the digest of the base image in Dockerfile with the registry's; needs docker
+	tools/base_image.sh Dockerfile
 
 clean:  ## remove everything that the targets made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist demo-output

@@ -16,8 +16,10 @@ from gateway.api.docs import docs, docs_script, docs_style, openapi
 from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
+from gateway.api.web.cross_origin import CrossOrigin
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
 from gateway.api.web.head import with_sound_heads
+from gateway.api.web.keyless_guard import KeylessGuard
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
@@ -36,9 +38,11 @@ from gateway.build import (
 from gateway.clock import Clock, SystemClock
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
+from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
 from gateway.log import dropped_lines
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import too_short
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
@@ -53,14 +57,18 @@ UNFOLLOWED_REMEDY = (
 COMPLETIONS_LEARNT = 1000  # so many of the newest generations tell at the start how fast each route is
 
 
-def build_api(public_url: str | None) -> Litestar:
-    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result."""
+def build_api(origins: tuple[str, ...]) -> Litestar:
+    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result.
+
+    `origins` are those of web pages that may call `/mcp`, besides the gateway's own.
+    """
     litestar = Litestar(
         route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lambda app: app.state.lifespan(app)],
         state=State({"error_formats": ERROR_FORMATS}),
-        plugins=[McpPlugin(public_url)],
+        middleware=[KeylessGuard()],
+        plugins=[McpPlugin(origins)],
         openapi_config=None,  # `api/openapi` makes the document from the wire structures
         logging_config=None,
         request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
@@ -91,7 +99,7 @@ class Application:
         self.providers = providers_of(settings, adapters or load_adapters())
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
-        self.warnings = (*settings.warnings, *filter(None, [drain.warning]))
+        self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         observer = Observers([LogObserver(), *observers])
         catalog = build_catalog(settings, self.providers)
         base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
@@ -126,11 +134,13 @@ class Application:
             health_warnings=self._health_warnings,
         )
         feed = Feed(generations.event_source, self.health.of)
-        self.litestar = build_api(settings.server.public_url)
+        origins = settings.server.cors_origins
+        self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
-        self.asgi = RequestLog(with_sound_heads(self.litestar), context.bodies, self.clock, observer)
-        refusal = refuse_all(Overloaded("Too many connections are open.", retry_after=5))
-        self._refusal = RequestLog(refusal, context.bodies, self.clock, observer)
+        handled = CrossOrigin(with_sound_heads(self.litestar), origins)
+        self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
+        refusal = CrossOrigin(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), origins)
+        self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
         """Report "not ready", accept nothing new and answer the clients that wait. This is the first step of a stop."""

@@ -23,6 +23,7 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
+from gateway.domain.redaction import Redactor
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -58,6 +59,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import secret_values
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
@@ -80,6 +82,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         wall_clock=clock,
         clock=not_before(clock, store.newest_moment()),
         store=store,
+        redactor=Redactor(secret_values(settings)),
         signer=Signer(store.secret("tokens")),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
@@ -228,6 +231,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         wall_clock=base.wall_clock,
         timeout_seconds=settings.timeout_seconds,
         observer=base.observer,
+        redactor=base.redactor,
     )
     endpoints = WebhookEndpoints(store=base.store.webhooks, keys=keys, clock=base.clock, deliverer=deliverer)
     return WebhookParts(fetcher=fetcher, deliverer=deliverer, endpoints=endpoints)
@@ -264,6 +268,7 @@ def build_generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
+        files=inputs.files,
         drivers=engine.engine,
         notifier=base.notifier,
         clock=base.clock,

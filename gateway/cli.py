@@ -1,5 +1,6 @@
 """The command line: `video-gateway COMMAND`. Each command is a module of `gateway.commands`."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -66,11 +67,41 @@ def config_option(command: F) -> F:
     return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
 
 
-def server_options(default: str | None) -> Callable[[F], F]:
-    """Add `--url` and `--api-key`."""
+def key_options(name: str, variable: str, what: str) -> Callable[[F], F]:
+    """Add `--NAME-file`; the key comes from this file, else from the variable. `--NAME KEY` is refused.
+
+    Every user of a machine can read the command lines of its processes.
+    """
+
+    def read(context: click.Context, param: click.Parameter, path: Path | None) -> str | None:
+        if path is None:
+            return os.environ.get(variable)
+        try:
+            return path.read_text("utf-8").strip() or None
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"the file cannot be read: {error}", context, param) from None
+
+    def refuse(_context: click.Context, _param: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise click.UsageError(
+                f"--{name} would show the key to everybody who lists the processes of this machine; set the variable"
+                f" {variable}, or name a file with --{name}-file."
+            )
 
     def add(command: F) -> F:
-        key = click.option("--api-key", envvar="VIDEO_GATEWAY_API_KEY", help="Client key. [$VIDEO_GATEWAY_API_KEY]")
+        text = f"File that contains {what}. [${variable} contains the key itself]"
+        from_file = click.option(f"--{name}-file", name.replace("-", "_"), type=FILE, callback=read, help=text)
+        refused = click.option(f"--{name}", "key_in_the_open", hidden=True, expose_value=False, callback=refuse)
+        return from_file(refused(command))
+
+    return add
+
+
+def server_options(default: str | None) -> Callable[[F], F]:
+    """Add `--url` and `--api-key-file`."""
+
+    def add(command: F) -> F:
+        key = key_options("api-key", "VIDEO_GATEWAY_API_KEY", "the client key")
         text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
         url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=default, show_default=True, help=text)
         return url(key(command))
@@ -204,10 +235,8 @@ def models(url: str | None, api_key: str | None, **given: Any) -> None:
 
 
 def admin_options(command: F) -> F:
-    """Add `--url`, `--admin-key` and `--json`, for `attempts` and its subcommands."""
-    key = click.option(
-        "--admin-key", envvar="VIDEO_GATEWAY_ADMIN_KEY", help="Operator's key. [$VIDEO_GATEWAY_ADMIN_KEY]"
-    )
+    """Add `--url`, `--admin-key-file` and `--json`, for `attempts` and its subcommands."""
+    key = key_options("admin-key", "VIDEO_GATEWAY_ADMIN_KEY", "the operator's key")
     text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
     url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=DEFAULT_URL, show_default=True, help=text)
     as_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")

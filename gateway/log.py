@@ -20,6 +20,7 @@ import structlog
 from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
+from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.secret_patterns import HIDDEN, KEY_PREFIXES, SECRET_NAMES, SECRET_PATTERNS
 from gateway.log_writer import LogWriter
 
@@ -41,12 +42,18 @@ _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _FROM_TRACEBACK = {"exception", "stack"}  # the end of these is the most useful part
 
 
-def configure(format: Literal["json", "console"] | None = None, level: str = "info") -> None:  # noqa: A002  # as in the configuration
+def configure(
+    format: Literal["json", "console"] | None = None,  # noqa: A002  # as in the configuration
+    level: str = "info",
+    redactor: Redactor = NO_SECRETS,
+) -> None:
     """Send every log line through one pipeline to standard error. `None`: console on a terminal, else JSON lines.
 
-    The last call counts. A server that configures logging by itself must be started without that (`log_config`).
+    `redactor` hides the secrets of the configuration by their value. The last call counts. A server that configures
+    logging by itself must be started without that (`log_config`).
     """
     sink = _Sink()
+    _Values.redactor = redactor
     is_terminal = sys.stderr.isatty()
     form = format or ("console" if is_terminal else "json")
     chain: list[Processor] = [
@@ -123,7 +130,7 @@ def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
 def clean(text: str, *, from_end: bool = False) -> str:
     """A text without anything that looks like a key. At most `FIELD_MAX` characters: its beginning, or its end."""
     if _PLAIN.fullmatch(text):
-        return text
+        return _Values.redactor.text(text)
     if len(text) > READ_MAX:  # a cut word may be half a key, which no pattern finds, so it is left out
         words = text[-READ_MAX:].split(maxsplit=1)[1:] if from_end else text[:READ_MAX].rsplit(maxsplit=1)[:-1]
         text = words[0] if words else "…"
@@ -132,9 +139,9 @@ def clean(text: str, *, from_end: bool = False) -> str:
     text = _CONTROL.sub("�", text)
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()
-    if len(text) <= FIELD_MAX:
-        return text
-    return "…" + text[1 - FIELD_MAX :] if from_end else text[: FIELD_MAX - 1] + "…"
+    if len(text) > FIELD_MAX:
+        text = "…" + text[1 - FIELD_MAX :] if from_end else text[: FIELD_MAX - 1] + "…"
+    return _Values.redactor.words(text)  # also the part of a secret that the cut has left
 
 
 def _object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -222,6 +229,12 @@ def _write_now(line: str) -> None:
 
 def _write_nowhere(_: str) -> None:
     pass
+
+
+class _Values:
+    """The secrets that are hidden by their value."""
+
+    redactor: Redactor = NO_SECRETS  # one for the whole process
 
 
 class _Sink:

@@ -8,6 +8,7 @@ from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock
 from gateway.domain.ledger_clock import SweepHold
+from gateway.domain.redaction import Redactor
 from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.port import Engine
 from gateway.engine.sweeper import Sweeper
@@ -41,6 +42,7 @@ class Base:
     wall_clock: Clock  # the machine's own, or the one of a test
     clock: Clock  # never before the newest moment of the ledger
     store: Store
+    redactor: Redactor  # of every secret of the configuration
     signer: Signer
     notifier: Notifier
     sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import structlog
 
+from gateway.domain.redaction import NO_SECRETS
+from gateway.log import _Values
+
 _SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi")  # a server sets their levels
 
 
@@ -25,5 +28,6 @@ def logs_as_before() -> Iterator[None]:
         root.handlers, root.level = handlers, level
         for name, earlier in levels.items():
             logging.getLogger(name).setLevel(earlier)
+        _Values.redactor = NO_SECRETS
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()

@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
-from gateway.api.web.answers import GET, disposition, json_answer, unix
+from gateway.api.web.answers import GET, file_headers, json_answer, unix
 from gateway.api.web.client import note_link
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
@@ -185,9 +185,8 @@ class FileController(Controller):
         params.done()
         chunks = await context.files.content(file)
         headers = {
-            "content-type": file.facts.content_type,
+            **file_headers(file.facts.content_type, file.filename or file.id, inline=True),
             "content-length": str(file.facts.bytes),
-            "content-disposition": disposition(file.filename or file.id, inline=True),
         }
         if request.method == HttpMethod.HEAD:
             return ASGIResponse(headers=headers, is_head_response=True)

@@ -18,6 +18,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.errors import ArtifactExpired, ArtifactMissing, NotFound, ProviderUnavailable
 from gateway.domain.generation.model import ArchivedFile, Generation, Output
+from gateway.domain.media_types import OCTETS, sent_type
 from gateway.fetch.fetcher import WHOLE, FetchFailed, FetchRefused
 from gateway.fetch.file_body import TOTAL_SECONDS
 from gateway.media.image_decode import BYTES_MAX as IMAGE_BYTES_MAX
@@ -157,8 +158,9 @@ class ResultAccess:
             return None
         left = (file.kept_until - self._clock.now()).total_seconds()
         seconds = int(min(left, LINK_SECONDS)) + 1
+        sent = sent_type(file.content_type)
         url = await self._store.link(
-            file.name, seconds=seconds, filename=file.filename, content_type=file.content_type, inline=inline
+            file.name, seconds=seconds, filename=file.filename, content_type=sent, inline=inline and sent != OCTETS
         )
         return None if url is None else Redirect(url)
 

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from gateway.settings.toml import is_loopback
+from gateway.domain.keyless_access import is_loopback
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds between tries of a create (it has an idempotency key) or a download

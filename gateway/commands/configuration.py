@@ -8,8 +8,8 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.keyless_access import is_loopback
 from gateway.settings.load import Settings, load
-from gateway.settings.toml import is_loopback
 from gateway.upstream.registry import load_adapters
 
 

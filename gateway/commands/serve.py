@@ -19,13 +19,16 @@ from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
+from gateway.domain.redaction import Redactor
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
+from gateway.settings.secret_values import secret_values
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
 UNCOLLECTED_SECONDS = 120.0  # without the garbage collector at most, while open generations are taken over
+ROOT_REMEDY = "a fault in the gateway would be a fault with all rights: start it as a user of its own"
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
@@ -38,13 +41,15 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
     settings, adapters = configured(config, host=host, port=port)
-    logs.configure(settings.server.log_format, settings.server.log_level)
+    logs.configure(settings.server.log_format, settings.server.log_level, Redactor(secret_values(settings)))
     with logs.in_background():
         return _serve(settings, adapters, accept_clock=accept_clock)
 
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     sockets = listen(settings.server.host, settings.server.port)
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)

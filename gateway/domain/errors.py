@@ -15,6 +15,8 @@
     │   └── JwtExpired              401 jwt_expired
     ├── InvalidToken                401 invalid_token
     ├── ForbiddenHost               403 forbidden_host
+    ├── ForbiddenOrigin             403 forbidden_origin
+    ├── ForbiddenProxy              403 forbidden_proxy
     ├── NotFound                    404 not_found
     │   └── ModelNotFound           404 model_not_found
     ├── MethodNotAllowed            405 method_not_allowed
@@ -164,6 +166,25 @@ class ForbiddenHost(GatewayError):
     code, status, type = "forbidden_host", 403, "invalid_request_error"
     title = "Without API keys the gateway answers only to a loopback name, such as localhost."
     remedy = "Configure `server.api_keys`."
+
+
+class ForbiddenOrigin(GatewayError):
+    """A web page of another origin wanted to change something at a gateway without API keys.
+
+    Every page that a user of the machine opens could buy there without the user's knowledge.
+    """
+
+    code, status, type = "forbidden_origin", 403, "invalid_request_error"
+    title = "Without API keys a web page of another origin may change nothing."
+    remedy = "Configure `server.api_keys`, and name the page's origin in `server.cors_origins`."
+
+
+class ForbiddenProxy(GatewayError):
+    """A gateway without API keys was called through a proxy, which lets in callers from other machines."""
+
+    code, status, type = "forbidden_proxy", 403, "invalid_request_error"
+    title = "Without API keys the gateway answers no request that came through a proxy."
+    remedy = "Configure `server.api_keys`, or call the gateway without the proxy."
 
 
 class NotFound(GatewayError):

@@ -13,6 +13,7 @@ import httpx
 from gateway.clock import Clock
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.redacted_reading import without_secrets
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll
@@ -74,7 +75,7 @@ class Poller:
             await self._turns.next()
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()
-            snapshot = read_poll(adapter, reply, provider.base_url, kind)
+            snapshot = without_secrets(read_poll(adapter, reply, provider.base_url, kind), provider.redactor)
         except (NotSent, NoAnswer, UnreadableReply) as error:
             self._report(poll, provider, began_at, ReadOutcome.FAILED, error=error)
             return _unread(poll, began_at)

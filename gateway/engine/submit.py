@@ -7,6 +7,7 @@ proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import structlog
 from msgspec import Struct
@@ -15,6 +16,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean, failed
+from gateway.domain.adapter.redacted_reading import without_secrets
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef
 from gateway.domain.adapter.task_reading import read_submit
@@ -39,6 +41,7 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
+CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
 
 class Submission(Struct, frozen=True):
@@ -149,6 +152,7 @@ class Submitter:
                 kind=request.kind,
                 count=len(attempt.slots),
                 options=request.provider_options.get(provider.name, {}),
+                client=sha256(generation.owner.encode()).hexdigest()[:CLIENT_NAME],
                 variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),
             )
@@ -219,7 +223,8 @@ class Submitter:
             return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _unknown(attempt, UpstreamAnswer(message=clean(str(error)) or None))
+            answer = UpstreamAnswer(message=clean(str(error)) or None)
+            return _unknown(attempt, without_secrets(answer, provider.redactor))
         except Exception:  # an error that is not classified does not prove that nothing was sent
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
             return _unknown(attempt, None)
@@ -230,9 +235,9 @@ class Submitter:
     ) -> SubmitEnded | None:
         """Distinguish a refusal, an unclear answer and accepted tasks. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        answer = _answer_of(reply)
+        answer = without_secrets(_answer_of(reply), provider.redactor)
         try:
-            outcome = read_submit(provider.adapter, call, reply)
+            outcome = without_secrets(read_submit(provider.adapter, call, reply), provider.redactor)
         except Exception:  # the adapter broke on the reply, which may name a task that was paid for
             log.exception("reply_not_understood", attempt=attempt.id, provider=provider.name, status=reply.status)
             return _unknown(attempt, answer)

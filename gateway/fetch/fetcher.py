@@ -107,7 +107,7 @@ class Target(Struct, frozen=True):
         refused = FetchRefused if addresses_of(self.host) else AddressRefused
         public = [address for address in addresses if refusal(address, allow) is None]
         if not public:
-            raise refused(f"{self.host} does not lead to a public address; {REMEDY}")
+            raise refused(_not_public(self.host))
         admitted = [address for address in public if port_is_open(self.port) or is_allowed(address, allow)]
         if not admitted:
             refused = refused if allow else FetchRefused  # without `allow` the port is refused for any address
@@ -116,6 +116,14 @@ class Target(Struct, frozen=True):
 
 
 REMEDY = "networks besides the public ones are opened by `fetch.allow` of the gateway's configuration"
+
+
+def _not_public(host: str) -> str:
+    """One text for a name without an address and for one with a private address.
+
+    Two texts would tell a stranger which names the gateway's own network has.
+    """
+    return f"{host} does not lead to a public address; {REMEDY}"
 
 
 def target_of(url: str) -> Target:
@@ -333,9 +341,9 @@ class Fetcher:
                     texts = await self._resolve(target.host, target.port, client)
                 addresses = tuple(map(ipaddress.ip_address, texts))
             except (OSError, ValueError) as error:  # `TimeoutError` is an `OSError`
-                raise FetchFailed(f"{target.host} could not be resolved") from error
+                raise FetchFailed(_not_public(target.host)) from error
         if not addresses:
-            raise FetchFailed(f"{target.host} could not be resolved")
+            raise FetchFailed(_not_public(target.host))
         try:
             return target.admitted(addresses, self._allow)[:ADDRESSES_MAX]
         except FetchRefused as error:

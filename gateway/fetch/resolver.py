@@ -101,29 +101,29 @@ class Resolvers:
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:
             loop, lookup = call
-            found: Sequence[str] | Exception
+            result: Sequence[str] | Exception
             try:
-                found = _getaddrinfo(*lookup.name)
+                result = _getaddrinfo(*lookup.name)
             except Exception as error:  # noqa: BLE001  # it is raised where `resolve` was called
-                found = error
+                result = error
             try:
-                loop.call_soon_threadsafe(self._finish, lookup, found)
+                loop.call_soon_threadsafe(self._finish, lookup, result)
             except RuntimeError:  # the event loop is closed: the process ends
                 return
 
-    def _finish(self, lookup: _Lookup, found: Sequence[str] | Exception) -> None:
+    def _finish(self, lookup: _Lookup, result: Sequence[str] | Exception) -> None:
         del self._lookups[lookup.name]
         self._running[lookup.client] -= 1
         if not self._running[lookup.client]:
             del self._running[lookup.client]
-        if not isinstance(found, Exception):
-            lookup.answer.set_result(found)
+        if not isinstance(result, Exception):
+            lookup.answer.set_result(result)
         else:
             self._failed[lookup.name] = asyncio.get_running_loop().time() + FAILED_SECONDS
             self._failed.move_to_end(lookup.name)
             if len(self._failed) > FAILED_MAX:
                 self._failed.popitem(last=False)
-            lookup.answer.set_exception(found)
+            lookup.answer.set_exception(result)
             lookup.answer.exception()  # nobody may be left to read it
         self._start_next()
 

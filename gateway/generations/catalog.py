@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
@@ -38,6 +39,7 @@ class Catalog:
             _candidate(provider, model) for provider in providers.values() for model in provider.models.values()
         ]
         self.providers = tuple(providers)
+        self.option_shapes = _option_shapes(upstream)
         self._models: dict[str, Model] = {}
         if upstream:
             self._add(Model(name=ALL, candidates=tuple(upstream)))
@@ -154,3 +156,15 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         policy=policy,
         adapt=configured.adapt,
     )
+
+
+def _option_shapes(candidates: Iterable[Candidate]) -> dict[str, dict[str, tuple[Option, ...]]]:
+    """By provider and option: its shapes, several if models differ."""
+    shapes: dict[str, dict[str, tuple[Option, ...]]] = {}
+    for candidate in candidates:
+        of_provider = shapes.setdefault(candidate.provider, {})
+        for capability in candidate.capabilities:
+            for name, shape in capability.options.items():
+                others = of_provider.get(name, ())
+                of_provider[name] = others if shape in others else (*others, shape)
+    return shapes

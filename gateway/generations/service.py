@@ -25,11 +25,13 @@ from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
+from gateway.inputs.library import FileLibrary
 from gateway.sharing.room import Place
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
 from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
+INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longer while an open generation uses it
 
 
 def digest_of(request: GenerationRequest) -> bytes:
@@ -76,6 +78,7 @@ class Generations:
         store: Store,
         planner: Planner,
         blobs: Blobs,
+        files: FileLibrary,
         drivers: Drivers,
         notifier: Notifier,
         clock: Clock,
@@ -87,6 +90,7 @@ class Generations:
         self._store = store
         self._planner = planner
         self._blobs = blobs
+        self._files = files
         self._drivers = drivers
         self._notifier = notifier
         self._clock = clock
@@ -165,8 +169,12 @@ class Generations:
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
             model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
+            await self._files.check_inline(key, (len(file.content) for file in files.values()))
+            expires_at = now + INLINE_LIFE
             stored = [
-                StoredFile(id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now)
+                StoredFile(
+                    id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now, expires_at=expires_at
+                )
                 for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
             ]
             generation = Generation(
@@ -231,7 +239,7 @@ class Generations:
                 await wait(self._clock, changed, seconds_left)
 
     def place(self, key: str) -> AbstractContextManager[Place]:
-        """A place among the calls that wait. Raises `Overloaded` if there is none for this client.
+        """A place among the calls that wait. Raises `Overloaded` if this client gets no place.
 
         A call that creates and then waits takes its place first: refused afterwards, it would have bought what it
         cannot answer. For the same reason no other client gets the place before the call begins to wait.

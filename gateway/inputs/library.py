@@ -1,7 +1,7 @@
 """Files that clients upload once, and name as input images in any number of requests."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import unquote, urlencode
@@ -109,6 +109,11 @@ class FileLibrary:
             message = f"`{param}` must be a whole number of seconds from {least} to {most}."
             raise InvalidParameter(message, param=param)
         return timedelta(seconds=seconds)
+
+    async def check_inline(self, key: str, sizes: Iterable[int]) -> None:
+        """Raise `FileLimitReached` if the key has no room for images of so many bytes that came within a create."""
+        if size := sum(sizes):
+            await self._library.check_room_inline(key, size, self._limits, self._clock.now())
 
     async def get(self, file_id: str, key: str) -> StoredFile:
         """One file. Raises `NotFound` when it does not exist, or has expired."""

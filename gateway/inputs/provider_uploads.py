@@ -13,6 +13,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import FilePart
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
+from gateway.domain.adapter.redacted_reading import without_secrets
 from gateway.domain.adapter.task import Failed
 from gateway.domain.errors import StoreUnavailable, UnreadableReply
 from gateway.store.uploads import UploadKey, Uploads
@@ -115,7 +116,7 @@ class ProviderUploads:
                 timeout_seconds=UPLOAD_TIMEOUT_SECONDS,
                 headers=provider.headers,
             )
-            refusal = None if reply.cut else adapter.classify(reply)
+            refusal = None if reply.cut else without_secrets(adapter.classify(reply), provider.redactor)
             if refusal is None and 200 <= reply.status < 300:
                 return adapter.uploaded_url(reply)
         except (NotSent, NoAnswer, UnreadableReply) as error:

@@ -12,6 +12,7 @@ import httpx
 
 from gateway.sandbox.admin import administer
 from gateway.sandbox.callbacks import Callbacks
+from gateway.sandbox.echoes import with_key
 from gateway.sandbox.faults import mangle, reply_instead
 from gateway.sandbox.files import Files
 from gateway.sandbox.foxapi import FOXAPI
@@ -133,6 +134,7 @@ class Sandbox:
         if fault is not None:
             trap = f"{request.base}/_sandbox/trap"
             instead = reply_instead(fault, provider.errors, trap=trap, now=self.state.clock.now())
+            instead = with_key(instead, request.token or "")
             if fault.args.get("started"):
                 started = await route.handler(request, self._desk, name)
                 self._note_refusal(provider, instead, started.tasks)

@@ -85,6 +85,12 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+def _typed(reply: Reply, args: Mapping[str, Any]) -> Reply:
+    """Declare another type, by default one that a browser takes for a page; with `page` the body is that page, too."""
+    body = str(args["page"]).encode() if "page" in args else reply.body
+    return replace(reply, content_type=str(args.get("type", "video/mp4, text/html")), body=body)
+
+
 def _encoded(reply: Reply, args: Mapping[str, Any]) -> Reply:
     """Set a `Content-Encoding` header, and encode the body by `pack`: not at all, or several times in that order."""
     body = reply.body
@@ -152,6 +158,7 @@ AFTER: dict[str, Callable[[Reply, Mapping[str, Any]], Reply]] = {
     "length_too_long": _manner(Manner.LONG),
     "length_too_short": _manner(Manner.SHORT),
     "slow_body": _in_pieces,  # args: seconds for the whole body, pieces
+    "other_type": _typed,  # args: type, page
     "encoded": _encoded,  # args: header, pack=gzip+deflate+raw
     "dirty_json": _dirty,  # args: dirt, one of DIRT
     "other_envelope": _wrapped,  # args: code
@@ -179,7 +186,7 @@ INSTEAD = {
     "hang": "reads the request and never replies",
     "502_html": "replies with the page of a proxy; any other status works as well (504_html …)",
     "redirect": "replies 302 (args: location); without a location it leads to a trap that counts visits",
-    "reply": "any reply (args: status, json, text, headers)",
+    "reply": "any reply (args: status, json, text, headers; {key:SHAPE} in it becomes the key of the caller)",
 }
 MARKER_FORM = "[[sandbox:PROVIDER:OPERATION:FAULT?times=2]]"
 _NUMBER = re.compile(r"([345]\d\d)(_html|_retry_after|_retry_date)?")

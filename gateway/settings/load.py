@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.keyless_access import is_loopback
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread, variable_prefix
 from gateway.settings.sections import (
     ApiKey,
@@ -41,7 +42,6 @@ from gateway.settings.toml import (
     TomlReader,
     TomlValue,
     describe,
-    is_loopback,
     nearest,
     parse,
     show_path,
@@ -68,7 +68,6 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "TomlValue",
     "WebhookSettings",
     "describe",
-    "is_loopback",
 ]
 
 CONFIG_FILE = "video-gateway.toml"  # in the working directory; used if it exists and no other file is named
@@ -266,11 +265,13 @@ def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str
             ("server", "auth"),
             '"none" is allowed on a loopback host only; set server.api_keys or VIDEO_GATEWAY_API_KEY',
         )
+    if auth == "none":
+        _check_keyless(server, reader)
     if server.max_bodies_bytes < server.max_body_bytes:
         reader.report(("server", "max_bodies_bytes"), "expected at least max_body_bytes")
     for name, keys in lists.items():
-        if auth == "none" and keys:
-            warnings.append(f'server.auth: "none" lets everybody in; server.{name} are ignored')
+        if auth == "none" and name == "api_keys" and keys:
+            warnings.append('server.auth: "none" lets everybody in; server.api_keys are ignored')
         for place, key in enumerate(keys):
             if len(key.reveal()) < CLIENT_KEY_MIN:
                 warnings.append(
@@ -281,6 +282,22 @@ def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str
             "server.public_url: missing; webhooks contain paths instead of URLs, and no provider can call back"
         )
     return structs.replace(server, auth=auth)
+
+
+def _check_keyless(server: ServerSettings, reader: TomlReader) -> None:
+    """Refuse what a gateway without client keys would give to strangers: it serves its own machine alone."""
+    purposes = {
+        "public_url": "a URL for others",
+        "admin_keys": "rights of operators",
+        "cors_origins": "web pages of other origins",
+    }
+    for name, purpose in purposes.items():
+        if getattr(server, name):
+            reader.report(
+                ("server", name),
+                f"{purpose}, beside a gateway without client keys, which lets everybody in and serves its own machine"
+                " alone; set server.api_keys or VIDEO_GATEWAY_API_KEY, or remove this",
+            )
 
 
 def _check_kling_keys(server: ServerSettings, reader: TomlReader, warnings: list[str]) -> None:

@@ -18,6 +18,7 @@ from gateway.settings.toml import (
     Host,
     HttpUrl,
     Network,
+    Origin,
     Secret,
     TomlReader,
     TomlValue,
@@ -104,6 +105,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api_keys: tuple[ApiKey, ...] = ()  # of clients
     admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
     kling_keys: tuple[KlingKey, ...] = ()  # of clients that sign a JWT, as those of Kling's API do
+    cors_origins: tuple[Origin, ...] = ()  # of web pages that may call the gateway with a key, from a browser
     auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"
     # Of one request, including its images in base64.
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 29_360_128

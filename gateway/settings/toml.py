@@ -21,6 +21,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.keyless_access import origin_of
 
 
 class Secret(Struct, frozen=True, eq=False, dict=True):
@@ -286,14 +287,6 @@ def plain_text(raw: object) -> str:
     return raw
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine itself."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _http_url(raw: object, _: "TomlReader") -> str:
     url = plain_text(raw)
     expected = "expected an http(s) URL without credentials, query and fragment"
@@ -306,6 +299,22 @@ def _http_url(raw: object, _: "TomlReader") -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or is_port_zero or not is_plain:
         raise ValueError(expected)
     return url.rstrip("/")
+
+
+def _origin(raw: object, _: "TomlReader") -> str:
+    expected = "expected an origin without a path, such as https://app.example.com; name each one, without wildcards"
+    text = plain_text(raw)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    origin = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
+    is_plain = re.fullmatch(r"[a-z]+://(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?", origin) is not None
+    if parts.scheme not in {"http", "https"} or not is_plain or text.lower() != origin:
+        raise ValueError(expected)
+    return origin_of(origin)
 
 
 def _host(raw: object, _: "TomlReader") -> str:
@@ -344,6 +353,7 @@ def _header_value(raw: object, reader: "TomlReader") -> Secret:
 
 
 HttpUrl = Annotated[str, TomlValue(_http_url)]
+Origin = Annotated[str, TomlValue(_origin)]
 Host = Annotated[str, TomlValue(_host)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, TomlValue(_network)]
 HeaderValue = Annotated[Secret, TomlValue(_header_value)]

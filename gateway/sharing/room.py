@@ -52,7 +52,7 @@ class Room:
 
     @contextmanager
     def place(self, client: str, when_lost: Callable[[], None] | None = None, size: int = 1) -> Iterator[Place]:
-        """A place for the length of the `with` block. Raises `Overloaded` if there is none for this client."""
+        """A place for the length of the `with` block. Raises `Overloaded` if this client gets no place."""
         place = Place(client, when_lost)
         self.grow(place, size)
         try:

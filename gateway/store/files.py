@@ -17,8 +17,10 @@ class StoredFile(Struct, frozen=True, kw_only=True):
     sha256: str
     facts: ImageFacts
     created_at: datetime
-    inline: bool = True  # it came within a create, and is deleted with the last generation that uses it
-    filename: str = ""  # this and the next two are of uploaded files only
+    # It came within a create. It is deleted with the last generation that uses it, or when that has ended and
+    # `expires_at` has passed.
+    inline: bool = True
+    filename: str = ""  # this and the next one are of uploaded files only
     purpose: str = ""
     expires_at: datetime | None = None
 
@@ -27,7 +29,7 @@ class FileLimits(Struct, frozen=True):
     """How many files, and how many bytes in them, one API key may have uploaded."""
 
     count: int
-    bytes: int
+    bytes: int  # images that came within creates count too
 
 
 class FileQuery(Struct, frozen=True, kw_only=True):
@@ -67,6 +69,10 @@ class Library(Protocol):
 
     async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime, *, evict: bool = False) -> None:
         """Raise `FileLimitReached` if the key may not have one more file of `size` bytes; `evict` as in `add`."""
+        ...
+
+    async def check_room_inline(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
+        """Raise `FileLimitReached` if the key may not have `size` more bytes in images that come within a create."""
         ...
 
     async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:

@@ -8,8 +8,10 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import Adapter, Capability, Credential, Polling
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
+from gateway.settings.secret_values import secret_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Provider:
     variant: str | None = None
     read_timeout_seconds: float = 30.0
     usual_polling: Polling | None = None  # as configured for all models; None: as in the adapter
+    redactor: Redactor = NO_SECRETS  # of every secret of the configuration, for what the provider answers
     accepts_work: bool = True  # False: it is disabled, and only its existing tasks are polled
 
     def polling(self, model: str) -> Polling:
@@ -51,8 +54,12 @@ def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provi
 
     Raises `ConfigurationError`, which names the key of the configuration.
     """
+    redactor = Redactor(secret_values(settings))
     return {
-        name: _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account)
+        name: replace(
+            _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account),
+            redactor=redactor,
+        )
         for name, account in settings.providers.items()
         if account.enabled or account.api_key
     }

@@ -1,5 +1,6 @@
 """Loads the installed adapters by entry point, in the same way for built-in adapters and those of third parties."""
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from gateway.domain.adapter.contract import Adapter
@@ -36,6 +37,13 @@ def _load(entry: EntryPoint) -> Adapter:
         raise ConfigurationError(f"{where} is of type {type(adapter).__name__}, expected an Adapter")
     if adapter.name != entry.name:
         raise ConfigurationError(f"{where} is an adapter named {adapter.name!r}; the two names must be the same")
+    tables = [*adapter.capabilities.items(), *adapter.configurable.items()]
+    for model, capability in ((model, row) for model, rows in tables for row in rows):
+        if not isinstance(capability.options, Mapping):  # an older adapter names its options without their shapes
+            raise ConfigurationError(
+                f"{where}: the options of {model!r} are names only; expected the shape of each, such as"
+                ' {"style": Text(most=64)} with gateway.domain.adapter.options'
+            )
     return adapter
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
+from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.webhooks import DeliveryTry, FormatName, format_of, live, receiver
 from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
@@ -70,6 +71,7 @@ class Deliverer:
         wall_clock: Clock,
         timeout_seconds: float,
         observer: Observer,
+        redactor: Redactor = NO_SECRETS,
     ) -> None:
         """`formats` has every format that `format_of` names. `timeout_seconds` limits a whole POST.
 
@@ -84,6 +86,7 @@ class Deliverer:
         self._wall_clock = wall_clock
         self.timeout_seconds = timeout_seconds
         self._observer = observer
+        self._redactor = redactor
         self.outcomes = Outcomes()
         self._wake = asyncio.Event()
         store.webhooks.on_due(self._wake.set)
@@ -226,7 +229,7 @@ class Deliverer:
         if generation is None and delivery.generation_id is not None:
             return None
         words = self._formats[format_of(delivery, generation)]
-        body = _encode(words.body(delivery, generation)).decode()
+        body = self._redactor.body(_encode(words.body(delivery, generation))).decode()
         secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
         now = self._wall_clock.now()
         headers = {**words.headers(delivery, body, secrets, now), **signed(delivery.event_id, body, secrets, now)}

@@ -8,6 +8,7 @@ from gateway.domain.adapter.contract import (
     ImageTransport,
 )
 from gateway.domain.adapter.decoding import http_url, items, mapping, number, text
+from gateway.domain.adapter.options import Fields, Flag, ListOf, Number, Option, Text, Url, Word
 from gateway.domain.adapter.request import InputKind, ReferencesInput, UpstreamRequest
 from gateway.domain.adapter.shown_value import shown
 
@@ -17,6 +18,36 @@ REFERENCES_MAX = 4  # image_urls and elements together, if one of the inputs is 
 # The limits for which no page has a number. They are so large that the provider decides.
 UNSTATED_TEXT = 10_000  # characters
 UNSTATED_IMAGES = 100
+# docs.foxapi.cc, pages of the Kling models. A shot has whole seconds and a video at most 15, so there are 15 shots.
+OPTIONS: dict[str, Option] = {
+    "voice_ids": ListOf(of=Text(most=128), most=VOICES_MAX, least=0),
+    "multi_prompt": ListOf(
+        of=Fields(
+            fields={"prompt": Text(most=2500), "duration": Number(least=1, most=15, whole=True)},
+            required=frozenset({"prompt", "duration"}),
+        ),
+        most=15,
+    ),
+    "shot_type": Word(words=("customize",)),
+    "elements": ListOf(
+        of=Fields(
+            fields={
+                "frontal_image_url": Url(),
+                "reference_image_urls": ListOf(of=Url(), most=UNSTATED_IMAGES),
+                "video_url": Url(),
+            }
+        ),
+        most=UNSTATED_IMAGES,
+    ),
+    "video_url": Url(),
+    "keep_audio": Flag(),
+    "character_orientation": Word(words=("image", "video")),
+    "keep_original_sound": Word(words=("yes", "no"), flags=("no", "yes")),
+}
+
+
+def _only(*names: str) -> dict[str, Option]:
+    return {name: OPTIONS[name] for name in names}
 
 
 def _voices(request: UpstreamRequest) -> str | None:
@@ -82,7 +113,7 @@ V3 = Capability(
     generate_audio=True,
     assumes={"resolution": "720p", "duration_seconds": DEFAULT_SECONDS, "generate_audio": False},
     negative_prompt_max=UNSTATED_TEXT,
-    options=frozenset({"voice_ids", "multi_prompt"}),
+    options=_only("voice_ids", "multi_prompt"),
     # Kling's own limits; FoxAPI states none.
     images=ImageLimits(max_bytes=10 * 1024 * 1024, min_side=300, max_ratio=2.5),
     image_transports=(ImageTransport.UPLOAD, ImageTransport.URL),
@@ -93,7 +124,7 @@ O3 = replace(
     durations=frozenset(range(3, 16)),
     prompt_or="multi_prompt",
     negative_prompt_max=0,
-    options=frozenset({"multi_prompt", "shot_type"}),
+    options=_only("multi_prompt", "shot_type"),
     rules=(_shots,),
 )
 O3_REFERENCE = replace(
@@ -102,7 +133,7 @@ O3_REFERENCE = replace(
     last_frame=True,
     frames_with_references=True,
     references_max=UNSTATED_IMAGES,
-    options=frozenset({"multi_prompt", "elements"}),
+    options=_only("multi_prompt", "elements"),
     rules=(_shots, _some_reference, _few_references_with_video),
 )
 EDIT = Capability(
@@ -112,7 +143,7 @@ EDIT = Capability(
     aspect_ratios=NONE,
     prompt_max=UNSTATED_TEXT,
     references_max=REFERENCES_MAX,
-    options=frozenset({"video_url", "keep_audio", "elements"}),
+    options=_only("video_url", "keep_audio", "elements"),
     images=V3.images,
     image_transports=V3.image_transports,
     rules=(_video_url, _few_references),
@@ -125,7 +156,7 @@ MOTION = Capability(
     prompt_max=0,
     prompt_or="video_url",  # required; the model accepts no prompt
     modes={"std": "720p", "pro": "1080p"},
-    options=frozenset({"video_url", "character_orientation", "keep_original_sound"}),
+    options=_only("video_url", "character_orientation", "keep_original_sound"),
     images=V3.images,
     image_transports=V3.image_transports,
     rules=(_video_url,),

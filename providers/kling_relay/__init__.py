@@ -91,7 +91,7 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         "negative_prompt": settings.negative_prompt,
         "cfg_scale": settings.cfg_scale,
         "sound": "on" if settings.generate_audio else None,  # of forks, and of Kling since v2.6; the default is silence
-        **request.options,
+        **_options(request),
     }
     body: dict[str, Any] = {
         "model": request.model,
@@ -114,6 +114,18 @@ def to_upstream(request: UpstreamRequest) -> HttpCall:
         headers=HEADERS,
         json={name: value for name, value in body.items() if value is not None},
     )
+
+
+def _options(request: UpstreamRequest) -> dict[str, Any]:
+    """The client's options. Its id of the task gets the name of the client in front.
+
+    All clients share one account at the relay, where Kling refuses an id that it has already: without the prefix a
+    client could find out the ids of another one, or block them.
+    """
+    external = request.options.get("external_task_id")
+    if external is None or not request.client:
+        return dict(request.options)
+    return {**request.options, "external_task_id": f"{request.client}-{external}"}
 
 
 def next_variant(call: HttpCall, reply: HttpReply) -> str | None:

@@ -6,11 +6,41 @@ Source for Kling's own rules: vercel/ai, packages/klingai.
 from dataclasses import replace
 
 from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
+from gateway.domain.adapter.options import Fields, ListOf, Number, Option, Text, Url, Word
 from gateway.domain.adapter.request import FramesInput, InputKind, Settings, UpstreamRequest
 
 MODES = {"std": "720p", "pro": "1080p"}
 DEFAULT_SECONDS = 5
 MASKS = frozenset({"static_mask", "dynamic_masks"})
+# Kling's pages of text2video and image2video. A mask is an image, as a URL or in base64.
+_MASK = Url(or_base64=True, most=16_384)
+_STEP, _PIXEL = Number(least=-10, most=10), Number(least=0, most=100_000, whole=True)
+OPTIONS: dict[str, Option] = {
+    "camera_control": Fields(
+        fields={
+            "type": Word(
+                words=("simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"),
+            ),
+            "config": Fields(
+                fields=dict.fromkeys(("horizontal", "vertical", "pan", "tilt", "roll", "zoom"), _STEP),
+            ),
+        },
+    ),
+    "static_mask": _MASK,
+    "dynamic_masks": ListOf(
+        of=Fields(
+            fields={
+                "mask": _MASK,
+                "trajectories": ListOf(
+                    of=Fields(fields={"x": _PIXEL, "y": _PIXEL}, required=frozenset({"x", "y"})), least=2, most=77
+                ),
+            },
+            required=frozenset({"mask", "trajectories"}),
+        ),
+        most=6,
+    ),
+    "external_task_id": Text(most=200),
+}
 
 
 def _options_fit_the_images(request: UpstreamRequest) -> str | None:
@@ -48,7 +78,7 @@ STD_OR_PRO = Capability(
     modes=MODES,
     assumes={"mode": "std", "duration_seconds": DEFAULT_SECONDS},
     # Without `callback_url`: Kling would call back with its own task id, which the relay does not give to clients.
-    options=MASKS | {"camera_control", "external_task_id"},
+    options=OPTIONS,
     images=ImageLimits(max_bytes=10_000_000, min_side=300, max_ratio=2.5),
     image_transports=(ImageTransport.BASE64, ImageTransport.URL),
     rules=(_options_fit_the_images, _mode_makes_the_resolution, _sound_needs_mode_pro),

@@ -13,6 +13,7 @@ from .conftest import KEY
 
 VIDEOS = "/v1/videos/generations"
 MISSING = f"{VIDEOS}/gen_01JDKQ00000000000000000000"
+BODY = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
 PROTECTED = [
     ("GET", VIDEOS),
     ("POST", VIDEOS),
@@ -286,6 +287,50 @@ async def test_a_failure_of_the_gateway_shows_nothing_of_itself(lines: Any, gate
     assert failed["request_id"] == response.json()["request_id"]
     assert "sk-secret" not in json.dumps(lines())
     assert "RuntimeError" in failed["exception"]
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "api-key"])
+async def test_a_key_is_read_from_other_headers(gateway: Any, check_error: Any, name: str) -> None:
+    async with gateway.client_of(None) as client:
+        created = await client.post(VIDEOS, json=BODY, headers={name: KEY})
+        assert created.status_code == 200
+        both = {name: KEY, "authorization": f"Bearer {KEY}"}
+        assert (await client.get(f"{VIDEOS}/{created.json()['id']}", headers=both)).status_code == 200
+        beside = {name: KEY, "authorization": "Basic dXNlcjpwYXNzd29yZA=="}  # of a proxy
+        assert (await client.get(VIDEOS, headers=beside)).status_code == 200
+        check_error(await client.get(VIDEOS, headers={name: "vg_unknown"}), 401, "invalid_api_key")
+        check_error(await client.get(VIDEOS, headers={name: f"Bearer {KEY}"}), 401, "invalid_api_key")
+        check_error(await client.get(VIDEOS, headers={name: " "}), 401, "invalid_api_key")
+        assert "not known, either" in (await client.get("/nothing", headers={name: "vg_unknown"})).text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("authorization", f"Bearer {KEY}"), ("x-api-key", "vg_other")],
+        [("x-api-key", KEY), ("api-key", "vg_other")],
+        [("x-api-key", KEY), ("x-api-key", "vg_other")],
+        [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer vg_other")],
+    ],
+    ids=str,
+)
+async def test_two_keys_are_refused(gateway: Any, check_error: Any, headers: list[tuple[str, str]]) -> None:
+    async with gateway.client_of(None) as client:
+        message = check_error(
+            await client.post(VIDEOS, json=BODY, headers=headers),
+            400,
+            "bad_request",
+        )
+    assert "two different keys" in message
+    assert "vg_" not in message
+    assert gateway.rows()["generations"] == 0
+
+
+async def test_an_admin_key_is_read_from_other_headers(start: Any) -> None:
+    admin = "vg_" + "c" * 40
+    gateway = await start('server.admin_keys = ["env:ADMIN"]', environ={"ADMIN": admin})
+    async with gateway.client_of(None) as client:
+        assert (await client.get("/v1/admin/attempts", headers={"x-api-key": admin})).status_code == 200
 
 
 ACCESS, SECRET = "access-" + "f" * 20, "secret-" + "g" * 40

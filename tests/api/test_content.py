@@ -91,6 +91,7 @@ async def test_the_whole_file(result: Result) -> None:
     assert response.headers["content-disposition"] == f'inline; filename="{result.id}-0.mp4"'
     assert response.headers["cache-control"] == "private, max-age=86400, immutable"
     assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-security-policy"] == "sandbox; default-src 'none'"
     assert "access-control-allow-origin" not in response.headers
 
 
@@ -132,7 +133,10 @@ async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, chec
     [
         ("video/webm", "video/webm"),
         ("image/png", "image/png"),
+        ("Video/MP4 ; codecs=avc1", "video/mp4"),
         ("text/html", "application/octet-stream"),
+        ("video/mp4, text/html", "application/octet-stream"),
+        ("video/anything", "application/octet-stream"),
         ("image/svg+xml", "application/octet-stream"),
         ("IMAGE/SVG+XML; charset=utf-8", "application/octet-stream"),
         ("", "application/octet-stream"),
@@ -140,8 +144,15 @@ async def test_a_thumbnail_that_is_not_kept_is_the_provider_s(gateway: Any, chec
 )
 async def test_no_file_has_a_type_that_a_browser_would_run(gateway: Any, declared: str, said: str) -> None:
     result = await make(gateway, await owner_of(gateway), content_type=declared)
-    assert (await result.get()).headers["content-type"] == said
-    assert f"Content-Type: {said}\r\n".encode() in (await result.get(range="bytes=0-0,9000-")).content
+    whole = await result.get()
+    assert whole.headers["content-type"] == said
+    assert whole.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert whole.headers["x-content-type-options"] == "nosniff"
+    shown = "attachment" if said == "application/octet-stream" else "inline"
+    assert whole.headers["content-disposition"].partition(";")[0] == shown
+    several = await result.get(range="bytes=0-0,9000-")
+    assert several.headers["content-security-policy"] == "sandbox; default-src 'none'"
+    assert f"Content-Type: {said}\r\n".encode() in several.content
 
 
 # --- ranges -----------------------------------------------------------------------------------------------------------
@@ -329,7 +340,7 @@ async def test_a_key_opens_its_own_files_whatever_the_token(result: Result, chec
     check_error(response, 404, "not_found", "id")
 
 
-async def test_without_keys_a_token_is_enough_from_any_name(start: Any, check_error: Any) -> None:
+async def test_without_keys_no_token_opens_a_file_by_another_name(start: Any, check_error: Any) -> None:
     gateway = await start(keys=False)
     result = await make(gateway, "anonymous")
     async with (
@@ -338,8 +349,9 @@ async def test_without_keys_a_token_is_enough_from_any_name(start: Any, check_er
     ):
         token = httpx.URL((await near.get(f"{VIDEOS}/{result.id}")).json()["data"][0]["url"]).params["token"]
         assert (await near.get(result.path)).content == FILE
-        assert (await far.get(result.path, params={"token": token})).content == FILE
+        assert (await near.get(result.path, params={"token": token})).content == FILE
         check_error(await far.get(result.path), 403, "forbidden_host")
+        check_error(await far.get(result.path, params={"token": token}), 403, "forbidden_host")
         check_error(await far.get(result.path, params={"token": token + "x"}), 403, "forbidden_host")
 
 

@@ -159,8 +159,9 @@ async def test_a_token_opens_its_own_variant_only(gateway: Any) -> None:
     ("declared", "said", "extension"),
     [
         ("image/webp", "image/webp", "webp"),
-        ("image/png; q=1", "image/png; q=1", "png"),
+        ("image/png; q=1", "image/png", "png"),
         ("text/html", "application/octet-stream", "bin"),
+        ("image/png, text/html", "application/octet-stream", "bin"),
     ],
 )
 async def test_a_file_that_only_the_gateway_can_fetch_is_passed_through(
@@ -171,7 +172,9 @@ async def test_a_file_that_only_the_gateway_can_fetch_is_passed_through(
     gateway.upstream.file = lambda: httpx.Response(200, headers={"content-type": declared}, stream=Body(FILE))
     answer = await made.client.get(made.path)
     assert (answer.content, answer.headers["content-type"]) == (FILE, said)
-    assert answer.headers["content-disposition"] == f'inline; filename="{made.id}-0.{extension}"'
+    how = "attachment" if extension == "bin" else "inline"
+    assert answer.headers["content-disposition"] == f'{how}; filename="{made.id}-0.{extension}"'
+    assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
 
 
 async def test_an_image_that_needs_the_providers_key_is_copied_with_it(gateway: Any) -> None:

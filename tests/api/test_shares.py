@@ -11,6 +11,7 @@ import httpx
 from PIL import Image
 
 from gateway.api.web.streaming import CUT
+from gateway.generations.service import INLINE_LIFE
 
 from .test_files import PNG
 
@@ -155,3 +156,37 @@ async def test_a_disk_that_is_nearly_full_takes_no_images_but_other_creates(star
         assert int(answer.headers["retry-after"]) > 1
     assert gateway.rows()["generations"] == gateway.rows()["files"] == 0
     assert (await gateway.client.post(VIDEOS, json={**body, "image": "https://example.com/a.png"})).status_code == 200
+
+
+async def test_images_of_creates_count_against_the_quota_until_they_are_gone(start: Any, check_error: Any) -> None:
+    gateway = await start("files.max_bytes_per_key = 1048576")
+    library = gateway.application.store.library
+
+    async def create(content: bytes, client: Any = None) -> httpx.Response:
+        image = "data:image/png;base64," + base64.b64encode(content).decode()
+        body = {"model": "kling_relay/kling-v1", "prompt": "A beach.", "image": image}
+        response: httpx.Response = await (client or gateway.client).post(VIDEOS, json=body)
+        return response
+
+    first, second = PNG + bytes(600_000), PNG + bytes(600_001)
+    assert (await create(first)).status_code == 200
+    message = check_error(await create(second), 400, "file_limit_reached")
+    assert "images of creates" in message
+    upload = {"data": {"purpose": "vision"}, "files": {"file": ("a.png", second, "image/png")}}
+    check_error(await gateway.client.post("/v1/files", **upload), 400, "file_limit_reached", "file")
+    assert (await create(second, gateway.other)).status_code == 200
+
+    await gateway.finish("failed")
+    await library.expire(gateway.clock.now(), 10)
+    check_error(await create(second), 400, "file_limit_reached")
+    await library.expire(gateway.clock.now() + INLINE_LIFE, 10)
+    assert gateway.rows()["files"] == 0
+    assert (await create(second)).status_code == 200
+
+
+async def test_an_image_of_a_create_stays_while_an_open_generation_uses_it(gateway: Any) -> None:
+    image = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    body = {"model": "kling_relay/kling-v1", "prompt": "A beach.", "image": image}
+    await gateway.create(**body)
+    await gateway.application.store.library.expire(gateway.clock.now() + 2 * INLINE_LIFE, 10)
+    assert gateway.rows()["files"] == 1

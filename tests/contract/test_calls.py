@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageTransport
 from gateway.domain.adapter.decoding import read_json
+from gateway.domain.adapter.options import OptionFault, Text, read_option, schema_of
 from gateway.domain.adapter.request import (
     FramesInput,
     Input,
@@ -96,7 +97,7 @@ def needed_options(adapter: Adapter, capability: Capability) -> Iterator[dict[st
     for option, value in product(sorted(capability.options), OPTION_VALUES):
         yield {option: value}
     for request in (read(path).call.request for path in paths_of(adapter.name)):
-        if request is not None and request.get("options", {}).keys() <= capability.options:
+        if request is not None and request.get("options", {}).keys() <= capability.options.keys():
             yield request.get("options", {})
 
 
@@ -391,3 +392,23 @@ def test_an_upload_carries_the_bytes_under_the_providers_own_field(adapter: Adap
     assert call.file is not None
     assert (call.file.content, call.file.content_type) == (PICTURE.content, PICTURE.content_type)
     assert call.file.field not in {"", PICTURE.field}
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_every_option_has_a_shape_that_refuses_what_nobody_has_read(name: str) -> None:
+    adapter = ADAPTERS[name]
+    tables = (adapter.capabilities, adapter.configurable)
+    rows = [row for table in tables for model in table.values() for row in model]
+    for option, shape in {option: shape for row in rows for option, shape in row.options.items()}.items():
+        assert schema_of(shape)
+        odd_values: list[Any] = [{"an_unknown_field": "x"}, [{"an_unknown_field": "x"}], "x" * 20_000, None, 1e300]
+        if not isinstance(shape, Text):
+            odd_values.append("http://10.0.0.1/")
+        for odd in odd_values:
+            with pytest.raises(OptionFault) as caught:
+                read_option(shape, odd, f"provider_options.{name}.{option}", lambda _: "is not public")
+            assert caught.value.path.startswith(f"provider_options.{name}.{option}")
+    for request in filter(None, (read(path).call.request for path in paths_of(name))):
+        for option, value in request.get("options", {}).items():
+            shapes = [row.options[option] for row in rows if option in row.options]
+            assert read_option(shapes[0], value, option, lambda _: None) == value

@@ -12,7 +12,7 @@ from gateway.domain.adapter.contract import Adapter, Capability
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.routing.price import Price
 from gateway.settings import sections
-from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network
+from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Origin
 
 # The heading of a table, the Struct that the table describes, and fields that another table describes.
 SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
@@ -39,6 +39,7 @@ _BY_READER: dict[Any, str] = {
     HttpUrl: "URL",
     Host: "host",
     Network: "network",
+    Origin: "origin",
     HeaderValue: "text or secret",
 }
 _NAMES = {str: "text", int: "integer", float: "number", bool: "true, false"}

@@ -5,20 +5,27 @@ import json
 import re
 import shutil
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
+from msgspec.structs import replace
+from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import Page, async_playwright
 
 from gateway.api.web.auth import ANONYMOUS
 from gateway.app import Application
-from gateway.domain.adapter.task import Status
+from gateway.domain.adapter.task import Artifact, Status, TaskRef
+from gateway.domain.generation.model import Generation
 from gateway.sandbox.media import Spec, render
+from gateway.sandbox.server import SandboxServer
+from gateway.sandbox.settings import Clock as SandboxClock
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
@@ -29,6 +36,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
+VIDEOS = "/v1/videos/generations"
 GAP = 12 * 2**20  # bytes: more than a browser reads ahead
 SECONDS, WIDTH, HEIGHT = 4, 160, 90
 SEEK = """(at) => new Promise((done, failed) => {
@@ -66,11 +74,12 @@ def spread(video: bytes) -> bytes:
 class Server:
     """A gateway that records its answers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         variables = {
             "FOXAPI_API_KEY": "sandbox",
             "VIDEO_GATEWAY_ARTIFACTS": str(folder / "artifacts"),
             "VIDEO_GATEWAY_DATABASE_URL": f"sqlite:///{folder / 'ledger.db'}",
+            **environ,
         }
         adapters = load_adapters()
         self.application = Application(load(None, variables, adapters), adapters=adapters)
@@ -144,6 +153,126 @@ async def test_a_browser_plays_seeks_and_saves(tmp_path: Path, page: Page) -> No
         content = await asyncio.to_thread((await saved.path()).read_bytes)
         assert sha256(content).hexdigest() == sha256(video).hexdigest()
         assert [answer for answer in server.answers if answer[0] not in {200, 206}] == []
+
+
+# What a page of another origin can do without asking: a form of each kind, `fetch` of each kind, a beacon, an image.
+ATTACK = """async ([url, body]) => {
+    const tried = [];
+    for (const [type, name, value] of [["text/plain", body.slice(0, -1) + ',"metadata":{"a":"', '"}}'],
+                                       ["multipart/form-data", "prompt", "A beach."]]) {
+        const frame = Object.assign(document.createElement("iframe"), {name: "f" + tried.length});
+        const form = Object.assign(document.createElement("form"), {method: "post", action: url, target: frame.name});
+        form.enctype = type;
+        const fields = type === "text/plain" ? [[name, value]]
+            : [["model", JSON.parse(body).model], [name, value]];
+        for (const [field, text] of fields)
+            form.append(Object.assign(document.createElement("input"), {name: field, value: text}));
+        document.body.append(frame, form);
+        const loaded = new Promise((done) => frame.onload = done);
+        form.submit();
+        await Promise.race([loaded, new Promise((done) => setTimeout(done, 3000))]);
+        tried.push(type);
+    }
+    const json = {"content-type": "application/json"};
+    for (const options of [
+        {method: "POST", mode: "no-cors", body},
+        {method: "POST", mode: "no-cors", body: new Blob([body])},
+        {method: "POST", mode: "cors", headers: json, body},
+        {method: "DELETE", mode: "cors"},
+        {method: "GET", mode: "cors"},
+    ]) {
+        try { const answer = await fetch(url, options); tried.push(answer.type + " " + answer.status); }
+        catch (error) { tried.push("refused"); }
+    }
+    tried.push(navigator.sendBeacon(url, body));
+    await new Promise((done) => { const image = new Image(); image.onload = image.onerror = done; image.src = url; });
+    return tried;
+}"""
+BUY = """async ([url, body]) => {
+    const options = {method: "POST", headers: {"content-type": "application/json"}, body};
+    return (await fetch(url, options)).status;
+}"""
+OPAQUE = ["opaque 0", "opaque 0", "refused", "refused", "refused"]
+
+
+OWN_PAGE, BLANK = "/own-page", "<p>A page without a policy that would stop its own requests.</p>"
+
+
+@asynccontextmanager
+async def another_origin() -> AsyncIterator[str]:
+    """The URL of a page of another program on this machine: a browser lets it call every address here."""
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {len(BLANK)}\r\nconnection: close\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write((head + BLANK).encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield "http://127.0.0.1:{1}/".format(*listening.sockets[0].getsockname())
+
+
+async def test_a_page_of_another_origin_buys_nothing(tmp_path: Path, page: Page) -> None:
+    server = Server(tmp_path)
+    body = json.dumps({"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."})
+    await page.route(f"**{OWN_PAGE}", lambda route: route.fulfill(body=BLANK, content_type="text/html"))
+    async with server.running(), another_origin() as other:
+        await page.goto(other)
+        server.answers.clear()
+        tried = await page.evaluate(ATTACK, [f"{server.url}{VIDEOS}", body])
+        assert tried[2:7] == OPAQUE, "a page reads nothing, not even a refusal"
+        statuses = Counter(status for status, _ in server.answers)
+        assert statuses[403] >= 5, (tried, server.answers)
+        assert set(statuses) <= {403, 204, 200}, "200: only the reads, 204: only the preflights"
+        assert await server.application.store.open_ids(server.application.clock.now()) == []
+
+        await page.goto(f"{server.url}/blank")  # the gateway's own origin, as a page that an operator has put there
+        own = "([url, body]) => fetch(url, {method: 'POST', headers: {'content-type': 'application/json'}, body})"
+        assert (
+            await page.evaluate(f"async (given) => (await ({own})(given)).status", [f"{server.url}{VIDEOS}", body])
+            == 200
+        )
+        assert len(await server.application.store.open_ids(server.application.clock.now())) == 1
+
+
+async def test_a_result_that_is_declared_as_a_page_runs_nothing(tmp_path: Path, page: Page) -> None:
+    """A relay that passes a page through, under the header that browsers read as `text/html`."""
+    script = "<title>taken</title><script>document.title = 'ran'; fetch('/v1/models')</script>"
+    async with SandboxServer(clock=SandboxClock(1_763_700_000), max_short_side=90) as sandbox:
+        environ = {"KLING_RELAY_API_KEY": "k", "KLING_RELAY_BASE_URL": f"{sandbox.url}/kling_relay"}
+        server = Server(tmp_path, **environ)
+        generation = await relayed(server, sandbox)
+        await server.application.store.create(generation)
+        async with server.running():
+            for declared in ("video/mp4, text/html", "text/html", "image/svg+xml", "video/mp4"):
+                sandbox.state.faults.clear()
+                sandbox.fault("kling_relay", "result", "other_type", times=None, page=script, type=declared)
+                path = f"{server.url}{VIDEOS}/{generation.id}/content"
+                answer = await page.request.get(path)
+                assert (answer.status, await answer.body()) == (200, script.encode()), "the provider's bytes, unchanged"
+                assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
+                await page.goto("about:blank")
+                server.answers.clear()
+                with suppress(PlaywrightError):  # a file that is saved ends the navigation
+                    await page.goto(path)
+                assert await page.title() not in {"taken", "ran"}, declared
+                assert len(server.answers) == 1, "the script asked the gateway for something"
+
+
+async def relayed(server: Server, sandbox: SandboxServer) -> Generation:
+    """A completed generation whose file only the relay has; it gives it to the holder of its key."""
+    async with httpx.AsyncClient(
+        base_url=sandbox.url, headers={"authorization": "Bearer k"}, trust_env=False
+    ) as client:
+        await client.post("/kling_relay/kling/v1/videos/text2video", json={"model": "kling-v1", "prompt": "A beach."})
+    sandbox.state.clock.advance(3600)
+    [task] = sandbox.state.tasks
+    artifact = Artifact(url="https://relay.example/file", needs_credential=True)
+    made = kept_generation(ANONYMOUS, server.application.clock.now(), b"", kept=None, artifact=artifact)
+    attempt = replace(made.attempts[0], tasks=(replace(made.attempts[0].tasks[0], ref=TaskRef(id=task)),))
+    plan = replace(made.plan, routes=(replace(made.plan.routes[0], provider="kling_relay"),))
+    return replace(made, plan=plan, attempts=(attempt,))
 
 
 PHONE = {"width": 360, "height": 740}  # CSS pixels

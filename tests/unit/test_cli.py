@@ -756,3 +756,34 @@ def test_a_name_with_two_addresses_has_one_port() -> None:
 def test_a_host_that_is_not_here_is_reported(host: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"server\.host: {re.escape(host)} {words}"):
         listen(host, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("watch", "gen_1"), "api-key"),
+        (("generate", "a cat", "--model", "m"), "api-key"),
+        (("models",), "api-key"),
+        (("attempts",), "admin-key"),
+        (("attempts", "fail", "att_1"), "admin-key"),
+    ],
+)
+def test_a_key_among_the_arguments_is_refused_with_the_safe_ways(arguments: tuple[str, ...], option: str) -> None:
+    result = run(*arguments, f"--{option}", "vg_0123456789abcdef")
+    text = " ".join(result.output.replace("│", " ").split())
+    assert result.exit_code == 2
+    assert f"VIDEO_GATEWAY_{option.upper().replace('-', '_')}, or name a file with --{option}-file" in text
+    assert "vg_0123456789abcdef" not in text
+
+
+def test_a_key_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str | None] = []
+    monkeypatch.setattr("gateway.cli.run_watch", lambda _id, server, _how: keys.append(server.api_key) or 0)
+    file = tmp_path / "key"
+    file.write_text("vg_of_the_file\n")
+    monkeypatch.setenv("VIDEO_GATEWAY_API_KEY", "vg_of_the_environment")
+    run("watch", "gen_1", "--api-key-file", str(file))
+    run("watch", "gen_1")
+    missing = run("watch", "gen_1", "--api-key-file", str(tmp_path / "nothing"))
+    assert keys == ["vg_of_the_file", "vg_of_the_environment"]
+    assert missing.exit_code == 2

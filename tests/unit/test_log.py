@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
 from gateway.domain.adapter.request import TextInput, UpstreamRequest
+from gateway.domain.redaction import Redactor
 from gateway.log import FIELD_MAX, READ_MAX, clean, configure, in_background, redact
 from gateway.settings.load import Secret
 
@@ -349,3 +350,14 @@ ANYTHING = st.recursive(
 def test_anything_becomes_json_without_the_key(value: object, around: str) -> None:
     line = shown(value=value, text=f"{around} {KEY} {around}")
     assert KEY not in msgspec.json.encode(line).decode()
+
+
+def test_the_secrets_of_the_configuration_are_hidden_by_their_value(lines) -> None:
+    key = "Zx.Q~77!pass/word+Key_2026=tail"
+    configure("json", "info", Redactor([key, "plain_name_of_a_key"]))
+    structlog.get_logger().info(
+        "e", id="plain_name_of_a_key", quoted=f"it said {key[:12]} here", form=key.encode().hex(), **{key: 1}
+    )
+    [line] = lines()
+    assert (line["id"], line["quoted"], line["form"]) == ("***", "it said *** here", "***")
+    assert key not in str(line)

@@ -14,7 +14,7 @@ from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
 from gateway.api.generations.public_ids import parse_id, sent_id, stored_id
-from gateway.api.web.answers import GET, disposition
+from gateway.api.web.answers import GET, file_headers
 from gateway.api.web.client import note_link
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -38,7 +38,6 @@ VARIANTS: Final[Mapping[Kind, tuple[Variant, ...]]] = {
     "image": ("image", "thumbnail"),
 }
 _IN_URL = "%!#$&'()*+,/:;=?@[]~"  # characters that a URL may have unescaped
-_SCRIPTED = frozenset({"image/svg+xml"})  # image types that can have scripts, which would run as if they were ours
 _CONDITIONS: Mapping[str, str] = {
     "If-None-Match": "ETags; 304 when the file has one of them",
     "If-Modified-Since": "a date; 304 when the file is not newer",
@@ -175,11 +174,7 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
 
 
 def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:
-    """The id of the caller's key; None if the caller has a good token instead.
-
-    With a token the name in `Host` is not checked. A web page that makes its own name resolve to this machine
-    (DNS rebinding) cannot read the answers that contain tokens, so it has none.
-    """
+    """The id of the caller's key; None if the caller has a good token instead."""
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
         note_link(request, subject[0])
         return None
@@ -201,16 +196,15 @@ def _archived(request: Call, context: Context, generation: Generation, file: Fil
     conditions = joined_headers(request, "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
     if is_current(conditions, validators):
         return ASGIResponse(status_code=304, headers=headers)
-    headers["content-disposition"] = disposition(file.filename, inline=inline)
-    media_type = _content_type(file.content_type)
-    whole = {**headers, "content-type": media_type, "content-length": str(file.size)}
+    headers |= file_headers(file.content_type, file.filename, inline=inline)
+    whole = {**headers, "content-length": str(file.size)}
     if request.method == HttpMethod.HEAD:
         return ASGIResponse(headers=whole, is_head_response=True)
     parts = _ranges(request, validators, file.size)
     if parts is None:
         return Streamed(context, context.artifacts.read(file, range(file.size)), whole)
     if len(parts) > 1:
-        return _multipart(context, file, parts, headers, media_type)
+        return _multipart(context, file, parts, headers)
     part = {"content-length": str(len(parts[0])), "content-range": _content_range(parts[0], file.size)}
     return Streamed(context, context.artifacts.read(file, parts[0]), {**whole, **part}, status_code=206)
 
@@ -226,11 +220,9 @@ def _ranges(request: Call, validators: Validators, size: int) -> Sequence[range]
     return parts
 
 
-def _multipart(
-    context: Context, file: File, parts: Sequence[range], headers: Mapping[str, str], media_type: str
-) -> ASGIResponse:
+def _multipart(context: Context, file: File, parts: Sequence[range], headers: Mapping[str, str]) -> ASGIResponse:
     """Several ranges in one body: RFC 9110, section 14.6."""
-    boundary = token_hex(16)
+    boundary, media_type = token_hex(16), headers["content-type"]
     heads = [
         f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {_content_range(part, file.size)}\r\n\r\n"
         for part in parts
@@ -252,10 +244,7 @@ def _multipart(
 
 async def _from_provider(request: Call, context: Context, stream: Stream, *, inline: bool) -> ASGIResponse:
     """A file that the provider gives only to its own key: passed through, always whole."""
-    headers = {
-        "content-type": _content_type(stream.content_type),
-        "content-disposition": disposition(stream.filename, inline=inline),
-    }
+    headers = file_headers(stream.content_type, stream.filename, inline=inline)
     if stream.length is not None:
         headers["content-length"] = str(stream.length)
     if request.method == HttpMethod.HEAD:
@@ -266,12 +255,3 @@ async def _from_provider(request: Call, context: Context, stream: Stream, *, inl
 
 def _content_range(part: range, size: int) -> str:
     return f"bytes {part.start}-{part.stop - 1}/{size}"
-
-
-def _content_type(declared: str) -> str:
-    """The declared type of a video or image; of anything else, plain bytes.
-
-    A browser would run a page or an SVG image with the rights of the gateway's own pages.
-    """
-    kind = declared.partition(";")[0].strip().lower()
-    return declared if kind.startswith(("video/", "image/")) and kind not in _SCRIPTED else "application/octet-stream"

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.api.generations.image_parameters import PARAMETERS_OF
+from gateway.api.generations.option_values import Shapes, read_options
 from gateway.api.generations.parameter import Holder, Parameters, read_field
 from gateway.api.generations.quote import left_out_view
 from gateway.api.generations.readers import read_provider_options
@@ -86,12 +87,15 @@ def normalise(
     name_file: Callable[[bytes], str],
     fetch_allow: Sequence[Network] = (),
     kind: Kind = "video",
+    *,
+    option_shapes: Shapes | None = None,
 ) -> Normalised:
     """Return what a decoded body asks for; raise a 400 that names the field at fault.
 
     `body` has our names of the fields, or is a list of the fields that a dialect has read from its own body.
     `name_file` gives the `file_…` name of an image's bytes, the same for equal bytes. `fetch_allow` are the networks
-    that a webhook may be in besides the public ones. Whether a model and a named file exist is checked later.
+    that a webhook may be in besides the public ones. `option_shapes` are those of the options of providers. Whether a
+    model and a named file exist is checked later.
     """
     table = PARAMETERS_OF[kind]
     fields = [Given(name, value) for name, value in body.items()] if isinstance(body, Mapping) else body
@@ -104,6 +108,9 @@ def normalise(
         check_webhook_url(values["webhook_url"], names["webhook_url"], fetch_allow)
     size, plain_quality = expand_size(values, names, kind)
     names = absent | names
+    if "provider_options" in values:
+        options = values["provider_options"]
+        values["provider_options"] = read_options(options, option_shapes or {}, names, fetch_allow)
     files: dict[str, InlineFile] = {}
     request = GenerationRequest(
         input=_input(values, names, _Files(files, name_file)),

@@ -55,7 +55,9 @@ async def normalised(
 
     def normalise_body() -> Normalised:
         fields = _with_own_files(read(body), kind, partial(context.files.linked, key))
-        return normalise(fields, partial(file_name, key), context.fetch_allow, kind)
+        return normalise(
+            fields, partial(file_name, key), context.fetch_allow, kind, option_shapes=context.catalog.option_shapes
+        )
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
@@ -85,7 +87,7 @@ def let_go(request: Call, normal: Normalised) -> None:
 
 def created_headers(created: Created, context: Context, location: str) -> dict[str, str]:
     """Return the headers of the answer to a create; `location` is the path at which the dialect reads it."""
-    headers = {"location": location} | poll_headers(created.generation, context.poll_advisor)
+    headers = {"location": context.public_path(location)} | poll_headers(created.generation, context.poll_advisor)
     if created.replayed:
         headers["idempotent-replayed"] = "true"
     return headers

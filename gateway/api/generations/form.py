@@ -11,11 +11,13 @@ from gateway.api.generations.readers import OPTIONS_MAX
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
 from gateway.api.web.multipart import Part, is_form, parts_of
-from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter, UnknownParameter
+from gateway.domain.adapter.options import FormObject
+from gateway.domain.errors import GatewayError, InvalidForm, InvalidParameter
 from gateway.domain.parameters.spellings import boolean, is_empty
 
 _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
 _NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
+_PATH = re.compile(r"[^\[\]]+(?:\[[^\[\]]+\]){2,7}(?:\[\])?")  # a provider, an option, and what is in it
 _REPEATED = frozenset({FormStyle.IMAGES, FormStyle.WORDS})
 _WITH_MEMBERS = frozenset({FormStyle.IMAGE, FormStyle.PAIRS})
 
@@ -52,11 +54,10 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
         if style is not FormStyle.IMAGE and member is not None and _style(member[1], table) in _WITH_MEMBERS:
             holder, key, value = body.setdefault(member[1], {}), member[2], part.text()
         elif member is not None and _style(member[1], table) is FormStyle.JSON:
-            raise UnknownParameter(
-                f"`{part.shown}` does not say what is text and what is a number. In a form `{member[1]}` is one part"
-                " with a JSON object as its text.",
-                param=part.shown,
-            )
+            if not part.content:  # an empty box
+                continue
+            holder, key = _holder(body, part)
+            value = part.text()
         else:
             holder, key, value = body, name, _value(part, name, table)
         if not isinstance(holder, dict) or key in holder:
@@ -70,6 +71,25 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
             is_word = boolean(words[0]) is None and not is_empty(words[0])
             body[name] = words if is_word else words[0]
     return body
+
+
+def _holder(body: dict[str, Any], part: Part) -> tuple[dict[str, Any], str]:
+    """The innermost object that a name such as `provider_options[foxapi][voice_ids][]` leads to, and the key in it.
+
+    The objects between are made where they are missing. `[]` is the next number: a later step makes a list of an
+    object whose keys are numbers, if the option is a list. Raises `InvalidForm`.
+    """
+    if _PATH.fullmatch(part.name) is None:
+        message = f"`{part.shown}` must be written like `provider_options[PROVIDER][OPTION][0][FIELD]`."
+        raise InvalidForm(message, param=part.shown)
+    base, *keys = re.findall(r"[^\[\]]+|(?<=\[)(?=\])", part.name)
+    holder = body
+    for key in (base, *keys[:-1]):
+        inside = holder.setdefault(key, FormObject())
+        if not isinstance(inside, FormObject):
+            raise InvalidForm(f"The form has the field `{part.shown}` twice.", param=part.shown)
+        holder = inside
+    return holder, keys[-1] or str(len(holder))
 
 
 def _style(name: str, table: Parameters) -> FormStyle | None:

@@ -12,7 +12,7 @@ from gateway.api.generations.create_request import Given
 from gateway.domain.errors import InvalidParameter
 
 PROVIDER = "foxapi"
-# Name → its schema. The adapter of FoxAPI checks the values; what they mean is on FoxAPI's pages.
+# Name → its schema. The shapes in the adapter of FoxAPI check the values; what they mean is on FoxAPI's pages.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "voice_ids": {"type": ["array", "null"], "items": {"type": "string"}},
     "multi_prompt": {"type": ["array", "null"], "items": {"type": "object"}},
@@ -37,7 +37,7 @@ def with_options(body: Mapping[str, object]) -> Mapping[str, object] | list[Give
     """Return the fields of a body in which FoxAPI's options may be fields of their own.
 
     `null`, an empty list and empty text ask for nothing: FoxAPI's pages show its options so. Raises `InvalidParameter`
-    for an option of another type, and for one in a form, whose parts do not say what is a list and what is text.
+    for an option in a form, whose parts do not say what is a list and what is text.
     """
     if body.keys().isdisjoint(OPTIONS):
         return body
@@ -52,29 +52,5 @@ def with_options(body: Mapping[str, object]) -> Mapping[str, object] | list[Give
                 param=name,
             )
         elif value not in (None, "", []):
-            _check_type(name, value)
             fields.append(Given(name, value, f"{PATH}{PROVIDER}.{name}"))
     return fields
-
-
-_TYPES: Mapping[str, tuple[type, str]] = {
-    "array": (list, "a list"),
-    "string": (str, "text"),
-    "boolean": (bool, "true or false"),
-    "object": (dict, "an object"),
-}
-
-
-def _check_type(name: str, value: object) -> None:
-    """Refuse a value that is not of a type that FoxAPI's pages give the option.
-
-    Without this a quote would accept it wherever no route of FoxAPI looks at the value.
-    """
-    schema = OPTIONS[name]
-    types = [_TYPES[word] for word in schema["type"] if word != "null"]
-    if not any(isinstance(value, kind) for kind, _ in types):
-        raise InvalidParameter(f"`{name}` must be {' or '.join(text for _, text in types)}.", param=name)
-    if isinstance(value, list):
-        kind, text = _TYPES[schema["items"]["type"]]
-        if not all(isinstance(member, kind) for member in value):
-            raise InvalidParameter(f"Each member of `{name}` must be {text}.", param=name)

@@ -230,7 +230,9 @@ _ROWS = (
         json_type=dict[str, dict[str, Any]],
         target=_request("provider_options"),
         form=FormStyle.JSON,
-        schema={"description": "Options of one provider, by its name: they are sent only to it."},
+        schema={
+            "description": "Options of one provider, by its name: they are sent only to it. Each has a strict shape."
+        },
     ),
     Parameter(
         name="adapt",

@@ -164,7 +164,7 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
         raise
     except ClientGone:
         return ASGIResponse(status_code=_CLIENT_GONE)
-    answered = {"location": f"{ROOT['image']}/{generation.id}"}
+    answered = {"location": context.public_path(f"{ROOT['image']}/{generation.id}")}
     if created.replayed:
         answered["idempotent-replayed"] = "true"
     view = generation_view(generation, context.links(request), context.health.of)

@@ -14,10 +14,10 @@ from litestar_mcp.mcp.routes import MCP_OWNER_ID_SCOPE_KEY
 
 from gateway.api.mcp import handshake
 from gateway.api.web.context import context_of
-from gateway.api.web.errors import answer_to
+from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
-from gateway.domain.errors import GatewayError, InvalidJson
+from gateway.domain.errors import InvalidJson
 
 # The library would hold a stream open for each of these calls, and the gateway has nothing to say on it.
 _REFUSED = frozenset({"subscriptions/listen"})
@@ -34,13 +34,9 @@ class Entrance(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive, send)
-        try:
-            context, key = context_of(request)
-            raw = await read_body(request, context.max_body_bytes)
-            message = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
-        except GatewayError as error:
-            await _refusal(request, error)(scope, receive, send)
-            return
+        context, key = context_of(request)
+        raw = await read_body(request, context.max_body_bytes)
+        message = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         cast("dict[str, Any]", scope)[MCP_OWNER_ID_SCOPE_KEY] = key
         if message.get("method") in _REFUSED:
             body = _error(message.get("id"), METHOD_NOT_FOUND, "The gateway sends no notifications: poll tasks/get.")
@@ -86,15 +82,13 @@ def _as_ok(send: Send) -> Send:
     return sent
 
 
-def _refusal(request: Request[Any, Any, Any], error: GatewayError) -> ASGIApp:
-    """The error of the HTTP API with its status and headers; its body is an error of JSON-RPC with ours in `data`."""
-    answer = answer_to(request, error)
-    body = msgspec.json.decode(answer.content)
-    code = INVALID_REQUEST if error.status < 500 else INTERNAL_ERROR
-    if isinstance(error, InvalidJson):
+def json_rpc_error(info: ErrorInfo) -> ErrorAnswer:
+    """The error of the HTTP API with its status, as an error of JSON-RPC that has ours in `data`."""
+    code = INVALID_REQUEST if info.status < 500 else INTERNAL_ERROR
+    if info.code == InvalidJson.code:
         code = PARSE_ERROR
-    data = {**body["error"], "request_id": body["request_id"]}
-    return _answer(_error(None, code, data.pop("message"), data), error.status, answer.headers)
+    ours = {"type": info.type, "param": info.param, "code": info.code, **info.members, "request_id": info.request_id}
+    return ErrorAnswer(_error(None, code, info.message, ours), info.status)
 
 
 def _error(request_id: object, code: int, message: str, data: object = None) -> dict[str, Any]:
@@ -102,7 +96,5 @@ def _error(request_id: object, code: int, message: str, data: object = None) -> 
     return {"jsonrpc": "2.0", "id": request_id, "error": error if data is None else {**error, "data": data}}
 
 
-def _answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> ASGIApp:
-    return ASGIResponse(
-        body=msgspec.json.encode(body), status_code=status, headers=dict(headers or {}), media_type=MediaType.JSON
-    )
+def _answer(body: Mapping[str, Any], status: int = 200) -> ASGIApp:
+    return ASGIResponse(body=msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON)

@@ -1,13 +1,14 @@
 """`litestar-mcp` as the gateway uses it: its transport at `/mcp`, with our entrance and our methods."""
 
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar_mcp import LitestarMCP, MCPConfig
 
-from gateway.api.mcp.entrance import Entrance
+from gateway.api.mcp.entrance import Entrance, json_rpc_error
 from gateway.api.mcp.service import NAME, methods
+from gateway.api.web.error_format import OPT
 
 PATH = "/mcp"
 _LIST_MS = 300_000  # for so long a client may use the list of tools without asking again
@@ -16,10 +17,9 @@ _LIST_MS = 300_000  # for so long a client may use the list of tools without ask
 class McpPlugin(LitestarMCP):
     """The plugin of the library, which by itself looks for tools, resources and prompts among all handlers."""
 
-    def __init__(self, public_url: str | None) -> None:
-        """`public_url` is where browsers reach the gateway, if a proxy is before it: their `Origin` is accepted."""
-        origins = [] if public_url is None else ["{0.scheme}://{0.netloc}".format(urlsplit(public_url))]
-        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS, allowed_origins=origins))
+    def __init__(self, origins: Sequence[str]) -> None:
+        """`origins` are those of web pages that may call `/mcp`, besides the gateway's own."""
+        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS, allowed_origins=list(origins)))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Mount the transport with the entrance before it, and our methods in place of the library's."""
@@ -28,6 +28,7 @@ class McpPlugin(LitestarMCP):
         if not isinstance(router, Router):
             raise TypeError("litestar-mcp has not mounted its router last, so nothing would check keys at /mcp")
         router.middleware = [Entrance(), *router.middleware]
+        router.opt[OPT] = json_rpc_error
         config.state["mcp_router"] = methods(self.config)  # the library makes its own only if the state has no other
         return config
 

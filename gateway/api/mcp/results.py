@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gateway.api.generations.views import GenerationView
 from gateway.api.mcp.wording import for_tools
+from gateway.api.web.error_format import openai_error, use_format
 from gateway.api.web.errors import answer_to
 
 Result = dict[str, Any]
@@ -39,6 +40,7 @@ def failure(request: Request[Any, Any, Any], error: Exception) -> Result:
     Its messages name tools instead of paths. So a model reads `error.code`, `error.message` and `error.param`, and can
     mend its arguments.
     """
+    use_format(request, openai_error)  # the path itself answers with errors of JSON-RPC
     answer = answer_to(request, error)
     body = msgspec.json.decode(answer.content)
     body["error"] = _for_tools(body["error"])

@@ -1,10 +1,11 @@
 """Models and their routes as clients read them: capabilities, prices, health."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from gateway.domain.adapter.contract import Capability
+from gateway.domain.adapter.options import schema_of
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.parameters.dimensions import short_side
@@ -36,6 +37,7 @@ class CapabilityView(Struct, frozen=True, kw_only=True):
     modes: tuple[str, ...]  # those that a request can name
     n_per_submit: int  # outputs that one submit can make
     provider_options: tuple[str, ...]  # the names of its own options
+    provider_option_schemas: dict[str, dict[str, Any]]  # by name: the JSON schema of its value
 
 
 class ConcurrencyView(Struct, frozen=True, kw_only=True):
@@ -148,4 +150,5 @@ def _capability_view(capability: Capability) -> CapabilityView:
         modes=tuple(capability.modes),
         n_per_submit=capability.count_max,
         provider_options=tuple(sorted(capability.options)),
+        provider_option_schemas={name: schema_of(shape) for name, shape in sorted(capability.options.items())},
     )

@@ -40,6 +40,7 @@ from gateway.api.webhooks.views import (
     WebhookTestResult,
 )
 from gateway.domain.adapter.contract import Capability
+from gateway.domain.adapter.options import Text
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
@@ -72,7 +73,7 @@ _MODEL = Model(
                     negative_prompt_max=2500,
                     cfg_scale=(0.0, 1.0),
                     modes={"std": "720p", "pro": "1080p"},
-                    options=frozenset({"external_task_id"}),
+                    options={"external_task_id": Text(most=200)},
                 ),
             ),
             prices=(Price(per_second=0.056, mode="std"), Price(per_second=0.098, mode="pro")),

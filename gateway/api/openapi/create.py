@@ -1,11 +1,13 @@
 """The OpenAPI schemas of the body of a create request, as JSON and as a form, from the table of its fields."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.api.generations.image_values import REFERENCES_MAX
 from gateway.api.generations.parameter import FormStyle, Holder, Parameters
 from gateway.api.web.operation import BINARY
+from gateway.domain.adapter.contract import Adapter, Capability
+from gateway.domain.adapter.options import schema_of
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.generation.model import GenerationRequest
 
@@ -65,6 +67,27 @@ def create_form(body: Mapping[str, Any], table: Parameters, title: str) -> dict[
         " objects as JSON. Leave out a field that you do not want to give: no text means `null`.",
         "properties": properties,
     }
+
+
+def options_by_provider(adapters: Mapping[str, Adapter]) -> dict[str, Any]:
+    """Return the schemas of `provider_options`, by the name of the provider that has options."""
+    providers: dict[str, Any] = {}
+    for provider, adapter in adapters.items():
+        tables = (adapter.capabilities, adapter.configurable)
+        rows = [row for table in tables for model in table.values() for row in model]
+        names = sorted({name for row in rows for name in row.options})
+        if names:
+            providers[provider] = {"type": "object", "properties": {name: _shape(name, rows) for name in names}}
+    return providers
+
+
+def _shape(name: str, rows: Iterable[Capability]) -> dict[str, Any]:
+    """Return the schema of an option; several as `anyOf`, if models differ."""
+    schemas: list[dict[str, Any]] = []
+    for row in rows:
+        if name in row.options and (schema := schema_of(row.options[name])) not in schemas:
+            schemas.append(schema)
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:

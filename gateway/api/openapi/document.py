@@ -51,7 +51,7 @@ _PLAIN = {
 _WORDS = {
     400: "The request is not valid",
     401: "The API key is missing or not known, or the token is not valid for this file",
-    403: "The path needs an admin key, or the gateway has no keys and was called by another name than localhost",
+    403: "The path needs an admin key; or the gateway has no keys, and another machine or a web page has called it",
     404: "The resource does not exist",
     408: "The body did not arrive in time",
     409: "The resource does not allow this now",
@@ -78,8 +78,8 @@ _ABOUT = """One API in front of many providers of generated videos and images.
 ## Authentication
 
 Send a key as `Authorization: Bearer KEY`. The operator sets the keys of clients in `server.api_keys`, and those of
-operators, which the paths below `/v1/admin/` need, in `server.admin_keys`. A gateway without keys answers to
-`localhost` alone, and needs none.
+operators, which the paths below `/v1/admin/` need, in `server.admin_keys`. The headers `x-api-key` and
+`api-key` are read as well. A gateway without keys answers to `localhost` alone, and needs none.
 
 The URLs of files in answers (`data[].url`, `thumbnail_url`) have a signed `token` in their query. A client with such
 a URL can read this one file until it expires, without a key."""
@@ -88,6 +88,7 @@ _SECURITY = {
         "type": "http",
         "scheme": "bearer",
         "description": "A key of a client: one of `server.api_keys`. A gateway without keys needs none on localhost."
+        " The headers `x-api-key` and `api-key` are read as well; their value is the key alone."
         " A JWT that one of `server.kling_keys` has signed, as Kling's clients send it, is accepted in its place.",
     },
     "admin": {

@@ -19,8 +19,9 @@ from gateway.api.generations.parameter import Parameters
 from gateway.api.generations.parameters import VIDEO_PARAMETERS, CreateVideo
 from gateway.api.generations.request_echo import SettingsView
 from gateway.api.openapi.comments import field_comments
-from gateway.api.openapi.create import create_body, create_form
+from gateway.api.openapi.create import create_body, create_form, options_by_provider
 from gateway.api.web.operation import REF
+from gateway.upstream.registry import load_adapters
 
 # The name of a form is that of its body and `Form`.
 _CREATES: Mapping[type[Struct], Parameters] = {CreateVideo: VIDEO_PARAMETERS, CreateImage: IMAGE_PARAMETERS}
@@ -54,6 +55,7 @@ def component_schemas(structures: Iterable[Any]) -> dict[str, Any]:
     _describe_settings(schemas[SettingsView.__name__]["properties"])
     for body, table in _CREATES.items():
         schemas[body.__name__] = create_body(schemas[body.__name__], table)
+        schemas[body.__name__]["properties"]["provider_options"]["properties"] = options_by_provider(load_adapters())
     for other, body in _CREATES_OF_OTHERS.items():
         if other.__name__ in schemas:
             _limit(schemas[other.__name__], schemas[body.__name__]["properties"])

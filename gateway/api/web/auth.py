@@ -1,6 +1,5 @@
 """Who is calling: the API keys of clients and of operators, of which only hashes are held and compared, or a JWT."""
 
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import compare_digest
@@ -8,15 +7,15 @@ from hmac import compare_digest
 from litestar import Request
 
 from gateway.api.web.access_keys import AccessKeys, is_jwt
-from gateway.api.web.headers import header
 from gateway.clock import Clock
-from gateway.domain.errors import ForbiddenHost, GatewayError, Unauthenticated
-from gateway.settings.load import ServerSettings, is_loopback
+from gateway.domain.errors import BadRequest, GatewayError, Unauthenticated
+from gateway.settings.load import ServerSettings
 
 ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
 _KEYS = "keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."
 _ADMIN_KEYS = "the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY."
-_HOST = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::[0-9]*)?")  # a name or an address, with or without a port
+_OTHER_HEADERS = (b"x-api-key", b"api-key")  # of Anthropic's, Azure's and other clients; the value is the key alone
+_SENT = frozenset({b"authorization", *_OTHER_HEADERS})
 
 
 class AdminRequired(GatewayError):
@@ -37,23 +36,24 @@ class Authenticator:
         admin_keys: Sequence[str] = (),
         access_keys: AccessKeys | None = None,
     ) -> None:
-        """`keys` are the secrets of clients, `admin_keys` those of operators; `open_to_all` accepts every request.
+        """`keys` are the secrets of clients, `admin_keys` those of operators.
+
+        With `open_to_all` every request is accepted that `gateway.domain.keyless_access` does not refuse before.
 
         `access_keys` are those of clients that sign a JWT for each call.
         """
         self._digests = _digests(keys)
         self._admin_digests = _digests(admin_keys)
-        self._open = open_to_all
+        self.is_open = open_to_all
         self._access_keys = access_keys or None
 
     def key_of(self, request: Request) -> str:  # type: ignore[type-arg]  # Litestar's defaults
-        """The id of the caller's key, the same after every start; raises `Unauthenticated` or `ForbiddenHost`.
+        """The id of the caller's key, the same after every start; raises `Unauthenticated`, or `BadRequest` for two.
 
         A JWT has the id that its access key would have as a key: a client that signs owns what it created before with
         the same text as its key.
         """
-        if self._open:
-            _check_host(header(request, "host") or "")
+        if self.is_open:
             return ANONYMOUS
         token = _token_of(request)
         digest = sha256(token.encode()).digest()
@@ -73,9 +73,8 @@ class Authenticator:
         return _id_of(sha256(self._access_keys.signer_of(token).encode()).digest())
 
     def check_admin(self, request: Request) -> None:  # type: ignore[type-arg]  # as above
-        """Accept an operator; raises `Unauthenticated`, `AdminRequired` for a client's key, or `ForbiddenHost`."""
-        if self._open:
-            _check_host(header(request, "host") or "")
+        """Accept an operator; raises `Unauthenticated`, or `AdminRequired` for a client's key."""
+        if self.is_open:
             return
         digest = _digest_of(request)
         is_admin, is_client = _is_among(digest, self._admin_digests), _is_among(digest, self._digests)
@@ -86,7 +85,7 @@ class Authenticator:
 
     def is_unknown(self, request: Request) -> bool:  # type: ignore[type-arg]  # as above
         """True if the request has a key, and the gateway knows no such key of a client or an operator."""
-        if self._open or header(request, "authorization") is None:
+        if self.is_open or not (_SENT & {name for name, _ in request.scope["headers"]}):
             return False
         try:
             token = _token_of(request)
@@ -96,7 +95,7 @@ class Authenticator:
             if is_jwt(token):
                 self._signer_of(token)
                 return False
-        except Unauthenticated:
+        except (Unauthenticated, BadRequest):
             return True
         return True
 
@@ -126,26 +125,29 @@ def _digest_of(request: Request) -> bytes:  # type: ignore[type-arg]  # as above
 
 
 def _token_of(request: Request) -> str:  # type: ignore[type-arg]  # as above
-    scheme, _, token = (header(request, "authorization") or "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    """The only key of a request: of a bearer in `Authorization`, or the whole value of one of the other headers.
+
+    An `Authorization` of another scheme is left alone: a proxy in front of the gateway may ask for a password. Two
+    different keys are refused, because they may belong to two clients, and one of them would pay.
+    """
+    keys: set[str] = set()
+    for name, value in request.scope["headers"]:
+        text = value.decode("latin-1")
+        if name == b"authorization":
+            scheme, _, text = text.partition(" ")
+            if scheme.lower() != "bearer":
+                continue
+        elif name not in _OTHER_HEADERS:
+            continue
+        keys.add(text.strip())
+    keys.discard("")
+    if not keys:
         raise Unauthenticated("Send your key as `Authorization: Bearer KEY`.")
-    return token.strip()
+    if len(keys) > 1:
+        raise BadRequest("The request has two different keys; send one, in `Authorization`, `x-api-key` or `api-key`.")
+    return keys.pop()
 
 
 def _is_among(digest: bytes, digests: frozenset[bytes]) -> bool:
     """Compare with every digest in constant time, so that the duration reveals nothing about a key."""
     return sum(compare_digest(digest, member) for member in digests) > 0
-
-
-def _check_host(host: str) -> None:
-    """Refuse a request that came by another name than that of this machine.
-
-    A web page can make its own name resolve to this machine (DNS rebinding) and so call a gateway without keys from the
-    user's browser. The name in `Host` is the only sign of that.
-    """
-    match = _HOST.fullmatch(host)
-    if match is None or not is_loopback((match[1] or match[2] or "").lower().removesuffix(".")):
-        raise ForbiddenHost(
-            "Without API keys the gateway answers to localhost and loopback addresses alone;"
-            " set server.api_keys, or VIDEO_GATEWAY_API_KEY, to be called by another name."
-        )

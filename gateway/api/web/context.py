@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.datastructures import State
@@ -65,6 +66,10 @@ class Context:
         if self.public_url is not None or request is None:
             return self.public_url or ""
         return f"{request.scope['scheme']}://{header(request, 'host') or ''}"
+
+    def public_path(self, path: str) -> str:
+        """A path of the gateway as its clients write it: with the prefix of `server.public_url`, if that has one."""
+        return urlsplit(self.public_url or "").path + path
 
     def links(self, request: Request[Any, Any, State] | None) -> Links:
         """The maker of the gateway's own URLs of results, for the client that sent this request."""

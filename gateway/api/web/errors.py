@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, ExceptionHandlersMap, Receive, Scope, Send
 
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorFormat, ErrorInfo, format_of, openai_error
+from gateway.api.web.keyless_guard import refusal_of
 from gateway.api.web.near_path import near_path, paths_below
 from gateway.api.web.query import with_sent_ids
 from gateway.api.web.request_log import ERROR_CODE, log_location
@@ -129,7 +130,9 @@ _OWN_TITLE = frozenset({401, 405, 413, 415})  # where the framework's text says 
 
 
 def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """A refusal by the framework, in the shape and the words of ours."""
+    """A refusal by the framework, in the shape and the words of ours, unless the request is refused anyway."""
+    if (refused := refusal_of(request.scope)) is not None:
+        return _gateway_error(request, refused)
     status = error.status_code
     request_id = _request_id(request)
     if status == HTTPStatus.NOT_FOUND:

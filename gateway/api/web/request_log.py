@@ -11,6 +11,7 @@ from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
+from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
@@ -33,11 +34,14 @@ _REVALIDATE = (b"cache-control", b"private, no-cache")
 class RequestLog:
     """ASGI middleware around the framework, so that requests which the framework itself refuses are logged as well."""
 
-    def __init__(self, app: ASGIApp, bodies: Room, clock: Clock, observer: Observer) -> None:
+    def __init__(
+        self, app: ASGIApp, bodies: Room, clock: Clock, observer: Observer, redactor: Redactor = NO_SECRETS
+    ) -> None:
         self._app = app
         self._bodies = bodies
         self._clock = clock
         self._observer = observer
+        self._redactor = redactor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request: count the bytes of its body, add the headers that every answer has, log one line."""
@@ -56,6 +60,7 @@ class RequestLog:
         body = HeldBody(scope, self._bodies)
         unread = _has_body(scope)
         has_read = False
+        is_text = False  # whether the answer is text, in which secrets are hidden; files are sent as they are
         end: Message | None = None  # the last message of the answer, delayed until the rest of the body has been read
 
         async def receive_counted() -> ReceiveMessage:
@@ -72,15 +77,19 @@ class RequestLog:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, end
+            nonlocal status, end, is_text
             if gone:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = _headers(message["headers"], request_id)
+                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor)
+                is_text = _is_text(headers)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
-            elif unread and message["type"] == "http.response.body" and not message.get("more_body", False):
+            elif is_text and message["type"] == "http.response.body":
+                # Its length stays the same. A chunk is a whole answer or a whole event, so no secret is cut in two.
+                message["body"] = self._redactor.body(message.get("body", b""))
+            if unread and message["type"] == "http.response.body" and not message.get("more_body", False):
                 end = {"type": "http.response.body", "body": b"", "more_body": False}
                 message["more_body"] = True
             await send(message)
@@ -145,9 +154,16 @@ def log_location(scope: Scope) -> dict[str, str]:
     return {**location, "generation": generation_id} if is_cursor(generation_id) else location
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer, and those that every answer has."""
-    own = [(lower, value) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
+def _is_text(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """True if the body is JSON, a stream of events or other text that nobody has compressed."""
+    values = dict(headers)
+    kind = values.get(b"content-type", b"")
+    return (kind.startswith(b"text/") or b"json" in kind) and b"content-encoding" not in values
+
+
+def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str, redactor: Redactor) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer without secrets, and those that every answer has."""
+    own = [(lower, redactor.body(value)) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
     names = {name for name, _ in own}
     if b"cache-control" not in names:
         own.append(_REVALIDATE if b"etag" in names else _NO_STORE)

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.domain.adapter.loose_json import json_value
+from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import InputKind, Kind, UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef, TaskSnapshot
 
@@ -119,7 +120,7 @@ class Capability:
     cfg_scale: tuple[float, float] | None = None  # lowest, highest
     modes: Mapping[str, str | None] = field(default_factory=dict)  # mode → the resolution that it makes; None: any
     count_max: int = 1  # how many outputs one submit can make
-    options: frozenset[str] = frozenset()  # the names that `provider_options` may have
+    options: Mapping[str, Option] = field(default_factory=dict)  # what `provider_options` may have: name → its shape
     defaults: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that the provider requires
     assumes: Mapping[str, Any] = field(default_factory=dict)  # `Settings` that it fills in itself: for the price
     images: ImageLimits = _PLAIN_IMAGES

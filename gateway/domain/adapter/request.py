@@ -110,5 +110,6 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     kind: Kind = "video"
     count: int = 1  # outputs of this submit; at most `Capability.count_max`
     options: Mapping[str, Any] = {}  # the client's `provider_options`; only names of `Capability.options`
+    client: str = ""  # a short name of the client, the same for all its requests, which does not show its key
     variant: str = ""  # one of `Adapter.variants`; "" means the first
     callback_url: str | None = None  # None: the provider cannot call back

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageTransport
+from gateway.domain.adapter.options import OptionFault, read_option
 from gateway.domain.adapter.request import (
     FramesInput,
     Input,
@@ -183,8 +184,21 @@ def _check_prompt(request: GenerationRequest, provider: str, capability: Capabil
         allowed = ", ".join(sorted(capability.options)) or "none"
         message = f"does not take the option {', '.join(unknown)}; it takes: {allowed}"
         reasons.append(Reason(param=f"provider_options.{provider}", message=message))
+    reasons += _misshapen(options, provider, capability)
     fault = _prompt_fault(request.prompt, options, capability)
     return reasons if fault is None else [*reasons, Reason(param="prompt", message=fault)]
+
+
+def _misshapen(options: Mapping[str, object], provider: str, capability: Capability) -> list[Reason]:
+    """Why this model does not take the values of options that another model of the provider takes."""
+    reasons: list[Reason] = []
+    for name, value in options.items():
+        if (shape := capability.options.get(name)) is not None:
+            try:
+                read_option(shape, value, f"provider_options.{provider}.{name}", lambda _: None)
+            except OptionFault as fault:
+                reasons.append(Reason(param=fault.path, message=fault.message))
+    return reasons
 
 
 def _prompt_fault(prompt: str, options: Mapping[str, object], capability: Capability) -> str | None:

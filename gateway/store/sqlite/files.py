@@ -15,11 +15,11 @@ from gateway.store.sqlite.rows import FILE
 from gateway.store.sqlite.writer import CommitWriter
 
 _INSERT = insert("files", FILE)
-INSERT_INLINE = f"{_INSERT} on conflict (key, id) do nothing"
-# A generation uses a file that exists and has not expired.
+INSERT_INLINE = f"{_INSERT} on conflict (key, id) do update set expires_at = excluded.expires_at where inline"
+# A generation uses an uploaded file that has not expired, and an image of a create as long as it is there.
 USE = (
     "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
-    " and (expires_at is null or expires_at > ?)"
+    " and (inline or expires_at is null or expires_at > ?)"
 )
 USES = "select key, file_id from generation_files where generation_id = ?"
 DELETE_UNUSED = (
@@ -32,6 +32,7 @@ _TOTALS = (
     "select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files indexed by files_by_size"
     f" where key = ? and {_LIVE}"
 )
+_INLINE_BYTES = "select bytes from inline_bytes where key = ?"  # triggers keep it equal to the sum over the files
 _PAGE = f"select {FILE} from files indexed by {{index}} where key = ? and {_LIVE}"
 _GET = f"select {FILE} from files where key = ? and id = ? and {_LIVE}"
 _HOLDERS = f"select {FILE} from files where id = ?"
@@ -62,6 +63,14 @@ class SqliteLibrary:
 
     async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime, *, evict: bool = False) -> None:
         _make_room(self._reader.all, key, size, limits, now, evict=evict)
+
+    async def check_room_inline(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
+        _, uploaded = self._reader.all(_TOTALS, (key, now.timestamp()))[0]
+        if uploaded + _inline_bytes(self._reader.all, key) + size > limits.bytes:
+            raise FileLimitReached(
+                f"Your key may have {_shown(limits)} in files and in images of creates, which count until an hour after"
+                " the create and until every generation that uses them has ended; wait, delete files, or send URLs."
+            )
 
     async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
         def work(connection: apsw.Connection) -> list[str]:
@@ -139,6 +148,7 @@ def _make_room(
     Raises `FileLimitReached` if there is no room, even without them. So nothing is deleted in vain.
     """
     count, total = rows(_TOTALS, (key, now.timestamp()))[0]
+    total += _inline_bytes(rows, key)
     evicted: list[str] = []
     if evict and size <= limits.bytes:
         evictable = iter(rows(_EVICTABLE, (key, now.timestamp(), count)))
@@ -157,8 +167,19 @@ def _check(count: int, total: int, size: int, limits: FileLimits) -> None:
     if count >= limits.count:
         raise FileLimitReached(f"Your key has {count:,} files, the most it may have; delete some, or let them expire.")
     if total + size > limits.bytes:
-        most = f"{limits.bytes / 2**20:,.4g} MB"
-        raise FileLimitReached(f"Your key may have {most} in files; delete some, or let them expire.", param="file")
+        raise FileLimitReached(
+            f"Your key may have {_shown(limits)} in files and in images of creates; delete some, or let them expire.",
+            param="file",
+        )
+
+
+def _shown(limits: FileLimits) -> str:
+    return f"{limits.bytes / 2**20:,.4g} MB"
+
+
+def _inline_bytes(rows: Callable[[str, tuple[Any, ...]], Sequence[Row]], key: str) -> int:
+    """How many bytes a key has in images that came within creates."""
+    return sum(row[0] for row in rows(_INLINE_BYTES, (key,)))
 
 
 def _remove(connection: apsw.Connection, file: tuple[Any, ...]) -> None:

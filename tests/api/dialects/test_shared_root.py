@@ -156,7 +156,7 @@ async def test_a_quote_takes_the_fields_of_a_create(gateway: Any) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({"elements": [{"frontal_image_url": "x"}]}, "`elements`: this option does not exist"),
+        ({"elements": [{"frontal_image_url": "https://a.example/x.png"}]}, "`elements`: this option does not exist"),
         ({"model": "keevx/V", "voice_ids": ["v"]}, "`voice_ids`: the model 'keevx/V' is served by keevx only"),
         ({"voice_ids": ["v"]}, "voice_ids needs generate_audio"),
     ],

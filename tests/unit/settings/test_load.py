@@ -296,6 +296,31 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\nauth = 'keys'", 'server.auth: "keys" needs server.api_keys'),
         ("[server]\nhost = '0.0.0.0'", 'server.auth: "none" is allowed on a loopback host only'),
         ("[server]\nhost = '0.0.0.0'\nauth = 'none'\napi_keys = ['env:LONG']", 'server.auth: "none" is allowed on'),
+        ("[server]\nauth = 'none'\npublic_url = 'https://x.example'", "server.public_url: a URL for others, beside"),
+        ("[server]\npublic_url = 'https://x.example'", "server.public_url: a URL for others, beside a gateway without"),
+        ("[server]\nadmin_keys = ['env:LONG']", "server.admin_keys: rights of operators, beside a gateway without"),
+        (
+            "[server]\nauth = 'none'\napi_keys = ['env:LONG']\nadmin_keys = ['env:OTHER']",
+            "server.admin_keys: rights of",
+        ),
+        ("[server]\ncors_origins = ['https://x.example']", "server.cors_origins: web pages of other origins, beside"),
+        *(
+            (
+                f"[server]\napi_keys = ['env:LONG']\ncors_origins = ['{origin}']",
+                "server.cors_origins[0]: expected an origin",
+            )
+            for origin in (
+                *("*", "null", "", "https://", "app.example.com", "https://*.example.com", "https://x.example/"),
+                *(
+                    "https://x.example/a",
+                    "https://u@x.example",
+                    "https://x.example?q",
+                    "ftp://x.example",
+                    "https://x:y",
+                ),
+                *("https://x.example:99999", "https://[::1", "https://[x]", "https://x.example ", "https://é.example"),
+            )
+        ),
         ("[server]\napi_keys = ['env:LONG', 'env:LONG']", "server.api_keys[1]: the same key is listed twice"),
         ("[[server.kling_keys]]\naccess_key = 'env:LONG'", "server.kling_keys[0].secret_key: missing"),
         (
@@ -316,8 +341,22 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
     ],
 )
 def test_a_mistake_is_reported_with_the_path_of_its_key(text: str, message: str) -> None:
-    values = {"K": "a-fox-key", "LONG": KEY, "SPACED": "a key", "HOOK": WEBHOOK, "SIGNING": "s" * 32}
+    values = {
+        "K": "a-fox-key",
+        "LONG": KEY,
+        "OTHER": KEY[::-1],
+        "SPACED": "a key",
+        "HOOK": WEBHOOK,
+        "SIGNING": "s" * 32,
+    }
     assert refusal(text, **values).startswith(message)
+
+
+def test_origins_of_pages_are_written_as_browsers_send_them() -> None:
+    names = ["HTTPS://App.Example.com", "https://app.example.com:443", "http://localhost:3000", "http://[::1]:80"]
+    loaded = parsed(f"[server]\napi_keys = ['env:K']\ncors_origins = {names}", K=KEY)
+    expected = ("https://app.example.com", "https://app.example.com", "http://localhost:3000", "http://[::1]")
+    assert loaded.server.cors_origins == expected
 
 
 MANY_FAULTS = """

@@ -10,7 +10,9 @@ from gateway.upstream.registry import load_adapters
 
 GROUP = "video_gateway.tests.registry"
 ADAPTER = """
-from gateway.domain.adapter.contract import Adapter, HttpCall, Polling
+from gateway.domain.adapter.contract import Adapter, Capability, HttpCall, Polling
+
+ROW = Capability(inputs=frozenset(), prompt_max=9, options=frozenset({{"style"}}))
 
 def _nothing(*values):
     raise NotImplementedError
@@ -63,8 +65,13 @@ def test_no_adapter_is_an_error_not_an_empty_table() -> None:
         ("", "ADAPTER", "AttributeError"),
         ("ADAPTER = 'acme'", "ADAPTER", "of type str, expected an Adapter"),
         (ADAPTER.format(name="other"), "ADAPTER", "an adapter named 'other'"),
+        (
+            ADAPTER.format(name="acme").replace("capabilities={}", "capabilities={'acme-2': (ROW,)}"),
+            "ADAPTER",
+            "the options of 'acme-2' are names only; expected the shape of each",
+        ),
     ],
-    ids=["import", "exception", "attribute", "type", "name"],
+    ids=["import", "exception", "attribute", "type", "name", "options"],
 )
 def test_a_broken_adapter_stops_the_start_with_its_distribution(
     install, source: str, attribute: str, message: str

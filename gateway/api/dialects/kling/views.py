@@ -236,6 +236,8 @@ _CODES = {  # our code → Kling's
     "jwt_not_yet_valid": 1003,
     "jwt_expired": 1004,
     "forbidden_host": 1103,
+    "forbidden_origin": 1103,
+    "forbidden_proxy": 1103,
     "invalid_parameter": 1201,
     "unknown_parameter": 1201,
     "invalid_image": 1201,

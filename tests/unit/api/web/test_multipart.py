@@ -26,6 +26,7 @@ from gateway.domain.errors import (
     UnknownParameter,
     UnsupportedMediaType,
 )
+from providers.foxapi.models import OPTIONS
 
 from ....cases import every
 
@@ -229,7 +230,7 @@ WRONG: list[tuple[str, tuple[bytes, ...], type[GatewayError], str | None]] = [
     ("an unknown file", (file("first_frame"),), UnknownParameter, "first_frame"),
     ("an unknown list", (field("prompt[]", "a"),), UnknownParameter, "prompt[]"),
     ("an unknown member", (field("image[uri]", "a"),), UnknownParameter, "image.uri"),
-    ("options in brackets", (field("provider_options[keevx]", "a"),), UnknownParameter, "provider_options[keevx]"),
+    ("options in brackets", (field("provider_options[keevx]", "a"),), InvalidForm, "provider_options[keevx]"),
     ("twice", (field("prompt", "a"), field("prompt", "a")), InvalidForm, "prompt"),
     ("a member twice", (field("metadata[a]", "1"), field("metadata[a]", "1")), InvalidForm, "metadata[a]"),
     ("whole and in members", (file("image"), field("image[file_id]", "file_1")), InvalidForm, "image[file_id]"),
@@ -272,10 +273,40 @@ def test_a_fault_names_its_field(parts: tuple[bytes, ...], kind: type[GatewayErr
     assert param.partition("[")[0].partition(".")[0] in message
 
 
-def test_options_in_brackets_are_refused_with_the_form_that_they_have() -> None:
-    name = "provider_options[foxapi][voice_ids][]"
-    message = refused(UnknownParameter, field(name, "1"), param=name)
-    assert "`provider_options` is one part with a JSON object" in message
+def test_options_in_brackets_mean_the_same_as_in_json() -> None:
+    parts = {
+        "[multi_prompt][1][duration]": "3",
+        "[multi_prompt][0][prompt]": "a",
+        "[multi_prompt][0][duration]": "2",
+        "[multi_prompt][1][prompt]": "b",
+        "[keep_audio]": "true",
+        "[shot_type]": "",
+    }
+    raw = form(
+        field("model", "m"),
+        *(field(f"provider_options[foxapi]{name}", value) for name, value in parts.items()),
+        *(field("provider_options[foxapi][voice_ids][]", voice) for voice in ("v", "w")),
+    )
+    shapes = {"foxapi": {name: (shape,) for name, shape in OPTIONS.items()}}
+    request = normalise(create_body(parsed(raw)), name_of, option_shapes=shapes).request
+    assert request.provider_options == {
+        "foxapi": {
+            "multi_prompt": [{"prompt": "a", "duration": 2}, {"prompt": "b", "duration": 3}],
+            "keep_audio": True,
+            "voice_ids": ["v", "w"],
+        }
+    }
+
+
+@pytest.mark.parametrize("name", ["[foxapi]", "[foxapi][elements][][frontal_image_url]", "[][voice_ids]"])
+def test_options_in_unclear_brackets_are_refused_with_the_form_that_they_have(name: str) -> None:
+    path = f"provider_options{name}"
+    assert "`provider_options[PROVIDER][OPTION][0][FIELD]`" in refused(InvalidForm, field(path, "1"), param=path)
+
+
+def test_an_option_in_brackets_beside_json_is_refused() -> None:
+    path = "provider_options[foxapi][keep_audio]"
+    assert "twice" in refused(InvalidForm, field("provider_options", "{}"), field(path, "1"), param=path)
 
 
 WHOLE = form(field("model", "m"), file("image"))

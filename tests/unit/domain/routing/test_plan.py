@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageLimits, ImageTransport
+from gateway.domain.adapter.options import ListOf, Number, Url
 from gateway.domain.adapter.request import (
     FramesInput,
     Input,
@@ -151,7 +152,7 @@ def test_negative_prompt_within_its_limit(length: int, fits: bool) -> None:
 
 
 def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
-    capability = with_values(PLAIN, prompt_or="shots", options=frozenset({"shots"}))
+    capability = with_values(PLAIN, prompt_or="shots", options={"shots": ListOf(of=Number(least=1, most=9), most=9)})
     shots = {"acme": {"shots": [1]}}
     assert reasons(ask(prompt="", provider_options=shots), capability) == []
     assert reasons(ask(provider_options=shots), capability) == [
@@ -161,7 +162,7 @@ def test_option_that_replaces_the_prompt_is_one_of_two() -> None:
 
 
 def test_a_model_without_a_prompt_says_so_instead_of_a_limit_of_zero() -> None:
-    capability = with_values(PLAIN, prompt_max=0, prompt_or="video_url", options=frozenset({"video_url"}))
+    capability = with_values(PLAIN, prompt_max=0, prompt_or="video_url", options={"video_url": Url()})
     options = {"acme": {"video_url": "https://a.example/v.mp4"}}
     assert reasons(ask(prompt="", provider_options=options), capability) == []
     assert reasons(ask(prompt="a boat"), capability) == [
@@ -366,7 +367,7 @@ def test_rule_sees_what_will_be_sent() -> None:
         return "not today" if request.settings.duration_seconds == 5 else None
 
     capability = with_values(
-        PLAIN, rules=(rule,), options=frozenset({"a"}), defaults={"duration_seconds": 5}, count_max=2
+        PLAIN, rules=(rule,), options={"a": Number(least=0, most=9)}, defaults={"duration_seconds": 5}, count_max=2
     )
     request = ask(FRAME, provider_options={"acme": {"a": 1}, "bolt": {"b": 2}}, count=3)
     assert reasons(request, capability) == [("provider_options.acme", "not today")]
@@ -670,7 +671,7 @@ def takes(row: Capability, request: GenerationRequest, sent: Settings, route: Ro
             not isinstance(frames, FramesInput) or frames.last_frame is None or row.last_frame,
             not isinstance(frames, ReferencesInput) or len(frames.references) <= row.references_max,
             not isinstance(frames, ReferencesInput) or frames.first_frame is None or row.frames_with_references,
-            request.provider_options.get(route.provider, {}).keys() <= row.options,
+            request.provider_options.get(route.provider, {}).keys() <= row.options.keys(),
             route.count_max == row.count_max,
         ]
     )  # fmt: skip

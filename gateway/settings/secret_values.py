@@ -1,0 +1,60 @@
+"""Every secret of a configuration, for what hides them in all that leaves the gateway."""
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct, structs
+
+from gateway.domain.redaction import SECRET_MIN
+from gateway.domain.secret_patterns import SECRET_NAMES
+from gateway.settings.load import Settings
+from gateway.settings.sections import KlingKey
+from gateway.settings.toml import KeyPath, Secret, show_path
+
+_SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
+_LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
+
+
+def secret_values(settings: Settings) -> list[str | bytes]:
+    """The values to hide. A header that does not name a secret has only words that look like a key in the list."""
+    values: list[str | bytes] = []
+    for path, secret in _secrets(settings, ()):
+        text = secret.reveal()
+        if "headers" in path:
+            named = _SECRET_HEADER.search(str(path[-1])) is not None
+            values += [word for word in text.split() if named or _LOOKS_RANDOM.fullmatch(word)]
+        elif path[0] == "webhooks":  # the signature is made with the bytes
+            plain = text.removeprefix("whsec_")
+            values += [plain, b64decode(plain)]
+        else:
+            values.append(text)
+    return values
+
+
+def too_short(settings: Settings) -> list[str]:
+    """A warning for each secret that is too short to be looked for, because it would hide ordinary words."""
+    return [
+        f"{show_path(path)}: under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
+        " answer or in the log; use a longer one"
+        for path, secret in _secrets(settings, ())
+        if 0 < len(secret.reveal()) < SECRET_MIN and ("headers" not in path or _SECRET_HEADER.search(str(path[-1])))
+    ]
+
+
+def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret with its place. The access key of a Kling key is not secret: every JWT shows it."""
+    match value:
+        case Secret():
+            yield path, value
+        case KlingKey():
+            yield (*path, "secret_key"), value.secret_key
+        case Struct():
+            yield from _secrets(structs.asdict(value), path)
+        case Mapping():
+            for key, inner in value.items():
+                yield from _secrets(inner, (*path, key))
+        case tuple():
+            for place, inner in enumerate(value):
+                yield from _secrets(inner, (*path, place))
