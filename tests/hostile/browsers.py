@@ -39,17 +39,19 @@ REQUESTS = (
 
 async def browsers(gateway: Gateway) -> AsyncIterator[Row]:
     """All requests with each origin; the gateway has no keys."""
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20, trust_env=False) as client:
-        for name, origin in ORIGINS.items():
-            answers: Counter[str] = Counter()
-            faults: list[str] = []
-            before = await gateway.bought()
-            async with costing(gateway) as cost:
-                for method, path, headers, body in REQUESTS:
-                    answer = await client.request(method, path, headers={**headers, **origin}, content=body.encode())
-                    answers[str(answer.status_code)] += 1
-                    if answer.status_code != httpx.codes.FORBIDDEN:
-                        faults.append(f"{method} {path} is answered by {answer.status_code}")
-            if bought := await gateway.bought() - before:
-                faults.append(f"a page has bought {bought} videos")
-            yield Row(f"requests {name}", f"{len(REQUESTS)} requests of a page", cost, answers, faults=faults)
+    for name, origin in ORIGINS.items():
+        answers: Counter[str] = Counter()
+        faults: list[str] = []
+        before = await gateway.bought()
+        async with (
+            costing(gateway) as cost,
+            httpx.AsyncClient(base_url=gateway.url, timeout=20, trust_env=False) as client,
+        ):
+            for method, path, headers, body in REQUESTS:
+                answer = await client.request(method, path, headers={**headers, **origin}, content=body.encode())
+                answers[str(answer.status_code)] += 1
+                if answer.status_code != httpx.codes.FORBIDDEN:
+                    faults.append(f"{method} {path} is answered by {answer.status_code}")
+        if bought := await gateway.bought() - before:
+            faults.append(f"a page has bought {bought} videos")
+        yield Row(f"requests {name}", f"{len(REQUESTS)} requests of a page", cost, answers, faults=faults)

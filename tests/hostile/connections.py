@@ -200,10 +200,17 @@ async def holds(target: Target) -> AsyncIterator[Row]:
                 for attack in islice(cycle(HOLDS), CONNECTIONS)
             )
         )
-    ended = {name: 0.0 for name in (attack.name for attack in HOLDS)}
+    ended = dict.fromkeys((attack.name for attack in HOLDS), 0.0)
     for attack, sent in zip(cycle(HOLDS), every, strict=False):
         ended[attack.name] = max(ended[attack.name], sent.seconds)
     cost.free_seconds = max(cost.free_seconds or MINUTE, *ended.values())
     note = "ended after: " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in ended.items())
     faults = [f"{name} is still open after {MINUTE:.0f} s" for name, seconds in ended.items() if seconds >= MINUTE]
-    yield Row("held connections", f"almost nothing over {CONNECTIONS} connections", cost, answers_of(every), note=note, faults=faults)
+    yield Row(
+        "held connections",
+        f"almost nothing over {CONNECTIONS} connections",
+        cost,
+        answers_of(every),
+        note=note,
+        faults=faults,
+    )

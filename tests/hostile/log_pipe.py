@@ -31,13 +31,13 @@ def full_pipe() -> Iterator[int]:
         os.close(write)
 
 
-async def log_pipe(folder: Path, sandbox: str, lines: int = LINES) -> AsyncIterator[Row]:
+async def log_pipe(sandbox: str, folder: Path, lines: int = LINES) -> AsyncIterator[Row]:
     """A gateway of its own writes more than the pipe takes, must still make a video, and must end at SIGTERM."""
     answers: Counter[str] = Counter()
     faults: list[str] = []
     with full_pipe() as pipe:
         async with gateway(folder, sandbox, stderr=pipe) as target:
-            async with target.client(connections=10) as client, costing(target) as cost:
+            async with costing(target) as cost, target.client(connections=10) as client:
                 for _ in range(lines // 10):
                     reads = (client.get(f"{VIDEOS}/gen_0") for _ in range(10))
                     answers.update(str(answer.status_code) for answer in await asyncio.gather(*reads))

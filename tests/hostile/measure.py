@@ -37,9 +37,9 @@ class Target:
         """Bytes of memory that the process has."""
         return _resident(self.pid)
 
-    def resident_of_children(self) -> int:
-        """Bytes of memory that the processes that it has started have, and those that these have started."""
-        return sum(map(_resident, _descendants(self.pid)))
+    def largest_child(self) -> int:
+        """Bytes of memory that the largest of the processes has that it has started, or that these have started."""
+        return max(map(_resident, _descendants(self.pid)), default=0)
 
     def connections(self) -> int:
         """How many connections to its port a process still holds on this side, as `/proc/net/tcp` lists them."""
@@ -69,7 +69,7 @@ class Cost:
 
     grown: int = 0  # bytes of memory that the process has more than before
     peak: int = 0  # bytes that it had more at some moment
-    children: int = 0  # most bytes of the processes that it has started
+    child: int = 0  # most bytes of a process that it has started
     p99_ms: float = 0.0  # of `/health/live` meanwhile
     longest_ms: float = 0.0
     failures: int = 0  # questions to `/health/live` without a 200
@@ -102,7 +102,7 @@ async def costing(target: Target) -> AsyncIterator[Cost]:
 async def _watch(target: Target, before: int, cost: Cost) -> None:
     while True:
         cost.peak = max(cost.peak, target.resident() - before)
-        cost.children = max(cost.children, target.resident_of_children())
+        cost.child = max(cost.child, target.largest_child())
         await asyncio.sleep(LOOK_SECONDS)
 
 

@@ -30,7 +30,7 @@ max_open_generations = 500
 """
 SECONDS = 20.0  # in which the other client must have each answer
 ROUNDS = 5  # how often it asks for each thing
-PAUSE = 0.05  # of the attacker before it tries again
+PAUSE = 1.0  # seconds, of the attacker before it tries again
 SLOW = "[[sandbox:any:submit:slow_task?seconds=600]] a cat"
 RESULT_BYTES = 8_000_000  # more than the buffers of a connection
 
@@ -151,9 +151,9 @@ class Other:
     async def ask(self, rounds: int) -> list[str]:
         """Ask for everything so often. Returns what it did not get."""
         try:
-            self._running = (await create(self._client, SLOW))["id"]
-        except httpx.HTTPError as error:
-            return [f"the other client cannot create: {error}"]
+            self._running = await begun(self._client)
+        except (httpx.HTTPError, TimeoutError) as error:
+            return [f"no generation of its own: {error!r}"]
         for _ in range(rounds):
             for name, ask in self._asks.items():
                 began = time.monotonic()
@@ -235,14 +235,28 @@ async def shares(gateway: Gateway, rounds: int = ROUNDS) -> AsyncIterator[Row]:
         stage = await _prepared(gateway, attacker)
         for name, sent, at_once, attack in ATTACKS:
             stage.answers = Counter()
-            async with costing(gateway) as cost:
-                async with _attacking(gateway, stage, at_once, attack), gateway.client("OTHER_KEY") as client:
-                    other = Other(client, stage, hooks)
-                    missed = await other.ask(rounds)
+            async with (
+                costing(gateway) as cost,
+                _attacking(gateway, stage, at_once, attack),
+                gateway.client("OTHER_KEY") as client,
+            ):
+                other = Other(client, stage, hooks)
+                missed = await other.ask(rounds)
             total = f"{sum(other.served.values())} of {rounds * 8} answers for the other client"
             note = f"{total}, longest {other.longest[0]:.1f} s ({other.longest[1]})"
             faults = [f"the other client got {', '.join(missed)}"] if missed else []
             yield Row(name, sent, cost, Counter(stage.answers), note=note, faults=faults)
+
+
+async def begun(client: httpx.AsyncClient) -> str:
+    """The id of a new generation that is in progress, and stays so."""
+    made = await create(client, SLOW)
+    async with asyncio.timeout(SECONDS):
+        while made["status"] != "in_progress":
+            await asyncio.sleep(0.1)
+            made = (await client.get(f"{VIDEOS}/{made['id']}")).raise_for_status().json()
+    identifier: str = made["id"]
+    return identifier
 
 
 async def _prepared(gateway: Gateway, attacker: httpx.AsyncClient) -> Stage:
@@ -251,6 +265,6 @@ async def _prepared(gateway: Gateway, attacker: httpx.AsyncClient) -> Stage:
         others = await ended(client, await create(client))
     own = await ended(attacker, await create(attacker))
     await gateway.no_faults()
-    running = await create(attacker, SLOW)
+    running = await begun(attacker)
     link = httpx.URL(own["data"][0]["url"])
-    return Stage(running=running["id"], link=link.raw_path.decode(), others=others)
+    return Stage(running=running, link=link.raw_path.decode(), others=others)

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,10 @@ class Gateway(Target):
             rules = (await client.get(f"{self.sandbox}/_sandbox/faults")).json()["faults"]
         return sum(rule["times"] or 0 for rule in rules)
 
+    async def all_happened(self) -> bool:
+        """Whether every fault with a number has happened so often."""
+        return await self.faults_left() == 0
+
     async def no_faults(self) -> None:
         """Remove all faults."""
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
@@ -58,7 +62,7 @@ class Gateway(Target):
         """How many submits the sandbox has received."""
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             state = (await client.get(f"{self.sandbox}/_sandbox/state?tasks=0")).json()
-        return sum(state["received"].get(f"{name}.submits", 0) for name in PROVIDERS)
+        return sum(state["providers"][name]["submits"] for name in PROVIDERS)
 
 
 @asynccontextmanager
@@ -124,10 +128,19 @@ async def _started(
 async def _ready(url: str) -> None:
     """Wait until the gateway is ready, and let it make what it makes once."""
     async with httpx.AsyncClient(base_url=url, timeout=SOON_SECONDS, trust_env=False) as client:
-        async with asyncio.timeout(SOON_SECONDS):
-            while (await client.get("/health/ready")).status_code != httpx.codes.OK:
-                await asyncio.sleep(0.05)
+        await until(lambda: _is_ready(client))
         (await client.get("/openapi.json")).raise_for_status()
+
+
+async def _is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/health/ready")).is_success
+
+
+async def until(is_so: Callable[[], Awaitable[bool]], seconds: float = SOON_SECONDS) -> None:
+    """Ask until the answer is yes. Raises `TimeoutError` after so many seconds."""
+    async with asyncio.timeout(seconds):
+        while not await is_so():  # noqa: ASYNC110  # another process decides
+            await asyncio.sleep(0.1)
 
 
 async def create(client: httpx.AsyncClient, prompt: str = "a cat", **fields: Any) -> dict[str, Any]:
