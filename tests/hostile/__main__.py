@@ -28,8 +28,6 @@ from .world import KEYS, WITH_KEYS, Gateway, gateway, sandbox
 
 HISTORY = 50_000  # generations in the ledger, for lists
 QUIET_SECONDS = 3.0
-PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"
-BEGIN, END = "<!-- made by `make hostile` -->\n", "<!-- end of what `make hostile` made -->\n"
 WITHOUT_KEYS = 'auth = "none"'
 
 Part = Callable[[str, Path], AsyncIterator[Row]]
@@ -97,8 +95,7 @@ def main() -> int:
     text = card.text(rows, time.monotonic() - began, strict=is_strict)
     print(text)  # noqa: T201  # the card
     if not words:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(before + BEGIN + text + END + rest.partition(END)[2])
+        card.renew(text)
     return int(card.is_broken(rows, strict=is_strict))
 
 

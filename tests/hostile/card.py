@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 from .measure import FREE_SECONDS, Cost
 
+PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"
+BEGIN, END = "<!-- made by `make hostile` -->\n", "<!-- end of what `make hostile` made -->\n"
 MB = 1e6
 GROWN_MAX = 5 * MB  # memory that one flood of a connection may cost for good
-PEAK_MAX = 160 * MB  # memory that any attack may cost for a moment: a few bodies of the largest size
+PEAK_MAX = (
+    2 * 2**28
+)  # memory that any attack may cost for a moment: the default of `max_bodies_bytes`, read and decoded
 CHILD_MAX = 512 * MB  # of the process that converts images
 P99_MAX_MS = 100.0
 HEADINGS = ("attack", "sent", "memory", "peak", "child", "p99", "longest", "free after", "answers")
@@ -116,6 +121,12 @@ def text(rows: list[Row], seconds: float, *, strict: bool) -> str:
     for headings, align, cells in tables:
         lines += ["", _line(headings), align, *map(_line, cells)]
     return "\n".join(lines) + "\n"
+
+
+def renew(card: str) -> None:
+    """Write the card into its page."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + card + END + rest.partition(END)[2])
 
 
 def _line(cells: Iterable[str]) -> str:
