@@ -7,12 +7,12 @@ gateway ends a part of it.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -98,36 +98,43 @@ async def _note(stage: Stage, asking: Awaitable[httpx.Response]) -> None:
     stage.answers[str((await asking).status_code)] += 1
 
 
-# Name, what is sent, how many at once, and what each of them does.
-ATTACKS: tuple[tuple[str, str, int, Attacker], ...] = (
-    ("unfinished bodies", "99 bodies of 0.5 MB", 99, _body),
-    ("slow downloads", "512 downloads over one public link", 512, _download),
-    ("event streams", "300 streams of one generation", 300, _stream),
-    ("long polls", "300 long polls of one generation", 300, _long_poll),
-    ("webhooks to dead names", "creates by 20 callers, each with another name", 20, _dead_name),
-    ("open generations", "creates by 20 callers that never end", 20, _open_generation),
+class Attack(NamedTuple):
+    """What one client does, and how many callers do it at the same time."""
+
+    name: str
+    sends: str  # for a reader
+    callers: int
+    caller: Attacker
+
+
+ATTACKS = (
+    Attack("unfinished bodies", "99 bodies of 0.5 MB", 99, _body),
+    Attack("slow downloads", "512 downloads over one public link", 512, _download),
+    Attack("event streams", "300 streams of one generation", 300, _stream),
+    Attack("long polls", "300 long polls of one generation", 300, _long_poll),
+    Attack("webhooks to dead names", "creates by 20 callers, each with another name", 20, _dead_name),
+    Attack("open generations", "creates by 20 callers that never end", 20, _open_generation),
 )
 
 
 @asynccontextmanager
-async def _attacking(gateway: Gateway, stage: Stage, at_once: int, attacker: Attacker) -> AsyncIterator[None]:
-    """So many callers, each of which tries again until the end of the block."""
+async def _attacking(gateway: Gateway, stage: Stage, attacks: Sequence[Attack]) -> AsyncIterator[None]:
+    """The callers of these attacks, each of which tries again until the end of the block."""
 
-    async def again_and_again(client: httpx.AsyncClient) -> None:
+    async def again_and_again(client: httpx.AsyncClient, attacker: Attacker) -> None:
         while True:
             with suppress(httpx.TransportError, OSError):
                 await attacker(gateway, client, stage)
             await asyncio.sleep(PAUSE)
 
-    async with gateway.client() as client:
-        callers = [asyncio.create_task(again_and_again(client)) for _ in range(at_once)]
-        await asyncio.sleep(1.0)  # all of them have begun
-        try:
-            yield
-        finally:
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
+    async with gateway.client() as client, AsyncExitStack() as stack:
+        for attack in attacks:
+            for _ in range(attack.callers):
+                caller = asyncio.create_task(again_and_again(client, attack.caller))
+                stack.push_async_callback(asyncio.gather, caller, return_exceptions=True)
+                stack.callback(caller.cancel)
+        await asyncio.sleep(PAUSE / 2)  # all of them have begun
+        yield
 
 
 class Other:
@@ -227,25 +234,35 @@ class Hooks:
 
 
 async def shares(gateway: Gateway, rounds: int = ROUNDS) -> AsyncIterator[Row]:
-    """Each attack of one client, and what the other one got meanwhile. The gateway has `LIMITS`."""
-    async with AsyncExitStack() as stack:
-        hooks = Hooks()
-        await stack.enter_async_context(hooks.listening())
-        attacker = await stack.enter_async_context(gateway.client())
-        stage = await _prepared(gateway, attacker)
-        for name, sent, at_once, attack in ATTACKS:
+    """Each attack of one client, then all at once, and what the other client got meanwhile."""
+    async with against(gateway) as measure:
+        for attack in ATTACKS:
+            yield await measure(attack.name, attack.sends, [attack], rounds)
+        yield await measure("all of one client", "all of these at once", ATTACKS, rounds)
+
+
+@asynccontextmanager
+async def against(gateway: Gateway) -> AsyncIterator[Callable[..., Awaitable[Row]]]:
+    """A function that measures some attacks as a row. The gateway has `LIMITS`."""
+    hooks = Hooks()
+    async with hooks.listening(), gateway.client() as client:
+        stage = await _prepared(gateway, client)
+
+        async def measure(name: str, sent: str, attacks: Sequence[Attack], rounds: int) -> Row:
             stage.answers = Counter()
             async with (
                 costing(gateway) as cost,
-                _attacking(gateway, stage, at_once, attack),
+                _attacking(gateway, stage, attacks),
                 gateway.client("OTHER_KEY") as client,
             ):
                 other = Other(client, stage, hooks)
                 missed = await other.ask(rounds)
-            total = f"{sum(other.served.values())} of {rounds * 8} answers for the other client"
+            total = f"{other.served.total()} of {rounds * 8} answers for the other client"
             note = f"{total}, longest {other.longest[0]:.1f} s ({other.longest[1]})"
             faults = [f"the other client got {', '.join(missed)}"] if missed else []
-            yield Row(name, sent, cost, Counter(stage.answers), note=note, faults=faults)
+            return Row(name, sent, cost, stage.answers, note=note, faults=faults)
+
+        yield measure
 
 
 async def begun(client: httpx.AsyncClient) -> str:
@@ -259,11 +276,14 @@ async def begun(client: httpx.AsyncClient) -> str:
     return identifier
 
 
+async def _finished(client: httpx.AsyncClient) -> dict[str, Any]:
+    return await ended(client, await create(client))
+
+
 async def _prepared(gateway: Gateway, attacker: httpx.AsyncClient) -> Stage:
     await gateway.fault("huge", "result", bytes=RESULT_BYTES)
     async with gateway.client("OTHER_KEY") as client:
-        others = await ended(client, await create(client))
-    own = await ended(attacker, await create(attacker))
+        own, others = await asyncio.gather(*(_finished(each) for each in (attacker, client)))
     await gateway.no_faults()
     running = await begun(attacker)
     link = httpx.URL(own["data"][0]["url"])
