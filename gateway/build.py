@@ -23,7 +23,6 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
-from gateway.domain.redaction import Redactor
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -59,7 +58,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.settings.load import Settings
-from gateway.settings.secret_values import secret_values
+from gateway.settings.secret_values import redactor_of
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
@@ -82,7 +81,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         wall_clock=clock,
         clock=not_before(clock, store.newest_moment()),
         store=store,
-        redactor=Redactor(secret_values(settings)),
+        redactor=redactor_of(settings),
         signer=Signer(store.secret("tokens")),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,

@@ -40,7 +40,7 @@ REFUSED_BYTES = 16 * 2**20
 REFUSED_SECONDS = 3.0
 
 
-class Place(Enum):
+class Admission(Enum):
     """What happens to a new connection."""
 
     SERVED = "served"
@@ -48,7 +48,7 @@ class Place(Enum):
     CLOSED = "closed"
 
 
-class Room:
+class OpenConnections:
     """Counts the connections, all together and those of each address, against their limits."""
 
     def __init__(self, connections_max: int, address_max: int | None = None) -> None:
@@ -59,15 +59,15 @@ class Room:
         self._by_address: Counter[str] = Counter()
         self.open = 0
 
-    def enter(self, address: str) -> Place:
-        """Count a new connection of an address as `owner_of` gives it; each needs a `leave`, whatever its place is."""
+    def enter(self, address: str) -> Admission:
+        """Count a new connection of an address as `owner_of` gives it; each needs a `leave`, whatever the answer is."""
         self.open += 1
         self._by_address[address] += 1
         beyond = self.open - self._max
         beyond_address = self._by_address[address] - self._address_max
         if beyond > REFUSED_MAX or beyond_address > REFUSED_MAX // 2:
-            return Place.CLOSED
-        return Place.REFUSED if beyond > 0 or beyond_address > 0 else Place.SERVED
+            return Admission.CLOSED
+        return Admission.REFUSED if beyond > 0 or beyond_address > 0 else Admission.SERVED
 
     def leave(self, address: str) -> None:
         """Stop counting a connection."""
@@ -98,7 +98,7 @@ class _Beyond(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with the limits above. Make a class with limits of its own by `bounded`."""
 
-    room = Room(10_000)
+    open_connections = OpenConnections(10_000)
     refusal: Asgi | None = None
     _owner = ""
     _in_head = True  # the next bytes belong to a head
@@ -120,17 +120,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """Start the time limit of the first head, or refuse the connection if there are too many."""
         super().connection_made(transport)
         self._owner = owner_of(self.client[0]) if self.client else ""
-        place = self.room.enter(self._owner)
-        if place is Place.CLOSED:
+        admission = self.open_connections.enter(self._owner)
+        if admission is Admission.CLOSED:
             transport.abort()
             return
-        if place is Place.REFUSED and self.refusal is not None:
+        if admission is Admission.REFUSED and self.refusal is not None:
             self.app = self.refusal
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers, and make room for another connection."""
-        self.room.leave(self._owner)
+        self.open_connections.leave(self._owner)
         self._stop_head_timer()
         self._stop_paused_timer()
         if self._unread_timer is not None:
@@ -351,8 +351,8 @@ class Inlet(asyncio.BufferedProtocol):
         self._protocol.data_received(bytes(self._buffer[:nbytes]))
 
 
-def bounded(room: Room, refusal: Asgi) -> Callable[..., Inlet]:
+def bounded(open_connections: OpenConnections, refusal: Asgi) -> Callable[..., Inlet]:
     """Makes protocols with these limits: connections for which there is no room are answered by `refusal`."""
-    members: dict[str, Any] = {"room": room, "refusal": staticmethod(refusal)}
+    members: dict[str, Any] = {"open_connections": open_connections, "refusal": staticmethod(refusal)}
     protocol = type("Bounded", (BoundedProtocol,), members)
     return lambda **arguments: Inlet(protocol(**arguments))

@@ -14,7 +14,7 @@ import uvicorn
 
 from gateway.api.web.streaming import STALL_SECONDS
 from gateway.app import Application
-from gateway.connection import Room, bounded
+from gateway.connection import OpenConnections, bounded
 from gateway.domain.errors import ConfigurationError
 
 log = structlog.get_logger()
@@ -111,12 +111,12 @@ class GatewayServer(uvicorn.Server):
         allowed = min(wanted, _descriptors() - DESCRIPTORS_KEPT)
         if allowed < wanted:
             log.warning("connections_limited", max_connections=wanted, allowed=allowed)
-        room = Room(allowed, application.settings.server.max_connections_per_address)
+        open_connections = OpenConnections(allowed, application.settings.server.max_connections_per_address)
         super().__init__(
             uvicorn.Config(
                 application.asgi,
                 loop="none",
-                http=bounded(room, application.refusing),  # type: ignore[arg-type]  # it only has to make protocols
+                http=bounded(open_connections, application.refusing),  # type: ignore[arg-type]  # it only has to make protocols
                 ws="none",
                 interface="asgi3",
                 lifespan="on",

@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
-from gateway.api.web.answers import GET, file_headers, json_answer, unix
+from gateway.api.web.answers import GET, SANDBOX_TEXT, file_headers, json_answer, unix
 from gateway.api.web.client import note_link
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
@@ -165,7 +165,11 @@ class FileController(Controller):
         operation=Operation(
             id="readFileContent",
             summary="Download the image",
-            answer_headers={"Content-Length": "in bytes", "Content-Disposition": "a name for the file"},
+            answer_headers={
+                "Content-Length": "in bytes",
+                "Content-Disposition": "a name for the file",
+                "Content-Security-Policy": SANDBOX_TEXT,
+            },
             media_types=("image/*",),
             token=True,
             errors=(400, 404, 410, 503),

@@ -19,11 +19,10 @@ from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
-from gateway.domain.redaction import Redactor
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
-from gateway.settings.secret_values import secret_values
+from gateway.settings.secret_values import redactor_of
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -41,15 +40,13 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
     settings, adapters = configured(config, host=host, port=port)
-    logs.configure(settings.server.log_format, settings.server.log_level, Redactor(secret_values(settings)))
+    logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
         return _serve(settings, adapters, accept_clock=accept_clock)
 
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
-    if os.geteuid() == 0:
-        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     sockets = listen(settings.server.host, settings.server.port)
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)
@@ -62,6 +59,8 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
             remedy=ACCEPT,
         )
         raise
+    if os.geteuid() == 0:
+        log.warning("runs_as_root", remedy=ROOT_REMEDY)
     for warning in application.warnings:
         log.warning("configuration_warning", detail=warning)
     if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:

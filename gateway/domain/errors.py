@@ -39,7 +39,8 @@
     ├── StoreUnavailable            503 store_unavailable
     ├── SearchTooLong               503 search_too_long
     ├── ImageNotReadable            502 image_not_readable
-    └── StillRunning                504 still_running
+    ├── StillRunning                504 still_running
+    └── InsufficientStorage         507 insufficient_storage
     ConfigurationError              the gateway does not start
     UnreadableReply                 internal: a provider's reply could not be understood
 

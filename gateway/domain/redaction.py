@@ -32,6 +32,17 @@ _NAMED = {b"amp": b"&", b"quot": b'"', b"lt": b"<", b"gt": b">"}
 _MASK = re.compile(r"[*•●·.…#]{2,}|[xX_-]{3,}|…")
 _MASKED_MIN = 6  # characters of a secret beside a mask, both sides together: `sk-…abcd` shows seven
 _MASKED_SIDE = 4  # or of one side alone: "the key that ends with ***abcd"
+_SIDES = sorted(  # how much of its beginning and of its end a secret may show beside a mask, the most first
+    (
+        (head, tail)
+        for head in range(SECRET_MIN)  # at most seven of either, since eight are hidden anyway
+        for tail in range(SECRET_MIN)
+        if head + tail >= _MASKED_MIN or max(head, tail) >= _MASKED_SIDE
+    ),
+    key=sum,
+    reverse=True,
+)
+_SLICE = 16 * 1024  # words that are looked up in one call, during which no other thread runs
 _EDGE = (6, 7)  # characters of the beginning or the end of a secret that are hidden as a word of their own
 
 
@@ -63,7 +74,7 @@ class _Table:
         if not self._words:
             return []
         words = memoryview(text.ljust(-(-len(text) // self._size) * self._size, b"\0")).cast(self._code)
-        if self._words.isdisjoint(words):
+        if all(self._words.isdisjoint(words[at : at + _SLICE]) for at in range(0, len(words), _SLICE)):
             return []
         spans: list[tuple[int, int]] = []
         done = 0
@@ -93,9 +104,10 @@ class Redactor:
             _Table("Q", [form for form in forms if len(form.text) >= _LONG]),
             _Table("I", [form for form in forms if len(form.text) < _LONG]),
         )
-        self._texts = [value.decode("utf-8", "replace") for value in self._values]
-        edges = {edge for text in self._texts for edge in _edges(text)}
-        self._edges = _any_word(edges)
+        texts = [value.decode("utf-8", "replace") for value in self._values]
+        # A look-up for each of `_SIDES`, because a gateway may have a thousand keys and a message hundreds of masks.
+        self._beside_masks = {(text[:head], text[len(text) - tail :]) for text in texts for head, tail in _SIDES}
+        self._edges = _any_word({edge for text in texts for edge in _edges(text)})
 
     def text(self, text: str) -> str:
         """The text with `***` in place of every whole secret, for texts whose other words have to stay."""
@@ -161,16 +173,20 @@ class Redactor:
         """The text without the beginnings and ends of secrets that are beside a mask."""
         parts, end = [], 0
         for mask in _MASK.finditer(text):
-            best = (0, 0)
-            for secret in self._texts:
-                head = _shown_before(text[end : mask.start()], secret)
-                tail = _shown_after(text[mask.end() : mask.end() + SECRET_MIN], secret)
-                if (head + tail >= _MASKED_MIN or max(head, tail) >= _MASKED_SIDE) and head + tail > sum(best):
-                    best = (head, tail)
-            if sum(best):
-                parts.append(text[end : mask.start() - best[0]])
-                end = mask.end() + best[1]
+            head, tail = self._shown_beside(text[end : mask.start()][1 - SECRET_MIN :], text[mask.end() :][:SECRET_MIN])
+            if head or tail:
+                parts.append(text[end : mask.start() - head])
+                end = mask.end() + tail
         return HIDDEN.join([*parts, text[end:]]) if parts else text
+
+    def _shown_beside(self, before: str, after: str) -> tuple[int, int]:
+        """How many characters of one secret a text shows before a mask, and after it; 0 and 0 if these are too few."""
+        for head, tail in _SIDES:
+            if head <= len(before) and tail <= len(after):
+                shown = before[len(before) - head :], after[:tail]
+                if shown in self._beside_masks:
+                    return head, tail
+        return 0, 0
 
 
 def _common_run(text: bytes, place: int, form: bytes, at: int, size: int) -> tuple[int, int]:
@@ -251,16 +267,6 @@ def _any_word(words: Iterable[str]) -> re.Pattern[str] | None:
     if not longest_first:
         return None
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![A-Za-z0-9])", re.IGNORECASE)
-
-
-def _shown_before(text: str, secret: str) -> int:
-    """How many of the first characters of a secret the text ends with; at most seven, since eight are hidden anyway."""
-    return next((size for size in range(SECRET_MIN - 1, 0, -1) if text.endswith(secret[:size])), 0)
-
-
-def _shown_after(text: str, secret: str) -> int:
-    """How many of the last characters of a secret the text begins with; at most seven."""
-    return next((size for size in range(SECRET_MIN - 1, 0, -1) if text.startswith(secret[-size:])), 0)
 
 
 NO_SECRETS = Redactor()

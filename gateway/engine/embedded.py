@@ -150,7 +150,9 @@ class EmbeddedEngine:
                 self._being_taken = frozenset()
             for generation in taken:
                 self._spawn(generation.id, generation)
-            self._woken -= batch - self._tasks.keys()  # no driver is needed for these, so nothing waits for them
+            for generation_id in (batch & self._woken) - self._tasks.keys():  # changed since; it needed no driver then
+                self._woken.discard(generation_id)
+                self._spawn(generation_id, None)
 
     async def _take_over(self, ids: Sequence[str]) -> list[Generation]:
         until = self._clock.now() + timedelta(seconds=LEASE_SECONDS)

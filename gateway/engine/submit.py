@@ -29,6 +29,7 @@ from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import CircuitState
+from gateway.domain.redaction import Redactor
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
@@ -235,7 +236,7 @@ class Submitter:
     ) -> SubmitEnded | None:
         """Distinguish a refusal, an unclear answer and accepted tasks. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        answer = without_secrets(_answer_of(reply), provider.redactor)
+        answer = _answer_of(reply, provider.redactor)
         try:
             outcome = without_secrets(read_submit(provider.adapter, call, reply), provider.redactor)
         except Exception:  # the adapter broke on the reply, which may name a task that was paid for
@@ -325,10 +326,10 @@ def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> SubmitEnded:
     return SubmitEnded(attempt_id=attempt.id, state=AttemptState.UNKNOWN, failure=failure, upstream=answer)
 
 
-def _answer_of(reply: HttpReply) -> UpstreamAnswer:
+def _answer_of(reply: HttpReply, redactor: Redactor) -> UpstreamAnswer:
     """What is stored about the answer for support. A fault in reading it must not change what the answer means."""
     try:
-        return answer_of(reply)
+        return without_secrets(answer_of(reply), redactor)
     except Exception:  # these details are for support; the meaning of the answer is read elsewhere
         log.exception("answer_not_read", status=reply.status)
         return UpstreamAnswer(status=reply.status)

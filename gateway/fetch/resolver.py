@@ -27,7 +27,7 @@ class _Lookup:
 
     def __init__(self, name: _Name, client: str) -> None:
         self.name = name
-        self.client = client  # whose share it takes: the client that came first
+        self.client = client  # whose share it takes
         self.answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
         self.waiting = 0  # calls
 
@@ -56,6 +56,11 @@ class Resolvers:
         if lookup is None:
             lookup = self._lookups[name] = _Lookup(name, client)
             self._waiting.setdefault(client, deque()).append(lookup)
+            self._start_next()
+        elif self._running[client] < RESOLVERS_PER_CLIENT and self._dequeue(lookup):
+            # It waits for a share that another client has used up, which must not delay this client.
+            lookup.client = client
+            self._waiting.setdefault(client, deque()).appendleft(lookup)
             self._start_next()
         lookup.waiting += 1
         try:
@@ -91,12 +96,18 @@ class Resolvers:
 
     def _give_up(self, lookup: _Lookup) -> None:
         """Forget a lookup that nobody waits for, unless it has a thread: that one cannot be interrupted."""
-        queue = self._waiting.get(lookup.client)
-        if queue is not None and lookup in queue:
-            queue.remove(lookup)
-            if not queue:
-                del self._waiting[lookup.client]
+        if self._dequeue(lookup):
             del self._lookups[lookup.name]
+
+    def _dequeue(self, lookup: _Lookup) -> bool:
+        """Take a lookup out of the queue of its client; False if it does not wait there, because it has a thread."""
+        queue = self._waiting.get(lookup.client)
+        if queue is None or lookup not in queue:
+            return False
+        queue.remove(lookup)
+        if not queue:
+            del self._waiting[lookup.client]
+        return True
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:

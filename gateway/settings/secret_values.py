@@ -3,18 +3,29 @@
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, structs
 
-from gateway.domain.redaction import SECRET_MIN
+from gateway.domain.redaction import SECRET_MIN, Redactor
 from gateway.domain.secret_patterns import SECRET_NAMES
 from gateway.settings.load import Settings
-from gateway.settings.sections import KlingKey
+from gateway.settings.sections import ArtifactSettings, KlingKey
 from gateway.settings.toml import KeyPath, Secret, show_path
 
 _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
+
+
+def redactor_of(settings: Settings) -> Redactor:
+    """The redactor of every secret of a configuration; all that use it share one, because its tables are large."""
+    return _redactor(frozenset(secret_values(settings)))
+
+
+@lru_cache(maxsize=1)
+def _redactor(secrets: frozenset[str | bytes]) -> Redactor:
+    return Redactor(secrets)
 
 
 def secret_values(settings: Settings) -> list[str | bytes]:
@@ -44,12 +55,18 @@ def too_short(settings: Settings) -> list[str]:
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret with its place. The access key of a Kling key is not secret: every JWT shows it."""
+    """Every secret with its place.
+
+    The access key of a Kling key is not secret, because every JWT shows it, nor is the access key of a bucket, because
+    every signed link to a file shows it: a link without it would lead nowhere.
+    """
     match value:
         case Secret():
             yield path, value
         case KlingKey():
             yield (*path, "secret_key"), value.secret_key
+        case ArtifactSettings(secret_access_key=Secret() as secret):
+            yield (*path, "secret_access_key"), secret
         case Struct():
             yield from _secrets(structs.asdict(value), path)
         case Mapping():

@@ -11,7 +11,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
-from gateway.settings.secret_values import secret_values
+from gateway.settings.secret_values import redactor_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provi
 
     Raises `ConfigurationError`, which names the key of the configuration.
     """
-    redactor = Redactor(secret_values(settings))
+    redactor = redactor_of(settings)
     return {
         name: replace(
             _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account),

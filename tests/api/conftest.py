@@ -23,7 +23,7 @@ from gateway.api.handlers import HANDLERS
 from gateway.api.openapi import document as openapi
 from gateway.api.web.operation import described
 from gateway.app import Application
-from gateway.connection import Room, bounded
+from gateway.connection import OpenConnections, bounded
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused, Posted
@@ -522,7 +522,7 @@ async def served(gateway: Gateway) -> AsyncIterator[Gateway]:
 async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
     config = uvicorn.Config(
         gateway.application.asgi,
-        http=bounded(Room(1000), gateway.application.refusing),
+        http=bounded(OpenConnections(1000), gateway.application.refusing),
         lifespan="off",
         log_config=None,
         access_log=False,

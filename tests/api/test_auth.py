@@ -310,7 +310,6 @@ async def test_a_key_is_read_from_other_headers(gateway: Any, check_error: Any, 
         [("authorization", f"Bearer {KEY}"), ("x-api-key", "vg_other")],
         [("x-api-key", KEY), ("api-key", "vg_other")],
         [("x-api-key", KEY), ("x-api-key", "vg_other")],
-        [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer vg_other")],
     ],
     ids=str,
 )
@@ -324,6 +323,14 @@ async def test_two_keys_are_refused(gateway: Any, check_error: Any, headers: lis
     assert "two different keys" in message
     assert "vg_" not in message
     assert gateway.rows()["generations"] == 0
+
+
+async def test_two_authorization_headers_are_refused(gateway: Any, check_error: Any) -> None:
+    headers = [("authorization", f"Bearer {KEY}"), ("authorization", "Bearer vg_other")]
+    async with gateway.client_of(None) as client:
+        message = check_error(await client.post(VIDEOS, json=BODY, headers=headers), 400, "bad_request")
+    assert "Authorization came 2 times" in message
+    assert "vg_" not in message
 
 
 async def test_an_admin_key_is_read_from_other_headers(start: Any) -> None:

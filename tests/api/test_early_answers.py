@@ -158,7 +158,7 @@ async def test_a_body_without_end_is_cut_off(gateway: Any, monkeypatch: pytest.M
     await client.ask()
     assert client.sent[0]["status"] == 401
     assert (client.came, client.cut) == (5 * 2**20, True)
-    assert gateway.application.asgi._bodies.held == 0
+    assert gateway.application.asgi._bodies.taken == 0
 
 
 async def test_the_gateway_waits_a_moment_for_a_body_that_stops(gateway: Any) -> None:

@@ -381,7 +381,7 @@ async def test_a_client_that_reads_nothing_for_a_minute_is_disconnected(gateway:
     await gateway.clock.advance(1)
     assert stuck.gone.is_set()
     await asyncio.wait_for(stuck.task, 2)
-    assert gateway.application._notifier.streams._taken == 0
+    assert gateway.application._notifier.streams.taken == 0
 
 
 async def test_an_unread_request_body_takes_no_room(gateway: Any, made: str) -> None:
@@ -390,7 +390,7 @@ async def test_an_unread_request_body_takes_no_room(gateway: Any, made: str) -> 
     async with asyncio.timeout(5):
         while listener.said:  # noqa: ASYNC110  # the gateway does this without an event to wait for
             await asyncio.sleep(0)
-    assert gateway.application.asgi._bodies.held == 0
+    assert gateway.application.asgi._bodies.taken == 0
     await cancel(gateway, made)
     assert listener.names == [QUEUED, IN_PROGRESS, CANCELLED]
 

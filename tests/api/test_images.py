@@ -197,6 +197,22 @@ async def test_an_unmarked_repeat_of_a_call_without_images_buys_nothing(gateway:
     assert len(gateway.upstream.submits) == 2
 
 
+async def test_an_unmarked_repeat_of_a_call_whose_answer_had_no_place_buys_nothing(start: Any) -> None:
+    gateway = await start("server.max_downloads = 1")
+    gateway.upstream.content, gateway.upstream.url = PNG, "https://cdn.example/result.png"
+    body = {**BODY, "response_format": "b64_json"}
+    with gateway.application.litestar.state.context.downloads.place("another client"):
+        refused = await images(gateway, json=body)
+    assert refused.status_code == 503
+
+    again = await asyncio.wait_for(gateway.client.post(IMAGES, json=body), 5)  # a new purchase would wait for ever
+
+    assert base64.b64decode(again.json()["data"][0]["b64_json"]) == PNG
+    assert again.headers["idempotent-replayed"] == "true"
+    listed = (await gateway.client.get(IMAGES)).json()["data"]
+    assert len(listed) == 1, "nothing was bought twice"
+
+
 async def test_an_unmarked_repeat_of_a_failed_call_buys_nothing_for_a_minute(gateway: Any) -> None:
     async def failed() -> httpx.Response:
         async with call(gateway) as waiting:
@@ -251,10 +267,10 @@ async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served:
     writer.write(head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     await wait_until(served, lambda: served.upstream.submits)
-    assert places._taken == 1
+    assert places.taken == 1
     writer.close()
     await writer.wait_closed()
-    await wait_until(served, lambda: places._taken == 0)
+    await wait_until(served, lambda: places.taken == 0)
     served.upstream.content = PNG
     response = await images(served, headers={"idempotency-key": "k"})
     assert response.headers["idempotent-replayed"] == "true"

@@ -357,7 +357,7 @@ async def test_a_body_that_cannot_be_read_is_refused_in_words_of_json_rpc(
 
 async def test_large_bodies_count_for_the_limit_of_all(start: Any) -> None:
     gateway = await start("server.max_bodies_bytes = 1_000_000\nserver.max_body_bytes = 1_000_000")
-    gateway.application.asgi._bodies.held = 600_000  # as if other clients were sending large bodies
+    gateway.application.asgi._bodies.taken = 600_000  # as if other clients were sending large bodies
     answer = await gateway.client.post("/mcp", content=b" " * 500_000, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["data"]["code"]) == (503, "overloaded")
     assert int(answer.headers["retry-after"]) > 0

@@ -473,7 +473,7 @@ async def test_a_refused_download_closes_the_provider_s_response(gateway: Any, c
     path = await relayed(gateway)
     gateway.upstream.file = lambda: httpx.Response(200, stream=File(), headers={"content-type": "video/mp4"})
     downloads = gateway.application.litestar.state.context.downloads
-    downloads._taken = downloads._places
+    downloads.taken = downloads._capacity
     check_error(await gateway.client.get(path), 503, "overloaded")
     assert closed
 

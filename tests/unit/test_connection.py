@@ -10,7 +10,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from gateway import connection as limits
-from gateway.connection import Place, Room, bounded, owner_of
+from gateway.connection import Admission, OpenConnections, bounded, owner_of
 
 HOST = b"Host: x\r\n"
 GET = b"GET /text HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -51,10 +51,12 @@ class App:
 
 
 class Served:
-    """A server with one application and one `Room`."""
+    """A server with one application and one `OpenConnections`."""
 
-    def __init__(self, app: App, room: Room, address: tuple[str, int], state: ServerState) -> None:
-        self.app, self.room, self._address, self._state = app, room, address, state
+    def __init__(
+        self, app: App, open_connections: OpenConnections, address: tuple[str, int], state: ServerState
+    ) -> None:
+        self.app, self.open_connections, self._address, self._state = app, open_connections, address, state
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
@@ -100,10 +102,10 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     started: list[tuple[asyncio.Server, ServerState]] = []
 
     async def start(connections_max: int = 100, address_max: int | None = None) -> Served:
-        app, room = App(), Room(connections_max, address_max)
+        app, open_connections = App(), OpenConnections(connections_max, address_max)
         config = uvicorn.Config(
             app,
-            http=bounded(room, refusal),
+            http=bounded(open_connections, refusal),
             log_config=None,
             lifespan="off",
             ws="none",
@@ -118,7 +120,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
             0,
         )
         started.append((server, state))
-        return Served(app, room, server.sockets[0].getsockname()[:2], state)
+        return Served(app, open_connections, server.sockets[0].getsockname()[:2], state)
 
     yield start
     for server, state in started:
@@ -167,7 +169,7 @@ async def test_a_request_over_a_limit_is_answered_while_it_is_still_sent(served:
     answer = await served.exchange(sent)
     assert status(answer) == expected
     assert answer.count(b"HTTP/1.1") == 1
-    await served.until(lambda: served.room.open == 0)
+    await served.until(lambda: served.open_connections.open == 0)
 
 
 async def test_a_refused_request_is_not_read_for_ever(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,8 +279,8 @@ async def test_the_rest_of_a_body_after_the_answer_ends_the_connection(served: S
 async def test_an_answer_that_nobody_reads_ends_the_connection(served: Served, close: bytes) -> None:
     async with served.connection() as (_, writer):
         writer.write(b"GET /large HTTP/1.1\r\n" + HOST + close + b"\r\n")
-        await served.until(lambda: served.room.open == 1)
-        await served.until(lambda: served.room.open == 0)
+        await served.until(lambda: served.open_connections.open == 1)
+        await served.until(lambda: served.open_connections.open == 0)
 
 
 async def test_an_unread_answer_before_a_stream_ends_the_connection(
@@ -287,8 +289,8 @@ async def test_an_unread_answer_before_a_stream_ends_the_connection(
     monkeypatch.setattr(limits, "STALL_SECONDS", -4.9)
     async with served.connection() as (_, writer):
         writer.write(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n" + GET.replace(b"/text", b"/wait"))
-        await served.until(lambda: served.room.open == 1)
-        await served.until(lambda: served.room.open == 0)
+        await served.until(lambda: served.open_connections.open == 1)
+        await served.until(lambda: served.open_connections.open == 0)
 
 
 # --- how many connections ---------------------------------------------------------------------------------------------
@@ -300,7 +302,7 @@ async def test_connections_beyond_the_limit_are_refused_and_there_is_room_again_
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
         assert status(await served.exchange(GET)) == b"503"
-    await served.until(lambda: served.room.open == 0)
+    await served.until(lambda: served.open_connections.open == 0)
     async with served.connection() as (reader, writer):
         writer.write(GET)
         assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 ")
@@ -310,27 +312,27 @@ async def test_connections_far_beyond_the_limit_are_closed(serve: Serve, monkeyp
     monkeypatch.setattr(limits, "REFUSED_MAX", 0)
     served = await serve(connections_max=1)
     async with served.connection():
-        await served.until(lambda: served.room.open == 1)
+        await served.until(lambda: served.open_connections.open == 1)
         assert await served.exchange(GET) == b""
 
 
 def test_one_address_cannot_take_the_room_of_all() -> None:
-    room = Room(1000)
-    places = [room.enter("a") for _ in range(1000)]
-    assert [places.count(place) for place in Place] == [500, 250, 250]
-    assert room.enter("b") is Place.REFUSED  # also the closed ones count, until they are gone
+    open_connections = OpenConnections(1000)
+    admissions = [open_connections.enter("a") for _ in range(1000)]
+    assert [admissions.count(admission) for admission in Admission] == [500, 250, 250]
+    assert open_connections.enter("b") is Admission.REFUSED  # also the closed ones count, until they are gone
     for _ in range(251):
-        room.leave("a")
-    assert room.enter("b") is Place.SERVED
-    assert room.enter("a") is Place.REFUSED
+        open_connections.leave("a")
+    assert open_connections.enter("b") is Admission.SERVED
+    assert open_connections.enter("a") is Admission.REFUSED
 
 
 @pytest.mark.parametrize(
     ("connections_max", "address_max", "served"), [(5, None, 5), (150, None, 100), (400, None, 200), (400, 3, 3)]
 )
 def test_the_limit_of_one_address(connections_max: int, address_max: int | None, served: int) -> None:
-    room = Room(connections_max, address_max)
-    assert [room.enter("a") for _ in range(400)].count(Place.SERVED) == served
+    open_connections = OpenConnections(connections_max, address_max)
+    assert [open_connections.enter("a") for _ in range(400)].count(Admission.SERVED) == served
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from litestar.enums import HttpMethod
 from litestar.response.base import ASGIResponse
 
 from gateway.api.generations.public_ids import parse_id, sent_id, stored_id
-from gateway.api.web.answers import GET, file_headers
+from gateway.api.web.answers import GET, SANDBOX_TEXT, file_headers
 from gateway.api.web.client import note_link
 from gateway.api.web.conditional import Validators, is_current, joined_headers, range_applies
 from gateway.api.web.context import Context, key_beside_token
@@ -55,6 +55,7 @@ _FILE_HEADERS: Mapping[str, str] = {
     **_VALIDATOR_HEADERS,
     "Content-Length": "in bytes; absent where the provider does not say",
     "Content-Disposition": "a name for the file",
+    "Content-Security-Policy": SANDBOX_TEXT,
 }
 _REDIRECT_HEADERS = {"Location": "where the file is", **COST_HEADER}
 

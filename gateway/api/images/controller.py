@@ -29,6 +29,7 @@ from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation, form_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import INPUT_ERRORS
+from gateway.api.web.streaming import Streamed
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
 from gateway.generations.kind import ROOT
@@ -170,9 +171,12 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
     view = generation_view(generation, context.links(request), context.health.of)
     try:
         with _kept_for_repeats(request, keep, generation.id):
-            return await images_answer(generation, context, view, response_format, answered)
+            answer = await images_answer(generation, context, view, response_format, answered)
     except GatewayError as error:
         raise named(error, generation) from error
+    if isinstance(answer, Streamed) and not _has_key(request):
+        answer.when_cut = partial(keep, generation.id)
+    return answer
 
 
 async def _create_or_take_up(request: Call, context: Context, key: str, wanted: Normalised) -> Created:

@@ -12,6 +12,7 @@ from gateway.domain.media_types import OCTETS, sent_type
 
 GET = (HttpMethod.GET, HttpMethod.HEAD)  # for HEAD the server leaves out the body
 FILE_POLICY = "sandbox; default-src 'none'"
+SANDBOX_TEXT = f"`{FILE_POLICY}`: a browser that shows the file as a page runs nothing in it"
 OWNER_SHOWN = 4  # characters: enough to tell a few keys apart, too few to use
 _encode = msgspec.json.Encoder().encode
 

@@ -1,5 +1,6 @@
 """Gives every request an id, which its answer, its errors and the log share, and logs one line when it has finished."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from secrets import token_hex
@@ -7,15 +8,18 @@ from secrets import token_hex
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
+from gateway.api.web.client import client_of
 from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 from gateway.domain.redaction import NO_SECRETS, Redactor
+from gateway.sharing.limiter import FairQueue
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
 
+LARGE = 32 * 1024  # bytes of a text: to search a larger one for secrets on the event loop would delay other requests
 ERROR_CODE = "error_code"  # in the state of a request: the code of the error that answered it, for telemetry
 CLIENT_GONE = 499  # only in the log; nginx writes it for a client that leaves before its answer
 # After an early answer (413, 401) the rest of the body is read and discarded within these limits. To close the
@@ -42,6 +46,7 @@ class RequestLog:
         self._clock = clock
         self._observer = observer
         self._redactor = redactor
+        self._searches = FairQueue(1)  # for secrets in large texts: several threads would slow the event loop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request: count the bytes of its body, add the headers that every answer has, log one line."""
@@ -67,9 +72,11 @@ class RequestLog:
             nonlocal gone, unread, has_read
             has_read = True
             message = await body.next_message(receive)
+            if status:  # the answer has begun, so nobody reads the body any more
+                body.release()
             while status and message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
-                message = await receive()  # the answer has begun, so nobody reads the body any more
+                message = await receive()
             if message["type"] == "http.request":
                 unread = unread and message.get("more_body", False)
             else:
@@ -88,7 +95,7 @@ class RequestLog:
                     headers.append((b"connection", b"close"))
             elif is_text and message["type"] == "http.response.body":
                 # Its length stays the same. A chunk is a whole answer or a whole event, so no secret is cut in two.
-                message["body"] = self._redactor.body(message.get("body", b""))
+                message["body"] = await self._without_secrets(message.get("body", b""), client_of(scope))
             if unread and message["type"] == "http.response.body" and not message.get("more_body", False):
                 end = {"type": "http.response.body", "body": b"", "more_body": False}
                 message["more_body"] = True
@@ -112,6 +119,12 @@ class RequestLog:
         if end is not None and not gone:
             await self._read_rest(scope, receive)
             await send(end)
+
+    async def _without_secrets(self, text: bytes, client: str) -> bytes:
+        if len(text) <= LARGE:
+            return self._redactor.body(text)
+        async with self._searches.slot(client):
+            return await asyncio.to_thread(self._redactor.body, text)
 
     async def _read_rest(self, scope: HTTPScope, receive: Receive) -> None:
         """Read and discard the rest of a body; cut the connection of a client that sends more than the limit."""

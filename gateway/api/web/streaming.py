@@ -1,7 +1,7 @@
 """Answers that are sent piece by piece, as fast as the client reads them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import cast
@@ -27,8 +27,11 @@ class Stalled(Exception):
 class Streamed(ASGIStreamingResponse):
     """Sends a file as one of a limited number of downloads; the place is free again when the client leaves or stalls.
 
-    When another client needs the place, the connection is closed; the client can go on with a `Range`.
+    When another client needs the place, the connection is closed; the client can go on with a `Range`. `when_cut` is
+    called if the answer was not sent to its end, for whatever reason.
     """
+
+    when_cut: Callable[[], None] | None = None
 
     def __init__(
         self, context: Context, chunks: AsyncIterator[bytes], headers: Mapping[str, str], status_code: int = 200
@@ -38,6 +41,20 @@ class Streamed(ASGIStreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file; raises `Overloaded` before anything is sent when this client gets no place."""
+        is_whole = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal is_whole
+            await send(message)
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self._send_in_place(scope, receive, send_noted)
+        finally:
+            if not is_whole and self.when_cut is not None:
+                self.when_cut()
+
+    async def _send_in_place(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
             try:
                 async with asyncio.timeout(None) as until_lost:

@@ -117,7 +117,8 @@ def schema_of(option: Option) -> dict[str, Any]:
         case Text(most=most, least=least):
             return {"type": "string", "minLength": least, "maxLength": most}
         case Word(words=words, flags=flags):
-            return {"enum": [*words, *([False, True] if flags else [])]}
+            schema: dict[str, Any] = {"type": "string", "enum": list(words)}
+            return {"anyOf": [schema, {"type": "boolean"}]} if flags else schema
         case Flag():
             return {"type": "boolean"}
         case Number(least=least, most=most, whole=whole):

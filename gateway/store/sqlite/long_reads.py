@@ -118,10 +118,11 @@ class LongReads:
         if not place.cancelled():
             self._leave(client, place.result())
             return
-        queue = self._waiting[client]
-        queue.remove(place)
-        if not queue:
-            del self._waiting[client]
+        queue = self._waiting.get(client)
+        if queue is not None and place in queue:  # else it was passed over already
+            queue.remove(place)
+            if not queue:
+                del self._waiting[client]
 
     def _may_begin(self, client: str) -> bool:
         return bool(self._free) and client not in self._active and not self._paused
@@ -139,12 +140,19 @@ class LongReads:
         self._admit()
 
     def _admit(self) -> None:
-        """Give free places to waiting reads: one to each client in turn."""
+        """Give free places to waiting reads: one to each client in turn.
+
+        A read that was cancelled in this round of the event loop still waits here. It is passed over: a place that was
+        given to it would be lost for ever.
+        """
         for client in list(self._waiting):
             if not self._may_begin(client):
                 continue
             queue = self._waiting.pop(client)
-            queue.popleft().set_result(self._take(client))
+            while queue and queue[0].done():
+                queue.popleft()
+            if queue:
+                queue.popleft().set_result(self._take(client))
             if queue:
                 self._waiting[client] = queue  # after the other clients
 

@@ -70,3 +70,17 @@ def test_a_secret_of_few_characters_would_hide_words_and_is_not_looked_for() -> 
 def test_a_secret_that_repeats_itself_does_not_make_a_text_slow() -> None:
     text = "a" * 5_000
     assert Redactor(["a" * 60]).words(text) == "***"
+
+
+def test_a_thousand_secrets_cost_no_more_look_ups_at_a_mask_than_one() -> None:
+    class Counted(set[tuple[str, str]]):
+        looks = 0
+
+        def __contains__(self, shown: object) -> bool:
+            Counted.looks += 1
+            return super().__contains__(shown)
+
+    redactor = Redactor([f"{number:04}-key-of-a-client" for number in range(1000)])
+    redactor._beside_masks = Counted(redactor._beside_masks)
+    assert redactor.words("a** b** 0007*****ient and 0008…") == "a** b** *** and ***"
+    assert Counted.looks < 250

@@ -176,6 +176,24 @@ async def test_a_change_during_the_take_over_reaches_the_driver_and_makes_no_sec
     await engine.stop(1)
 
 
+async def test_a_generation_that_needs_a_driver_again_during_the_take_over_gets_one() -> None:
+    class Changed(Ledger):
+        async def take_over(self, ids: Sequence[str], until: datetime) -> Any:
+            taken = await super().take_over(ids, until)
+            return taken if len(self.batches) > 1 else []  # at first it needed none
+
+    begun: list[str] = []
+    ledger = Changed(["gen_1"], during=lambda ids: engine.wake("gen_1") if len(ledger.batches) == 1 else None)
+    engine = started(ledger, begun)
+    await engine.start()
+    await engine.taken_over()
+    async with asyncio.timeout(5):
+        while not begun:  # noqa: ASYNC110  # rounds of the event loop, no time
+            await asyncio.sleep(0)
+    assert (begun, ledger.batches) == (["gen_1"], [["gen_1"], ["gen_1"]])
+    await engine.stop(1)
+
+
 async def test_a_change_before_the_take_over_takes_this_one_over_at_once() -> None:
     begun: list[str] = []
     ledger = Ledger([f"gen_{number:03}" for number in range(100)])

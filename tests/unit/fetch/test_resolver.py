@@ -118,6 +118,24 @@ async def test_silent_names_of_one_client_delay_no_other_client(system: System) 
     resolvers.close()
 
 
+async def test_a_name_that_waits_for_the_share_of_one_client_is_resolved_with_that_of_another(system: System) -> None:
+    resolvers = Resolvers()
+    held = [
+        asyncio.create_task(resolvers.resolve(f"silent-{number}.test", 80, "key"))
+        for number in range(RESOLVERS_PER_CLIENT)
+    ]
+    held.append(asyncio.create_task(resolvers.resolve("public.test", 80, "key")))
+    await system.were_asked(RESOLVERS_PER_CLIENT)
+
+    assert await asyncio.wait_for(resolvers.resolve("public.test", 80, "other"), 5) == ["93.184.216.34"]
+
+    assert await held.pop() == ["93.184.216.34"], "the first client gets the answer, too"
+    system.answers.set()
+    await asyncio.gather(*held)
+    assert system.names.count("public.test") == 1
+    resolvers.close()
+
+
 async def test_a_thread_counts_for_its_client_until_the_name_is_resolved(system: System) -> None:
     resolvers = Resolvers()
     held = [

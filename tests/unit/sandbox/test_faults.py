@@ -185,7 +185,8 @@ async def test_reply_is_spoilt_and_the_task_goes_on(
 
 def test_every_spoilt_body_is_tried() -> None:
     manners = {"close_after_accept", "hang_after_accept", "half_reply", "length_too_long"}
-    assert set(BODIES) | manners | {"slow", "slow_body", "error_after_accept"} == set(AFTER)
+    others = {"slow", "slow_body", "error_after_accept", "other_type"}
+    assert set(BODIES) | manners | others == set(AFTER)
 
 
 async def test_error_may_hide_a_started_task(sandbox: SandboxServer, client: httpx.AsyncClient) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.api.dialects import foxapi, keevx, openai_videos, openrouter, xai
 from gateway.api.dialects.kling.requests import UNIVERSAL
@@ -333,6 +334,11 @@ SAME: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
+def without_spelling(request: Any) -> Any:
+    """The request without the words for the size of images, which only a warning about a changed size needs."""
+    return replace(request, size=None, plain_quality=None) if isinstance(request, GenerationRequest) else request
+
+
 @pytest.mark.parametrize("dialect", SAME)
 @given(data=st.data())
 @QUICK
@@ -345,7 +351,7 @@ def test_a_body_is_the_same_request_as_in_our_fields(dialect: str, data: st.Data
     wanted = outcome(DIALECTS["ours" if spoken.kind == "video" else "our images"], ours)
     given_request = outcome(spoken, theirs)
     if isinstance(wanted, GenerationRequest):
-        assert given_request == wanted, (theirs, given_request)
+        assert without_spelling(given_request) == without_spelling(wanted), (theirs, given_request)
     else:
         assert isinstance(given_request, GatewayError)
         assert given_request.status == wanted.status

@@ -107,13 +107,16 @@ def test_every_field_has_an_example() -> None:
     assert set(EXAMPLES) == {row.name for table in PARAMETERS_OF.values() for row in table.rows}
 
 
+OF_SIZES = {"size", "plain_quality"}  # how a size of images was written, for the warning that it was changed
+
+
 def test_every_field_of_the_request_is_in_a_table() -> None:
     fields = {
         holder: {field for table in PARAMETERS_OF.values() for field in table.held[holder].values()}
         for holder in Holder
     }
     assert fields[Holder.SETTINGS] == set(Settings.__struct_fields__)
-    assert fields[Holder.REQUEST] | {"input", "settings", "kind", "webhook_format"} == set(
+    assert fields[Holder.REQUEST] | {"input", "settings", "kind", "webhook_format", *OF_SIZES} == set(
         GenerationRequest.__struct_fields__
     )
     assert fields[Holder.INPUT] == {*FramesInput.__struct_fields__, *ReferencesInput.__struct_fields__}

@@ -1,21 +1,35 @@
 """Every answer passes one place, where secrets are hidden in its text and its headers."""
 
-from datetime import UTC, datetime
+import threading
 from typing import Any
 
 import pytest
 
-from gateway.api.web.json_body import Bodies
-from gateway.api.web.request_log import RequestLog
+from gateway.api.web.held_body import bodies_room
+from gateway.api.web.request_log import LARGE, RequestLog
 from gateway.clock import SystemClock
 from gateway.domain.redaction import Redactor
 from gateway.telemetry import Observers
 
 KEY = b"Zx.Q~77!pass/word+Key_2026=tail"
-AT = datetime(2026, 1, 1, tzinfo=UTC)
+REDACTOR = Redactor([KEY])
 
 
-async def answered(content_type: bytes, *chunks: bytes, **headers: bytes) -> tuple[dict[bytes, bytes], list[bytes]]:
+class NotedRedactor(Redactor):
+    """Notes for each text whether it was searched on the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__([KEY])
+        self.on_loop: list[bool] = []
+
+    def body(self, body: bytes) -> bytes:
+        self.on_loop.append(threading.current_thread() is threading.main_thread())
+        return super().body(body)
+
+
+async def answered(
+    content_type: bytes, *chunks: bytes, redactor: Redactor = REDACTOR, **headers: bytes
+) -> tuple[dict[bytes, bytes], list[bytes]]:
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         pairs = [(b"content-type", content_type), *((name.encode(), value) for name, value in headers.items())]
         await send({"type": "http.response.start", "status": 200, "headers": pairs})
@@ -31,8 +45,8 @@ async def answered(content_type: bytes, *chunks: bytes, **headers: bytes) -> tup
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    log = RequestLog(app, Bodies(1024), SystemClock(), Observers([]), Redactor([KEY]))  # type: ignore[arg-type]
-    await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[typeddict-item]
+    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), redactor)
+    await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[arg-type]
     return dict(sent[0]["headers"]), [message["body"] for message in sent[1:] if message["body"]]
 
 
@@ -51,3 +65,10 @@ async def test_a_secret_in_a_text_is_masked_and_the_length_stays(content_type: b
 async def test_the_bytes_of_a_file_are_sent_as_they_are() -> None:
     _, [body] = await answered(b"video/mp4", KEY)
     assert body == KEY
+
+
+async def test_a_large_text_is_searched_beside_the_event_loop() -> None:
+    redactor = NotedRedactor()
+    _, [small, large] = await answered(b"application/json", b"{}", b"[" * LARGE + KEY, redactor=redactor)
+    assert redactor.on_loop == [True, True, False, True], "the header, then the two texts, then the empty end"
+    assert (small, large) == (b"{}", b"[" * LARGE + b"*" * len(KEY))

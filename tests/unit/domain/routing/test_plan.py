@@ -566,7 +566,7 @@ CAPABILITIES = st.builds(
     qualities=st.frozensets(st.sampled_from(["1K", "2K", "4K"])),
     output_formats=st.frozensets(st.sampled_from(["png", "jpeg"])),
     count_max=st.integers(1, 4),
-    options=st.frozensets(st.sampled_from(["a", "b"])),
+    options=st.dictionaries(st.sampled_from(["a", "b"]), st.just(Number(least=0, most=9))),
     defaults=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "duration_seconds": 8}]),
     assumes=st.sampled_from([{}, {"duration_seconds": 5}, {"resolution": "720p", "generate_audio": False}]),
 )

@@ -142,3 +142,14 @@ async def test_no_read_begins_in_a_pause(reads: LongReads, monkeypatch: pytest.M
     gate.open("bob-0")
     reads.resume()
     assert await second == [("bob-0",)]
+
+
+async def test_a_read_that_is_cancelled_while_a_place_becomes_free_takes_no_place(reads: LongReads) -> None:
+    reader = await reads._place("alice")
+    waiting = [asyncio.create_task(reads._place("alice")) for _ in range(2)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    reads._leave("alice", reader)  # in the same round of the event loop, before the cancelled read can leave the queue
+    assert await asyncio.wait_for(waiting[1], 1) is not None
+    assert waiting[0].cancelled()
+    assert len(reads._free) == long_reads.PLACES - 1, "only the second read has a place"
