@@ -13,7 +13,7 @@ from .measure import FREE_SECONDS, Cost
 PAGE = Path(__file__).parents[2] / "docs" / "hostile.md"
 BEGIN, END = "<!-- made by `make hostile` -->\n", "<!-- end of what `make hostile` made -->\n"
 MB = 1e6
-GROWN_MAX = 5 * MB  # memory that one flood of a connection may cost for good
+GROWN_MAX = 5 * MB  # memory that one flood of a connection may cost permanently
 PEAK_MAX = (
     2 * 2**28
 )  # memory that any attack may cost for a moment: the default of `max_bodies_bytes`, read and decoded
@@ -30,7 +30,7 @@ class Row:
     attack: str
     sent: str  # what was sent, for a reader
     cost: Cost
-    answers: Counter[str] = field(default_factory=Counter)  # the statuses of all answers, "ended" where there was none
+    answers: Counter[str] = field(default_factory=Counter)  # the statuses of all answers, "ended" where an answer is missing
     is_flood: bool = False  # sent over one connection, so that `GROWN_MAX` applies
     note: str = ""  # what else was observed
     faults: list[str] = field(default_factory=list)  # what should not have happened, besides the common limits

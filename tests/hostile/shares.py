@@ -181,7 +181,7 @@ class Other:
         return (await self._client.get(path)).status_code == httpx.codes.OK
 
     async def _large_body(self) -> bool:
-        """A body that needs a place; it is no JSON, so that nothing is bought."""
+        """A body that needs a place. It is not JSON, so that nothing is bought."""
         answer = await self._client.post(VIDEOS, content=b"x" * 500_000, headers={"content-type": "application/json"})
         return answer.status_code == httpx.codes.BAD_REQUEST
 

@@ -110,7 +110,7 @@ def files_of(
 class _Texts:
     """Reads strings of one reply that are the JSON text of an object or a list: each once, and only so many characters.
 
-    Such a text is read loosely, which is slow, and each tier of the search comes to it again.
+    Such a text is read loosely, which is slow, and each tier of the search reads the same texts again.
     """
 
     def __init__(self) -> None:
