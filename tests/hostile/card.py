@@ -30,7 +30,7 @@ class Row:
     attack: str
     sent: str  # what was sent, for a reader
     cost: Cost
-    answers: Counter[str] = field(default_factory=Counter)  # the statuses of all answers, "ended" where an answer is missing
+    answers: Counter[str] = field(default_factory=Counter)  # by status; "ended": without an answer
     is_flood: bool = False  # sent over one connection, so that `GROWN_MAX` applies
     note: str = ""  # what else was observed
     faults: list[str] = field(default_factory=list)  # what should not have happened, besides the common limits
