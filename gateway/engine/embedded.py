@@ -47,6 +47,7 @@ class EmbeddedEngine:
         # Generations that have ended but are still driven: an abandoned task is polled, or a file is archived.
         self._ended: set[str] = set()
         self._woken: set[str] = set()  # woken while their driver was starting or ending
+        self._nudged: dict[str, set[str]] = {}  # attempts that a provider has called about, without a driver yet
         self._stopping = False
 
     @property
@@ -100,11 +101,12 @@ class EmbeddedEngine:
             self._spawn(generation_id, None)
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
-        """See `Engine`. A driver that is starting polls the tasks soon by itself."""
+        """See `Engine`. A generation without a driver gets one, which polls the tasks of this attempt at once."""
         driver = self._drivers.get(generation_id)
         if driver is not None:
             driver.nudge(attempt_id)
         else:
+            self._nudged.setdefault(generation_id, set()).add(attempt_id)
             self.wake(generation_id)
 
     def drain(self) -> None:
@@ -190,6 +192,8 @@ class EmbeddedEngine:
         if generation_id in self._woken:
             self._woken.discard(generation_id)
             self._spawn(generation_id, None)
+        else:
+            self._nudged.pop(generation_id, None)
 
     async def _run_driver(self, generation_id: str, generation: Generation | None) -> None:
         delay = 0.0
@@ -208,6 +212,8 @@ class EmbeddedEngine:
                     if generation_id in self._woken:  # it was changed after it was read
                         self._woken.discard(generation_id)
                         driver.wake()
+                    for attempt_id in self._nudged.pop(generation_id, ()):
+                        driver.nudge(attempt_id)
                     await driver.run(generation)
             except Exception:  # one broken generation must neither end the others nor be lost itself
                 log.exception("driver_failed", generation=generation_id)

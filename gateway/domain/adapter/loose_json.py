@@ -51,6 +51,7 @@ def json_value(body: bytes) -> object:
 
     Raises `ValueError` without such a value, and for a body with so many values that it would take long to decode.
     """
+    body = body.strip(b" \t\r\n")  # white space around a value costs nothing to decode
     if (what := excess(body, OF_REPLY)) is not None:
         raise ValueError(f"the body has {what}")
     try:

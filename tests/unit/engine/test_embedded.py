@@ -97,6 +97,7 @@ class WaitingDriver:
         self._begun = begun
         self._end = asyncio.Event()
         self.woken = 0
+        self.nudged: list[str] = []
 
     async def run(self, held: Any) -> None:
         self._begun.append(held.id)
@@ -104,6 +105,9 @@ class WaitingDriver:
 
     def wake(self) -> None:
         self.woken += 1
+
+    def nudge(self, attempt_id: str) -> None:
+        self.nudged.append(attempt_id)
 
     def stop(self) -> None:
         self._end.set()
@@ -173,6 +177,22 @@ async def test_a_change_during_the_take_over_reaches_the_driver_and_makes_no_sec
     assert sorted(begun) == ["gen_1", "gen_2"]
     assert len(ledger.batches) == 1
     assert engine._drivers["gen_1"].woken == 1  # type: ignore[attr-defined]
+    await engine.stop(1)
+
+
+async def test_a_callback_before_or_during_the_take_over_polls_its_attempt_at_once() -> None:
+    ledger = Ledger([f"gen_{number:03}" for number in range(20)], lambda _: engine.nudge("gen_000", "att_0"))
+    engine = started(ledger, [])
+    await engine.start()
+    engine.nudge("gen_019", "att_19")
+    await engine.taken_over()
+    await asyncio.sleep(0)
+    drivers: Any = engine._drivers
+    assert {name: driver.nudged for name, driver in drivers.items() if driver.nudged} == {
+        "gen_000": ["att_0"],
+        "gen_019": ["att_19"],
+    }
+    assert engine._nudged == {}
     await engine.stop(1)
 
 

@@ -84,7 +84,7 @@ NOTHING = {
     "a script of a page": b'<html><script>var a = {"id": "t-1"};</script></html>',
     "single quotes": b"{'task_id': 't-1'}",
     "words": b"Internal Server Error",
-    "too large": b"x" + BODY + b" " * 600_000,
+    "too large": b"x" + BODY + b" " * 600_000 + b"x",
     "a number with too many digits": b"1" * 5000,
     "nothing": b"",
 }
@@ -154,3 +154,8 @@ def test_a_bomb_is_cut_also_when_it_is_damaged() -> None:
 def test_any_body_under_any_header_is_bounded(body: bytes, header: str, cut: int) -> None:
     for variant in (body, gzip.compress(body, mtime=0)[:cut], zlib.compress(body)[:cut]):
         assert len(decoded(variant, header, 1000).body) <= 1000
+
+
+def test_white_space_around_a_value_is_not_counted() -> None:
+    padding = b" \n" * 200_000
+    assert json_value(padding + b'{"id": "a"}' + padding) == {"id": "a"}
