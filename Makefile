@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_WORKERS ?= 3
+comma := ,
 export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would compile all its modules again
 
 # `outdated`, a target without a file, if .venv has to be made again: its Python is gone, or PYTHON is another one.
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos clients check format docs bench bench-lists bench-against lock sbom base-image clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos hostile clients check format docs bench bench-lists bench-against lock sbom base-image clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -48,6 +49,9 @@ scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, 
 
 chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
 	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
+
+hostile: $(STAMP)  ## attack a gateway, print what each attack costs, renew docs/hostile.md; STRICT=1 counts times, PARTS=shares,log; 4 minutes
+	$(BIN)/python -m tests.hostile $(if $(STRICT),--strict) $(subst $(comma), ,$(PARTS))
 
 clients: $(STAMP)  ## run client packages of Python and Node against the gateway, renew their tables in docs/clients.md
 	$(BIN)/python -m tests.clients

@@ -138,6 +138,17 @@ def bomb_of_webp(side: int = 10_000) -> bytes:
     return _picture("WEBP", side, lossless=True)
 
 
+def small_bomb_of_webp(side: int) -> bytes:
+    """A WebP of 34 bytes with `side` times `side` pixels, at most 16,384: the size of one that is much smaller.
+
+    All pixels of one colour need no bytes, so that the file is valid with any size in its head.
+    """
+    picture = bytearray(_picture("WEBP", 16, lossless=True))
+    (size,) = struct.unpack_from("<I", picture, 21)
+    struct.pack_into("<I", picture, 21, size & ~(2**28 - 1) | (side - 1) << 14 | (side - 1))
+    return bytes(picture)
+
+
 def _picture(kind: str, side: int, **options: object) -> bytes:
     from PIL import Image  # noqa: PLC0415  # only attacks with images need it
 

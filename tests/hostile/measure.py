@@ -1,4 +1,4 @@
-"""Runs attacks against a gateway, and measures from outside what they cost: memory, answers to others, connections."""
+"""Measures from outside what happens to a gateway meanwhile: memory, answers to others, connections."""
 
 import asyncio
 import json
@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 LEAST_SECONDS = 1.0  # of a measurement, so that there are answers to count
+FREE_SECONDS = 60.0  # in which the connections of an attack have to be free again
+LOOK_SECONDS = 0.02  # between two looks at the memory
+LISTENING = "0A"  # the state of a socket in `/proc/net/tcp`
 PROBE = Path(__file__).with_name("probe.py")
 
 
@@ -32,102 +35,84 @@ class Target:
 
     def resident(self) -> int:
         """Bytes of memory that the process has."""
-        match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
-        assert match is not None
-        return int(match[1]) * 1024
+        return _resident(self.pid)
 
-    def descriptors(self) -> int:
-        """How many files and connections the process has open."""
-        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+    def largest_child(self) -> int:
+        """Bytes of memory that the largest of the processes has that it has started, or that these have started."""
+        return max(map(_resident, _descendants(self.pid)), default=0)
 
-
-@dataclass(frozen=True)
-class Attack:
-    """What one connection sends, again and again until its budget is used up or the server ends the connection."""
-
-    name: str
-    sends: str  # for a reader: what is sent
-    pieces: Callable[[], Iterator[bytes]]  # an endless or a short sequence; after a short one the connection is held
-    pause: float = 0.0  # seconds between two pieces
-    reads: bool = True  # False: the answers are left unread
+    def connections(self) -> int:
+        """How many connections to its port a process still holds on this side, as `/proc/net/tcp` lists them."""
+        port = f":{self.address[1]:04X}"
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return sum(row[1].endswith(port) and row[3] != LISTENING and row[9] != "0" for row in rows)
 
 
-@dataclass
-class Sent:
-    """What became of one connection."""
+def _resident(pid: int) -> int:
+    with suppress(OSError):
+        match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(match[1]) * 1024 if match else 0
+    return 0  # it has just ended
 
-    count: int = 0  # bytes
-    seconds: float = 0.0
-    status: bytes = b""  # of the first answer; empty without one
-    ended: bool = False  # by the server, before the limits of the run
+
+def _descendants(pid: int) -> Iterator[int]:
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from _descendants(child)
 
 
 @dataclass
-class Outcome:
-    """What an attack cost."""
+class Cost:
+    """What something cost a gateway."""
 
-    attack: str
-    sent: int  # bytes, over all connections
-    grown: int  # bytes of memory that the process has more than before
-    p99_ms: float  # of `/health/live` during the attack
-    longest_ms: float
-    failures: int  # questions to `/health/live` without a 200
-    ended: int  # connections that the server ended during the attack
-    free_seconds: float | None  # after the attack, until the process had no more descriptors than before; None: never
-    statuses: set[bytes] = field(default_factory=set)
-
-
-async def attack_once(
-    attack: Attack, address: tuple[str, int], *, budget: int, seconds: float, hold: float | None = None
-) -> Sent:
-    """Attack over one connection: at most `budget` bytes and about `seconds`, or until the server ends it.
-
-    After the last byte, the connection is held for `hold` seconds; without it, until `seconds` are over.
-    """
-    sent = Sent()
-    began = time.monotonic()
-    async with _connection(address) as (reader, writer):
-        reading = asyncio.create_task(_read(reader, sent)) if attack.reads else None
-        with suppress(ConnectionError, TimeoutError):
-            async with asyncio.timeout(seconds):
-                for piece in attack.pieces():
-                    if sent.count + len(piece) > budget or sent.ended:
-                        break
-                    writer.write(piece)
-                    await writer.drain()
-                    sent.count += len(piece)
-                    await asyncio.sleep(attack.pause)
-                async with asyncio.timeout(hold):
-                    await (reading if reading is not None else _until_lost(writer))
-        sent.ended = sent.ended or time.monotonic() - began < seconds
-        if reading is not None:
-            reading.cancel()
-    sent.seconds = time.monotonic() - began
-    return sent
-
-
-async def _read(reader: asyncio.StreamReader, sent: Sent) -> None:
-    with suppress(ConnectionError):
-        while chunk := await reader.read(65536):
-            sent.status = sent.status or chunk[9:12]
-    sent.ended = True
-
-
-async def _until_lost(writer: asyncio.StreamWriter) -> None:
-    """Wait for a reset; a client that does not read learns of an end in no other way."""
-    while True:
-        writer.write(b"\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.1)
+    grown: int = 0  # bytes of memory that the process has more than before
+    peak: int = 0  # bytes that it had more at some moment
+    child: int = 0  # most bytes of a process that it has started
+    p99_ms: float = 0.0  # of `/health/live` meanwhile
+    longest_ms: float = 0.0
+    failures: int = 0  # questions to `/health/live` without a 200
+    free_seconds: float | None = 0.0  # until the process had no more connections than before; None: never
 
 
 @asynccontextmanager
-async def _connection(address: tuple[str, int]) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(*address, limit=2**16)
-    try:
-        yield reader, writer
-    finally:
-        writer.transport.abort()
+async def costing(target: Target) -> AsyncIterator[Cost]:
+    """What the block costs the gateway: the value is filled in after the block.
+
+    After the block it waits up to `FREE_SECONDS` until the process has closed its side of every connection.
+    """
+    cost = Cost()
+    memory, connections = target.resident(), target.connections()
+    async with probing(target) as answers:
+        watching = asyncio.create_task(_watch(target, memory, cost))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(LEAST_SECONDS))
+            yield cost
+        watching.cancel()
+    latencies = sorted(map(abs, answers))
+    cost.grown = target.resident() - memory
+    cost.peak = max(cost.peak, cost.grown)
+    cost.p99_ms = latencies[int(len(latencies) * 0.99)] * 1000 if latencies else 0.0
+    cost.longest_ms = max(latencies, default=0.0) * 1000
+    cost.failures = sum(seconds < 0 for seconds in answers)
+    cost.free_seconds = await _freed(target, connections, FREE_SECONDS)
+
+
+async def _watch(target: Target, before: int, cost: Cost) -> None:
+    while True:
+        cost.peak = max(cost.peak, target.resident() - before)
+        cost.child = max(cost.child, target.largest_child())
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _freed(target: Target, before: int, seconds: float) -> float | None:
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        if target.connections() <= before:
+            return passed
+        await asyncio.sleep(0.05)
+    return None
 
 
 @asynccontextmanager
@@ -145,48 +130,3 @@ async def probing(target: Target) -> AsyncIterator[list[float]]:
     finally:
         output, _ = await asyncio.to_thread(process.communicate)
         answers += json.loads(output)
-
-
-async def measure(
-    attack: Attack, target: Target, *, connections: int = 1, budget: int = 100_000_000, seconds: float = 20.0
-) -> Outcome:
-    """Attack over so many connections at once, each with this budget in bytes, and measure what it costs.
-
-    After the attack it waits up to 60 s until the process has closed its side of every connection.
-    """
-    memory, descriptors = target.resident(), target.descriptors()
-    async with probing(target) as answers:
-        runs = [attack_once(attack, target.address, budget=budget, seconds=seconds) for _ in range(connections)]
-        sent, _ = await asyncio.gather(asyncio.gather(*runs), asyncio.sleep(LEAST_SECONDS))
-    latencies = sorted(map(abs, answers))
-    return Outcome(
-        attack=attack.name,
-        sent=sum(each.count for each in sent),
-        grown=target.resident() - memory,
-        p99_ms=latencies[int(len(latencies) * 0.99)] * 1000 if latencies else 0.0,
-        longest_ms=max(latencies, default=0.0) * 1000,
-        failures=sum(seconds < 0 for seconds in answers),
-        ended=sum(each.ended for each in sent),
-        free_seconds=await _freed(target, descriptors, 60.0),
-        statuses={each.status for each in sent},
-    )
-
-
-async def _freed(target: Target, before: int, seconds: float) -> float | None:
-    began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds:
-        if target.descriptors() <= before:
-            return passed
-        await asyncio.sleep(0.05)
-    return None
-
-
-def row(outcome: Outcome) -> str:
-    """A line of a table: attack, bytes sent, memory, p99 and longest of `/health/live`, failures, ended, free after."""
-    free = "never" if outcome.free_seconds is None else f"{outcome.free_seconds:.1f} s"
-    statuses = b" ".join(sorted(outcome.statuses)).decode() or "-"
-    return (
-        f"{outcome.attack:<34} {outcome.sent / 1e6:>7.1f} MB {outcome.grown / 1e6:>+7.1f} MB"
-        f" {outcome.p99_ms:>6.0f} ms {outcome.longest_ms:>6.0f} ms {outcome.failures:>3} {outcome.ended:>4} {free:>7}"
-        f"  {statuses}"
-    )

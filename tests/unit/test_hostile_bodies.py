@@ -12,6 +12,7 @@ from gateway.api.web.json_body import parse_json
 from gateway.api.web.multipart import parse_form
 from gateway.domain.adapter.content_encoding import BodyDecoder, UndecodableBody
 from gateway.domain.adapter.contract import Adapter, HttpReply
+from gateway.domain.adapter.result_files import files_of
 from gateway.domain.adapter.task_reading import read_poll
 from gateway.domain.errors import GatewayError, InvalidForm, InvalidImage, InvalidJson, UnreadableReply
 from gateway.media.image_header import inspect
@@ -67,6 +68,20 @@ def test_a_costly_reply_is_decoded_at_most_once(name: str, adapter: Adapter, mon
     except UnreadableReply as error:
         assert len(str(error)) < 200  # noqa: PT017  # some of them are understood
     assert sum(raw is body for raw in decoded) == 1
+
+
+def test_texts_in_a_reply_are_read_once_and_only_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def noted(raw: bytes) -> object:
+        read.append(raw)
+        raise ValueError
+
+    monkeypatch.setattr(contract_module, "json_value", noted)
+    texts = [f"[{number}" + "a](x" * 3000 for number in range(80)]
+    assert files_of({"video_url": texts}, "https://provider.example") == ()
+    assert 80_000 < sum(map(len, read)) < 101_000
+    assert len(set(read)) == len(read)
 
 
 def test_a_reply_of_too_many_values_says_so() -> None:

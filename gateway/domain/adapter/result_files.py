@@ -19,7 +19,7 @@ _NODES_MAX = 2000  # objects of one reply that are searched
 _DEPTH_MAX = 8
 _WITHIN_MAX = 3  # levels of objects within one place
 _FILES_MAX = 64
-_LIST_MAX = 100_000  # characters of a string with the JSON text of a list
+_TEXTS_MAX = 100_000  # characters of all strings of a reply that are read as the JSON text of an object or a list
 # The tiers, searched in this order: a name that contains "video"; a usual name for results; any name, if the URL ends
 # like a video file; any name for a link.
 _TIERS = ("strong", "usual", "any", "link")
@@ -97,8 +97,9 @@ def files_of(
     not a public file, such as the provider's own call for the content. With `done`, a link under any name and with any
     ending is taken if nothing better is found.
     """
-    reader = _Files(base_url, kind, refused)
-    nodes = list(_nodes(value, kind))
+    texts = _Texts()
+    reader = _Files(base_url, kind, refused, texts)
+    nodes = list(_nodes(value, kind, texts))
     for tier in _TIERS if done else _TIERS[:-1]:
         for group in nodes:
             if files := unique_by_url([file for fields in group for file in reader.at(fields, tier)]):
@@ -106,13 +107,36 @@ def files_of(
     return ()
 
 
+class _Texts:
+    """Reads strings of one reply that are the JSON text of an object or a list: each once, and only so many characters.
+
+    Such a text is read loosely, which is slow, and each tier of the search reads the same texts again.
+    """
+
+    def __init__(self) -> None:
+        self._left = _TEXTS_MAX
+        self._read: dict[str, object] = {}
+
+    def value(self, value: object) -> object:
+        """The object or the list whose JSON text the value is; else, and beyond the limit, the value itself."""
+        if not isinstance(value, str) or value[:64].lstrip()[:1] not in {"[", "{"}:
+            return value
+        if value not in self._read:
+            if len(value) > self._left:
+                return value
+            self._left -= len(value)
+            self._read[value] = _parsed(value)
+        return self._read[value]
+
+
 class _Files:
     """Reads the files of one object, tier by tier."""
 
-    def __init__(self, base_url: str, kind: str, refused: Callable[[str], bool]) -> None:
+    def __init__(self, base_url: str, kind: str, refused: Callable[[str], bool], texts: _Texts) -> None:
         self._base_url = base_url
         self._kind = kind
         self._refused = refused
+        self._texts = texts
 
     def at(self, fields: Fields, tier: str, depth: int = 0) -> tuple[Artifact, ...]:
         """The files in the first field of this tier that has any."""
@@ -133,8 +157,7 @@ class _Files:
         return _STRONG[self._kind].fullmatch(plain_name) is not None or (tier == "usual" and plain_name in _FILE_NAMES)
 
     def _within(self, value: object, about: Fields, tier: str, depth: int, name: str = "") -> Iterator[Artifact | None]:
-        if isinstance(value, str) and value[:1] in "[{":
-            value = _parsed(value)
+        value = self._texts.value(value)
         if isinstance(value, str):
             absolute = file_urls(value)
             for url in absolute or file_urls(value, self._base_url):
@@ -161,7 +184,7 @@ def is_result(name: str, kind: str = "video") -> bool:
     return not any(word in _NOT_RESULTS or word in other for word in (*parts, plain_name))
 
 
-def _nodes(value: object, kind: str) -> Iterator[list[Fields]]:
+def _nodes(value: object, kind: str, texts: _Texts) -> Iterator[list[Fields]]:
     """The objects in a value, outermost first. The objects of one list form one group."""
     layer: list[object] = [value]
     seen = 0
@@ -169,20 +192,20 @@ def _nodes(value: object, kind: str) -> Iterator[list[Fields]]:
         following: list[object] = []
         for node in layer:
             group = node if isinstance(node, list) else [node]
-            objects = [fields for entry in group[:_FILES_MAX] if (fields := json_object(entry)) is not None]
+            objects = [fields for entry in group[:_FILES_MAX] if isinstance(fields := texts.value(entry), Mapping)]
             if objects:
                 yield objects
             seen += len(objects)
             if seen > _NODES_MAX:
                 return
-            following += [inner for fields in objects for inner in _children(fields, kind)]
+            following += [inner for fields in objects for inner in _children(fields, kind, texts)]
         layer = following[:_NODES_MAX]
 
 
-def _children(fields: Fields, kind: str) -> Iterator[object]:
+def _children(fields: Fields, kind: str, texts: _Texts) -> Iterator[object]:
     for name, inner in fields.items():
         if isinstance(inner, Mapping | list | str) and is_result(name, kind):
-            value = _parsed(inner) if isinstance(inner, str) and inner[:1] in "[{" else inner
+            value = texts.value(inner)
             if not isinstance(value, str):
                 yield value
 
@@ -190,6 +213,6 @@ def _children(fields: Fields, kind: str) -> Iterator[object]:
 def _parsed(value: str) -> object:
     """The object or the list whose JSON text a string is, else the string."""
     if value.startswith("["):
-        holder = json_object(f'{{"list": {value}}}') if len(value) < _LIST_MAX else None
+        holder = json_object(f'{{"list": {value}}}')
         return holder["list"] if holder is not None and "list" in holder else value
     return json_object(value) or value

@@ -108,3 +108,10 @@ def test_a_long_text_of_escapes_takes_little_memory(monkeypatch: pytest.MonkeyPa
         assert tracemalloc.get_traced_memory()[1] < 10 * len(text)
     finally:
         tracemalloc.stop()
+
+
+def test_a_run_of_digits_that_an_id_has_in_common_with_a_key_stays() -> None:
+    redactor = Redactor(["client-key-0123456789abcdef"])
+    assert redactor.words("request id: 20261129202812345678901abcDEF") == "request id: 20261129202812345678901abcDEF"
+    assert redactor.words("key 3456789abc") == "key ***"
+    assert Redactor(["8839201774"]).words("key 8839201774") == "key ***"
