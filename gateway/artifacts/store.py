@@ -9,7 +9,7 @@ from typing import Protocol
 
 from gateway.domain.errors import StoreUnavailable
 
-CHUNK_BYTES = 256 * 1024  # the most of a file that one reader has in memory
+CHUNK_BYTES = 128 * 1024  # the most of a file that one reader has in memory
 RETRY_AFTER_SECONDS = 5  # when a client should try again after a store has not answered
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 

@@ -7,8 +7,9 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 # Headers of answers that a script on another origin may read, besides the few that every script may read.
 EXPOSED = (
-    "accept-ranges, allow, content-disposition, content-range, etag, idempotent-replayed, location,"
-    " openai-poll-after-ms, preference-applied, retry-after, www-authenticate, x-litellm-response-cost, x-request-id"
+    "accept-ranges, allow, content-disposition, content-range, content-security-policy, etag, idempotent-replayed,"
+    " location, openai-poll-after-ms, preference-applied, retry-after, www-authenticate, x-litellm-response-cost,"
+    " x-request-id"
 )
 PREFLIGHT_SECONDS = 600  # for which a browser need not ask again
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
