@@ -43,6 +43,7 @@ _SIDES = sorted(  # how much of its beginning and of its end a secret may show b
     reverse=True,
 )
 _SLICE = 16 * 1024  # words that are looked up in one call, during which no other thread runs
+_DIGITS_MIN = 16  # digits in a row that are taken for a part of a secret; ids of requests begin with a time of 14
 _EDGE = (6, 7)  # characters of the beginning or the end of a secret that are hidden as a word of their own
 
 
@@ -84,7 +85,8 @@ class _Table:
                 continue
             for form, at in self._places[word]:
                 start, stop = _common_run(text, place, form.text, at, self._size)
-                if stop - start >= (len(form.text) if whole else form.part_min):
+                is_whole = stop - start == len(form.text)
+                if is_whole or (not whole and _is_telling(text[start:stop], form.part_min)):
                     spans.append((start, stop))
                     done = max(done, stop - self._size)
         return spans
@@ -187,6 +189,11 @@ class Redactor:
                 if shown in self._beside_masks:
                     return head, tail
         return 0, 0
+
+
+def _is_telling(part: bytes, least: int) -> bool:
+    """Whether a part of a secret is long enough to be one. Ids of requests and times have runs of digits as well."""
+    return len(part) >= (max(least, _DIGITS_MIN) if part.isdigit() else least)
 
 
 def _common_run(text: bytes, place: int, form: bytes, at: int, size: int) -> tuple[int, int]:

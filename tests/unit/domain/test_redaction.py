@@ -84,3 +84,10 @@ def test_a_thousand_secrets_cost_no_more_look_ups_at_a_mask_than_one() -> None:
     redactor._beside_masks = Counted(redactor._beside_masks)
     assert redactor.words("a** b** 0007*****ient and 0008…") == "a** b** *** and ***"
     assert Counted.looks < 250
+
+
+def test_a_run_of_digits_that_an_id_has_in_common_with_a_key_stays() -> None:
+    redactor = Redactor(["client-key-0123456789abcdef"])
+    assert redactor.words("request id: 20261129202812345678901abcDEF") == "request id: 20261129202812345678901abcDEF"
+    assert redactor.words("key 3456789abc") == "key ***"
+    assert Redactor(["8839201774"]).words("key 8839201774") == "key ***"
