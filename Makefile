@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PYTEST_WORKERS ?= 3
+PYTEST_WORKERS ?= 4
 comma := ,
 export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would compile all its modules again
 

@@ -40,6 +40,7 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
+from gateway.inputs.blobs import refuses_images
 from gateway.log import dropped_lines
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
@@ -222,6 +223,8 @@ class Application:
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
         ]
+        if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
+            warnings.append(full)
         if lines := dropped_lines():
             warnings.append(f"{lines} line(s) of the log were dropped, because standard error was not read fast enough")
         return warnings

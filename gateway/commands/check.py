@@ -26,8 +26,10 @@ from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
 from gateway.drain import drain_of
 from gateway.generations.catalog import Catalog
+from gateway.inputs.blobs import refuses_images
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
+from gateway.settings.secret_values import too_short
 from gateway.upstream.provider import Provider, bind, providers_of
 from gateway.upstream.registry import load_adapters
 
@@ -84,8 +86,9 @@ def check(config: Path | None, *, connect: bool) -> int:
         if connect:
             _connect(bound, report)
         warnings += _drain(bound, settings)
+        warnings += filter(None, [refuses_images(settings.artifacts.path.resolve(), settings.artifacts.min_free_bytes)])
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
-        for warning in (*settings.warnings, *warnings):
+        for warning in (*settings.warnings, *too_short(settings), *warnings):
             if not (warning.startswith("providers: ") and report.errors):  # already printed as an error
                 line("warning", warning)
     if report.errors:

@@ -211,7 +211,10 @@ class Client:
             )
         if answer.status_code in {httpx.codes.OK, httpx.codes.NOT_MODIFIED}:
             return answer
-        raise _refusal(answer)
+        refusal = _refusal(answer)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and not self._key:
+            raise Refused(f"{refusal} This command reads it from VIDEO_GATEWAY_API_KEY or --api-key-file.")
+        raise refusal
 
     def _with_retries(self, work: Callable[[], T], note: Callable[[str], object]) -> T:
         for pause in PAUSES:

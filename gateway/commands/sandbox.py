@@ -13,7 +13,7 @@ from gateway.commands.terminal import say
 from gateway.sandbox.media import missing
 from gateway.sandbox.server import SandboxServer
 
-KEY = "sandbox"  # any key works, except those to which the sandbox reacts in a special way
+KEY = "sandbox-key"  # any key works, except those to which the sandbox reacts in a special way
 
 
 def sandbox(host: str, port: int, journal: Path | None, changes: Mapping[str, Any]) -> int:

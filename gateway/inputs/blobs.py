@@ -117,8 +117,7 @@ class Blobs:
 
     def _check_room(self, size: int) -> None:
         """Raise `InsufficientStorage` if too little of the disk would stay free."""
-        disk = os.statvfs(self._folder)
-        if room_left(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, self._min_free_bytes) < size:
+        if _room_in(self._folder, self._min_free_bytes) < size:
             raise InsufficientStorage(
                 "The disk is nearly full, and what is left is for results. Creates without images, and with URLs of"
                 " images, still work.",
@@ -156,6 +155,26 @@ def room_left(free: int, total: int, min_free: int | None) -> int:
     """How many bytes may be written to a disk of `total` bytes, of which `free` are free; negative below the floor."""
     floor = min(MIN_FREE_BYTES, total // MIN_FREE_PART) if min_free is None else min_free
     return free - floor
+
+
+def refuses_images(folder: Path, min_free_bytes: int | None) -> str | None:
+    """What an operator should read if so little of the disk is free that no image is stored; `None` if there is room.
+
+    `folder` may not exist yet; its disk is then that of the next folder above it.
+    """
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    with contextlib.suppress(OSError):  # a disk that fails is reported where something is read or written
+        if existing is not None and _room_in(existing, min_free_bytes) <= 0:
+            return (
+                "artifacts.min_free_bytes: less of the disk is free, so creates and uploads with images get 507; make"
+                " room, or set less"
+            )
+    return None
+
+
+def _room_in(folder: Path, min_free_bytes: int | None) -> int:
+    disk = os.statvfs(folder)
+    return room_left(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, min_free_bytes)
 
 
 @contextlib.contextmanager

@@ -45,9 +45,12 @@ def secret_values(settings: Settings) -> list[str | bytes]:
 
 
 def too_short(settings: Settings) -> list[str]:
-    """A warning for each secret that is too short to be looked for, because it would hide ordinary words."""
+    """A warning for each secret that is too short to be looked for, because it would hide ordinary words.
+
+    No colon follows the path: the log would hide the word after `api_key:` as if it were the key.
+    """
     return [
-        f"{show_path(path)}: under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
+        f"{show_path(path)} has under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
         " answer or in the log; use a longer one"
         for path, secret in _secrets(settings, ())
         if 0 < len(secret.reveal()) < SECRET_MIN and ("headers" not in path or _SECRET_HEADER.search(str(path[-1])))

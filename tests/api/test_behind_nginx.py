@@ -128,7 +128,7 @@ async def test_events_come_at_once(proxied: Any) -> None:
 
 
 async def test_a_large_body_is_refused_by_the_gateway_in_its_words(proxied: Any) -> None:
-    large = json.dumps({**BODY, "image": "x" * 29_500_000})
+    large = json.dumps({**BODY, "image": "x" * 33_000_000})
     answer = await proxied.front.post(VIDEOS, content=large, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 

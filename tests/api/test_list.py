@@ -201,6 +201,8 @@ async def test_a_bad_query_parameter_is_named(
     message = check_error(await gateway.client.get(f"{VIDEOS}?{query}"), 400, code, param)
     if query.startswith("statsu"):
         assert "Did you mean `status`?" in message
+    if query.startswith("created_after"):
+        assert message == "`created_after` must be a time in whole Unix seconds, from 0 to 253402300799."
 
 
 @pytest.mark.parametrize(

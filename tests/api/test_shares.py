@@ -156,6 +156,8 @@ async def test_a_disk_that_is_nearly_full_takes_no_images_but_other_creates(star
         assert int(answer.headers["retry-after"]) > 1
     assert gateway.rows()["generations"] == gateway.rows()["files"] == 0
     assert (await gateway.client.post(VIDEOS, json={**body, "image": "https://example.com/a.png"})).status_code == 200
+    (warning,) = (await gateway.client.get("/health/ready")).json()["warnings"]
+    assert warning.startswith("artifacts.min_free_bytes: ")
 
 
 async def test_images_of_creates_count_against_the_quota_until_they_are_gone(start: Any, check_error: Any) -> None:

@@ -61,7 +61,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     upstream = line_with(sandbox, r"sandbox on (http://[^;]+)")
     exported = line_with(sandbox, r"export (KEEVX_\S+ KEEVX_\S+)$")
     environ = dict(pair.split("=", 1) for pair in exported.split())
-    assert environ == {"KEEVX_API_KEY": "sandbox", "KEEVX_BASE_URL": f"{upstream}/keevx/v1"}
+    assert environ == {"KEEVX_API_KEY": "sandbox-key", "KEEVX_BASE_URL": f"{upstream}/keevx/v1"}
     (folder / "video-gateway.toml").write_text(
         "[providers.keevx]\nfirst_poll_seconds = 0.2\npoll_seconds = 0.2\npoll_max_seconds = 0.4\n"
         '[models.hero]\nroutes = ["keevx/V"]\nadapt = "nearest"\n'

@@ -76,11 +76,12 @@ def verdicts(rows: list[Row], *, strict: bool) -> list[Verdict]:
 
     free = f"every connection is free within {FREE_SECONDS:.0f} s"
     others = "others are served, nothing is bought for a web page, no secret leaves, the gateway stops when it is to"
+    floods = Verdict(
+        f"a flood over one connection costs less than {GROWN_MAX / MB:.0f} MB of memory",
+        over(lambda row: row.cost.grown if row.is_flood else 0, GROWN_MAX, "MB", MB),
+    )
     return [
-        Verdict(
-            f"a flood over one connection costs less than {GROWN_MAX / MB:.0f} MB of memory",
-            over(lambda row: row.cost.grown if row.is_flood else 0, GROWN_MAX, "MB", MB),
-        ),
+        *([floods] if any(row.is_flood for row in rows) else []),  # a run of other parts says nothing about it
         Verdict(
             f"no attack costs more than {PEAK_MAX / MB:.0f} MB for a moment",
             over(lambda row: row.cost.peak, PEAK_MAX, "MB", MB),

@@ -52,3 +52,8 @@ def test_the_page_has_every_attack_and_no_broken_limit() -> None:
     names += ["held connections", "lists that search", "replies to polls", "costly images", "a log that nobody reads"]
     assert [name for name in names if f"\n| {name} | " not in page] == []
     assert "**" not in page
+
+
+def test_a_run_without_floods_says_nothing_about_them() -> None:
+    assert "| a flood over one connection" in text([row()], 1.0, strict=False)
+    assert "| a flood over one connection" not in text([Row("a", "b", Cost())], 1.0, strict=False)

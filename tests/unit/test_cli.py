@@ -110,6 +110,12 @@ def test_a_refusal_is_not_repeated(status: int) -> None:
     assert len(gateway.requests) == 1
 
 
+def test_a_command_without_a_key_says_where_it_reads_one() -> None:
+    gateway = Gateway(httpx.Response(401, json={"error": {"message": "Send your key.", "code": "invalid_api_key"}}))
+    with pytest.raises(Refused, match=r"invalid_api_key: Send your key\. .* VIDEO_GATEWAY_API_KEY or --api-key-file\."):
+        gateway.client(key=None).raw("/v1/models")
+
+
 def test_a_create_gives_up_in_the_end() -> None:
     gateway = Gateway(httpx.ConnectError("no"))
     with pytest.raises(Unreachable, match=r"no answer from http://gateway\.example: no"):

@@ -72,7 +72,7 @@ async def _collect(request: Request[Any, Any, Any], limit: int, clock: Clock) ->
 
 
 def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is over the limit of {limit / 2**20:.4g} MB.")
+    return BodyTooLarge(f"The body is over the limit of {limit:,} bytes.")
 
 
 def parse_json(

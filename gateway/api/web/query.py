@@ -97,18 +97,18 @@ class Params:
             raise InvalidParameter("`after` and `before` exclude each other; give one.", param="before")
         return paging
 
-    def whole(self, name: str, low: int, high: int) -> int | None:
-        """A whole number from `low` to `high`."""
+    def whole(self, name: str, low: int, high: int, meaning: str = "a whole number") -> int | None:
+        """A whole number from `low` to `high`. The message of a fault says what it means."""
         value = self.text(name)
         if value is None:
             return None
         if not re.fullmatch(r"-?\d{1,15}", value, re.ASCII) or not low <= int(value) <= high:
-            raise InvalidParameter(f"`{name}` must be a whole number from {low} to {high}.", param=name)
+            raise InvalidParameter(f"`{name}` must be {meaning} from {low} to {high}.", param=name)
         return int(value)
 
     def moment(self, name: str) -> datetime | None:
         """A moment that is given in Unix seconds."""
-        value = self.whole(name, 0, LATEST_MOMENT)
+        value = self.whole(name, 0, LATEST_MOMENT, "a time in whole Unix seconds,")
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
     def choice(self, name: str, choices: tuple[T, ...]) -> T | None:

@@ -99,6 +99,25 @@ def test_it_judges_the_clock_as_a_start_does(monkeypatch: pytest.MonkeyPatch, da
     assert bool(re.search(warning, done.output, re.MULTILINE)) == (days == 0.04)
 
 
+def test_it_warns_about_a_short_secret_as_a_start_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOXAPI_API_KEY", "a-key")
+
+    done = run("check")
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^warning +providers\.foxapi\.api_key has under 8 characters", done.output, re.MULTILINE)
+
+
+def test_it_warns_that_images_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOXAPI_API_KEY", "fox-key-1234")
+    Path("video-gateway.toml").write_text(f"[artifacts]\nmin_free_bytes = {2**50}\n")
+
+    done = run("check")
+
+    assert done.exit_code == 0, done.output
+    assert re.search(r"^warning +artifacts\.min_free_bytes: less of the disk is free", done.output, re.MULTILINE)
+
+
 def test_it_warns_that_only_disabled_providers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOX", "fox-key")
     Path("video-gateway.toml").write_text("[providers.foxapi]\nenabled = false\napi_key = 'env:FOX'\n")

@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 
+from gateway.log import clean
 from gateway.settings.load import (
     ArtifactSettings,
     ProviderSettings,
@@ -48,5 +49,6 @@ def test_the_secrets_of_every_section_are_listed() -> None:
 def test_a_short_secret_is_a_warning_that_names_its_place() -> None:
     short = {"keevx": ProviderSettings(api_key=Secret.of("k3y"), headers={"X-Team": Secret.of("a")})}
     [warning] = too_short(Settings(providers=short))
-    assert warning.startswith("providers.keevx.api_key: under 8 characters")
+    assert warning.startswith("providers.keevx.api_key has under 8 characters")
     assert "k3y" not in warning
+    assert clean(warning) == warning, "the log would hide a part of it"
