@@ -185,7 +185,7 @@ class FileController(Controller):
         if file is None:
             file = await context.files.get(file_id, key_beside_token(request, context, token))
         else:
-            note_link(request, file.id)
+            note_link(request, file.key, file.id)
         params.done()
         chunks = await context.files.content(file)
         headers = {

@@ -18,6 +18,9 @@ from typing import Literal, NamedTuple
 
 from gateway.domain.secret_patterns import HIDDEN
 
+PIECE = 256 * 1024  # bytes of a long text that are searched at a time, in memory and time that are about fixed
+# Bytes that a secret may take for each byte of its forms: `%25255C` and the like, from three rounds of escapes.
+_STRETCH = 24
 SECRET_MIN = 8  # characters; a shorter secret would hide ordinary words, so it is not looked for
 _LONG = 15  # bytes of a form that certainly contains a word of 8 bytes which begins at a multiple of 8
 _REPEATS_MAX = 16  # places of one word in all forms: a secret that repeats itself must not make a text slow
@@ -106,6 +109,7 @@ class Redactor:
             _Table("Q", [form for form in forms if len(form.text) >= _LONG]),
             _Table("I", [form for form in forms if len(form.text) < _LONG]),
         )
+        self._reach = _STRETCH * max((len(form.text) for form in forms), default=0)
         texts = [value.decode("utf-8", "replace") for value in self._values]
         # A look-up for each of `_SIDES`, because a gateway may have a thousand keys and a message hundreds of masks.
         self._beside_masks = {(text[:head], text[len(text) - tail :]) for text in texts for head, tail in _SIDES}
@@ -129,13 +133,18 @@ class Redactor:
 
     def body(self, body: bytes) -> bytes:
         """The bytes with `*` in place of each byte of a whole secret, so that their number stays the same."""
-        hidden = self._hidden_in(body, whole=True)
-        if not hidden:
-            return body
-        shown = bytearray(body)
-        for start, stop in hidden:
-            shown[start:stop] = b"*" * (stop - start)
-        return bytes(shown)
+        return starred(body, self.places(body, range(0, len(body), PIECE)))
+
+    def places(self, body: bytes, begins: Iterable[int]) -> list[tuple[int, int]]:
+        """Where whole secrets are, as far as they begin within `PIECE` bytes from one of `begins`.
+
+        A piece takes some milliseconds, and a hundred if its sender has made it of escapes.
+        """
+        return [
+            (begin + start, begin + stop)
+            for begin in begins
+            for start, stop in self._hidden_in(body[begin : begin + PIECE + self._reach], whole=True)
+        ]
 
     def _replaced(self, text: str, *, whole: bool) -> str:
         if len(text) < SECRET_MIN or not self._values:
@@ -189,6 +198,16 @@ class Redactor:
                 if shown in self._beside_masks:
                     return head, tail
         return 0, 0
+
+
+def starred(body: bytes, places: list[tuple[int, int]]) -> bytes:
+    """The bytes with `*` in place of each byte at these places."""
+    if not places:
+        return body
+    shown = bytearray(body)
+    for start, stop in places:
+        shown[start:stop] = b"*" * (stop - start)
+    return bytes(shown)
 
 
 def _is_telling(part: bytes, least: int) -> bool:

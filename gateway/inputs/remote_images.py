@@ -1,23 +1,20 @@
 """Fetches an image that a client wants to have stored, through the fetcher that is guarded against SSRF."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
 import structlog
 
-from gateway.domain.errors import InvalidImage, Overloaded
+from gateway.domain.errors import InvalidImage
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge
 from gateway.media.image_header import IMAGE_MAX
 from gateway.sharing.room import Room
 
 log = structlog.get_logger()
 FETCHES_MAX = 8  # at the same time: each holds a whole image in memory
-FETCHES_PER_KEY = 4  # of one API key: slow servers that one client names leave places for the others
 TIMEOUT_SECONDS = 30.0  # the client waits for the answer
-BUSY_SECONDS = 5.0  # after which a client may ask again whether there is room
 _ACCEPT = {"Accept": "image/png,image/jpeg,image/webp,image/*;q=0.8,*/*;q=0.5"}
 
 
@@ -27,7 +24,7 @@ class RemoteImages:
     def __init__(self, fetcher: Fetcher) -> None:
         """`fetcher` decides which addresses may be reached."""
         self._fetcher = fetcher
-        self._open: Counter[str] = Counter()  # by API key
+        self._fetches = Room(FETCHES_MAX, f"{FETCHES_MAX} images are being fetched already.")
 
     @asynccontextmanager
     async def fetched(self, url: str, param: str, key: str, room: Room) -> AsyncIterator[bytes]:
@@ -39,23 +36,17 @@ class RemoteImages:
         with room.place(key, size=0) as place:
             try:
                 async with asyncio.timeout(None) as until_lost:
-                    place.when_lost = partial(until_lost.reschedule, 0)
-                    content = await self._get(url, param, key, partial(room.grow, place))
+                    place.when_lost = when_lost = partial(until_lost.reschedule, 0)
+                    with self._fetches.place(key, when_lost) as fetch:
+                        content = await self._get(url, param, key, partial(room.grow, place))
             except TimeoutError as error:
-                if not place.is_lost:
+                if not until_lost.expired():
                     raise
-                raise room.full() from error
+                raise (self._fetches if fetch.is_lost else room).full() from error
             place.when_lost = None  # what has arrived is stored in a moment
             yield content
 
     async def _get(self, url: str, param: str, key: str, count: Callable[[int], None]) -> bytes:
-        if self._open.total() >= FETCHES_MAX:
-            raise Overloaded(f"{FETCHES_MAX} images are being fetched already.", retry_after=BUSY_SECONDS)
-        if self._open[key] >= FETCHES_PER_KEY:
-            raise Overloaded(
-                f"{FETCHES_PER_KEY} images are being fetched for your key already.", retry_after=BUSY_SECONDS
-            )
-        self._open[key] += 1
         try:
             return await self._fetch(url, key, count)
         except FetchTooLarge as error:
@@ -63,10 +54,6 @@ class RemoteImages:
             raise _refused(param, why) from error
         except (FetchRefused, FetchFailed) as error:
             raise _refused(param, str(error)) from error
-        finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
 
     async def _fetch(self, url: str, key: str, count: Callable[[int], None]) -> bytes:
         async with self._fetcher.get(

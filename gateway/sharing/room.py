@@ -1,8 +1,11 @@
 """A room: a limited number of places that clients hold for as long as a connection lasts, shared fairly among them.
 
-A client is a key, or a public link. One client may fill the room while no other needs a place. When the room is full
+A client is a key. One client may fill the room while no other needs a place. When the room is full
 and another client asks, the client that holds the most gives up its newest place. So nobody can shut others out by
 holding connections open, and no place stays empty for a client that may never come.
+
+A client may have parts: its key, and each of its public links. They share what the client gets by the same rule. A link
+is not a client of its own, because a client can make as many links as it wants, and each would get a share.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,14 +31,26 @@ def has_share_left(own: int, taken: int, capacity: int) -> bool:
 class Place:
     """What one connection holds in a room: `size` units of it."""
 
-    __slots__ = ("client", "is_lost", "size", "when_lost")
+    __slots__ = ("client", "is_lost", "part", "size", "when_lost")
 
-    def __init__(self, client: str, when_lost: Callable[[], None] | None) -> None:
+    def __init__(self, client: str, when_lost: Callable[[], None] | None, part: str = "") -> None:
         """`when_lost` is called when the room needs the place for another client. `None`: it is never taken away."""
         self.client = client
+        self.part = part  # of the client
         self.size = 0
         self.is_lost = False
         self.when_lost = when_lost
+
+
+class _Held:
+    """What one part of a client holds."""
+
+    __slots__ = ("places", "size")
+
+    def __init__(self) -> None:
+        # In the order of their coming. A dictionary without values, because it finds its newest member.
+        self.places: dict[Place, None] = {}
+        self.size = 0
 
 
 class Room:
@@ -46,14 +61,14 @@ class Room:
         self.taken = 0
         self._capacity = capacity
         self._problem = problem
-        # By client, in the order of their coming. A dictionary without values, because it finds its newest member.
-        self._places: dict[str, dict[Place, None]] = {}
-        self._sizes: dict[str, int] = {}
+        self._held: dict[str, dict[str, _Held]] = {}  # by client and part
 
     @contextmanager
-    def place(self, client: str, when_lost: Callable[[], None] | None = None, size: int = 1) -> Iterator[Place]:
+    def place(
+        self, client: str, when_lost: Callable[[], None] | None = None, size: int = 1, part: str = ""
+    ) -> Iterator[Place]:
         """A place for the length of the `with` block. Raises `Overloaded` if this client gets no place."""
-        place = Place(client, when_lost)
+        place = Place(client, when_lost, part)
         self.grow(place, size)
         try:
             yield place
@@ -63,12 +78,11 @@ class Room:
     def grow(self, place: Place, by: int) -> None:
         """Add `by` units to a place, the first of which make it part of the room.
 
-        Raises `Overloaded` if the room is full and no other client holds more than this one would have, and for a place
-        that was lost.
+        Raises `Overloaded` if the room is full and neither another client nor another part of this one holds more than
+        this one would have, and for a place that was lost.
         """
-        held = self._sizes.get(place.client, 0) + by
         while not place.is_lost and self.taken + by > self._capacity:
-            given_up = self._of_largest(held)
+            given_up = self._to_give_up(place, by)
             if given_up is None:
                 raise self.full()
             given_up.is_lost = True
@@ -78,33 +92,51 @@ class Room:
         if place.is_lost:
             raise self.full()
         if by:
-            self.taken += by
-            self._sizes[place.client] = held
+            held = self._held.setdefault(place.client, {}).setdefault(place.part, _Held())
+            held.places[place] = None
+            held.size += by
             place.size += by
-            self._places.setdefault(place.client, {})[place] = None
+            self.taken += by
 
     def leave(self, place: Place) -> None:
         """Free the units of a place. To leave twice changes nothing."""
-        places = self._places.get(place.client)
-        if places is None or place not in places:
+        parts = self._held.get(place.client, {})
+        held = parts.get(place.part)
+        if held is None or place not in held.places:
             return
-        del places[place]
+        del held.places[place]
+        held.size -= place.size
         self.taken -= place.size
-        self._sizes[place.client] -= place.size
         place.size = 0
-        if not places:
-            del self._places[place.client], self._sizes[place.client]
+        if not held.places:
+            del parts[place.part]
+        if not parts:
+            del self._held[place.client]
 
     def full(self) -> Overloaded:
         """The error for a client that gets no place, or that lost the one it had."""
         return Overloaded(self._problem, retry_after=FULL_SECONDS)
 
-    def _of_largest(self, held: int) -> Place | None:
-        """The newest place that may be taken away from the client with the most units, if these are over `held`."""
-        for client, size in sorted(self._sizes.items(), key=lambda entry: -entry[1]):
-            if size <= held:
+    def _size(self, client: str) -> int:
+        return sum(held.size for held in self._held.get(client, {}).values())
+
+    def _to_give_up(self, place: Place, by: int) -> Place | None:
+        """The place that is taken away so that `place` can grow; None if it has no right to more."""
+        wanted = self._size(place.client) + by
+        for size, client in sorted(((self._size(client), client) for client in self._held), reverse=True):
+            if size <= wanted:
                 break
-            for place in reversed(self._places[client]):
+            if (newest := self._newest(client, 0)) is not None:
+                return newest
+        own = self._held.get(place.client, {}).get(place.part)
+        return self._newest(place.client, by + (0 if own is None else own.size))
+
+    def _newest(self, client: str, least: int) -> Place | None:
+        """The newest place that may be taken away from the largest part of a client with more than `least` units."""
+        for held in sorted(self._held.get(client, {}).values(), key=lambda held: -held.size):
+            if held.size <= least:
+                break
+            for place in reversed(held.places):
                 if place.when_lost is not None:
                     return place
         return None

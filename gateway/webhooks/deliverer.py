@@ -35,6 +35,7 @@ log = structlog.get_logger()
 SENDING_MAX = 256  # deliveries that are sent at the same time
 RECEIVER_MAX = 16  # of them to one receiver, so that a slow one cannot occupy all places
 SPARE_SECONDS = 10.0  # a claim lasts this long beyond the time-out: by then its try is noted or its process is dead
+LARGE = 32 * 1024  # bytes of a body: a client may make a larger one so slow to search that other work would wait
 TROUBLE_SECONDS = 5.0  # wait after an error of the store
 _encode = msgspec.json.Encoder().encode
 
@@ -229,7 +230,7 @@ class Deliverer:
         if generation is None and delivery.generation_id is not None:
             return None
         words = self._formats[format_of(delivery, generation)]
-        body = self._redactor.body(_encode(words.body(delivery, generation))).decode()
+        body = (await self._without_secrets(_encode(words.body(delivery, generation)))).decode()
         secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
         now = self._wall_clock.now()
         headers = {**words.headers(delivery, body, secrets, now), **signed(delivery.event_id, body, secrets, now)}
@@ -255,3 +256,6 @@ class Deliverer:
         )
         # A refused URL stays refused. A host name that led to a refused address may lead to another one tomorrow.
         return _Sent(made, isinstance(error, FetchRefused) and not isinstance(error, AddressRefused), retry_after)
+
+    async def _without_secrets(self, body: bytes) -> bytes:
+        return self._redactor.body(body) if len(body) <= LARGE else await asyncio.to_thread(self._redactor.body, body)

@@ -3,6 +3,7 @@
 import io
 import threading
 from base64 import b64encode
+from contextlib import ExitStack
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -362,6 +363,21 @@ async def test_downloads_are_bounded(start: Any, check_error: Any) -> None:
     with gateway.application.litestar.state.context.downloads.place("another"):
         check_error(await gateway.client.get(f"{FILES}/{file['id']}/content"), 503, "overloaded")
     assert (await gateway.client.get(f"{FILES}/{file['id']}/content")).content == PNG
+
+
+async def test_a_link_takes_from_the_share_of_its_owner(start: Any, check_error: Any) -> None:
+    gateway = await start("server.max_downloads = 3")
+    context = gateway.application.litestar.state.context
+    file = await uploaded(gateway)
+    stored = next(iter(await context.files._library.holders(file["id"])))
+    link = file_link("", context.signer, stored.key, stored.id, context.clock.now() + timedelta(hours=1))
+    stranger = {"authorization": ""}
+    with ExitStack() as held:
+        others = [held.enter_context(context.downloads.place("another", lambda: None)) for _ in range(2)]
+        held.enter_context(context.downloads.place(stored.key, lambda: None, part="another link"))
+        check_error(await gateway.client.get(link, headers=stranger), 503, "overloaded")
+        context.downloads.leave(others[0])
+        assert (await gateway.client.get(link, headers=stranger)).content == PNG
 
 
 async def test_the_same_bytes_twice_are_two_files_and_one_blob(gateway: Any) -> None:

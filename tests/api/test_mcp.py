@@ -380,6 +380,12 @@ async def test_an_id_of_another_type_is_refused(gateway: Any, request_id: object
         assert answer.json()["error"]["code"] == -32600, method
 
 
+@pytest.mark.parametrize("method", [True, 1.5, {}, ["tools/list"]])
+async def test_a_method_of_another_type_is_refused(gateway: Any, method: object) -> None:
+    answer = await gateway.client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": method})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32600)
+
+
 async def test_an_older_client_reads_every_error_in_an_answer_with_200(gateway: Any) -> None:
     for method, params in (("resources/list", {}), ("tools/call", {"name": "nobody"}), ("tools/call", {"name": 7})):
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

@@ -201,3 +201,8 @@ def test_nginx_passes_streams_and_large_bodies_on_and_repeats_nothing(nginx: lis
     assert values["proxy_redirect"] == ["off"]
     assert values["client_max_body_size"] == ["0"], "the gateway refuses in its own words, whatever its limit is"
     assert int(values["proxy_read_timeout"][0].removesuffix("s")) > ServerSettings().blocking_seconds
+    ((zone, per_client),) = [line["args"] for line in location["block"] if line["directive"] == "limit_conn"]
+    assert any(line["args"] == ["$binary_remote_addr", f"zone={zone}:10m"] for line in nginx)
+    assert int(per_client) * 2 < ServerSettings().max_connections  # one address leaves connections to the others
+    text = (DEPLOY / "nginx.conf").read_text()
+    assert f"max_connections_per_address = {ServerSettings().max_connections}\n" in text

@@ -156,6 +156,8 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     key = _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = of_kind(await context.generations.read(generation_id, key), kind, "/content")
+    if key is None:
+        note_link(request, generation.owner, generation.id)
     check(generation)
     source = await context.artifacts.open(generation, index, variant)
     if isinstance(source, File) and request.method != HttpMethod.HEAD:  # a bucket signs a link for one method only
@@ -177,7 +179,6 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
 def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:
     """The id of the caller's key; None if the caller has a good token instead."""
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
-        note_link(request, subject[0])
         return None
     return key_beside_token(request, context, token)
 

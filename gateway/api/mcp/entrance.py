@@ -38,7 +38,12 @@ class Entrance(ASGIMiddleware):
         raw = await read_body(request, context.max_body_bytes)
         message = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         cast("dict[str, Any]", scope)[MCP_OWNER_ID_SCOPE_KEY] = key
-        if message.get("method") in _REFUSED:
+        method = message.get("method")
+        if not isinstance(method, str | None):
+            body = _error(None, INVALID_REQUEST, "The `method` of a request must be a string, such as `tools/list`.")
+            await _answer(body, 400)(scope, receive, send)
+            return
+        if method in _REFUSED:
             body = _error(message.get("id"), METHOD_NOT_FOUND, "The gateway sends no notifications: poll tasks/get.")
             await _answer(body, 404)(scope, receive, send)
             return

@@ -35,6 +35,7 @@ BOUNDARY_MAX = 70  # RFC 2046, section 5.1.1
 AROUND_MAX = 16 * 1024  # bytes before the first boundary and after the last one; they have no meaning
 # Bytes that are searched in one call. It holds the interpreter lock: 29 MB at once could block everything for 100 ms.
 PIECE = 2**20
+ON_LOOP_MAX = 64 * 1024  # bytes of a form that is parsed on the event loop: the heads of 90 parts may take 20 ms
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _BOUNDARY = re.compile(r"(?:[0-9A-Za-z'()+_,./:=? -]*[0-9A-Za-z'()+_,./:=?-])")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -112,7 +113,7 @@ def is_form(content_type: str | None) -> bool:
 async def parts_of(raw: bytes, request: Request[Any, Any, Any]) -> list[Part]:
     """The parts of the body of this request (see `parse_form`); a large body is parsed in a thread."""
     declared = header(request, "content-type"), header(request, "content-encoding")
-    if len(raw) <= PIECE:
+    if len(raw) <= ON_LOOP_MAX:
         return parse_form(raw, *declared)
     return await asyncio.to_thread(parse_form, raw, *declared)
 

@@ -25,10 +25,11 @@ def near_path(path: str, templates: Iterable[str]) -> str | None:
         bare.pop(0)
     if not bare:
         return None
+    candidates = (bare, ["v1", *bare], [bare[0], "v1", *bare[1:]])
     best: tuple[float, int, str] | None = None
     for template in sorted(templates):
         parts = [part for part in template.split("/") if part]
-        likeness = max(_likeness(candidate, parts) for candidate in (bare, ["v1", *bare], [bare[0], "v1", *bare[1:]]))
+        likeness = max(_likeness(candidate, parts) for candidate in candidates)
         rank = (likeness, -len(parts), template)
         if likeness > 0 and (best is None or rank[:2] > best[:2]):
             best = rank
@@ -54,12 +55,22 @@ def _likeness(segments: Sequence[str], parts: Sequence[str]) -> float:
     """
     if len(segments) > len(parts):
         return 0.0
-    ratios = [
-        SequenceMatcher(None, segment, part).ratio()
-        for segment, part in zip(segments, parts, strict=False)
-        if not part.startswith("{")
-    ]
-    if not ratios or min(ratios) < ALIKE:
+    ratios: list[float] = []
+    for segment, part in zip(segments, parts, strict=False):
+        if not part.startswith("{"):
+            ratio = _ratio(segment, part)
+            if ratio < ALIKE:  # before the others are compared: anybody may ask for any number of wrong paths
+                return 0.0
+            ratios.append(ratio)
+    if not ratios:
         return 0.0
     is_whole = len(segments) == len(parts)
     return sum(ratios) / len(ratios) + is_whole
+
+
+def _ratio(segment: str, part: str) -> float:
+    """How alike two segments are, from 0 to 1; 0 if their lengths alone show that it is less than `ALIKE`."""
+    if segment == part:
+        return 1.0
+    most = 2 * min(len(segment), len(part)) / (len(segment) + len(part))
+    return 0.0 if most < ALIKE else SequenceMatcher(None, segment, part).ratio()

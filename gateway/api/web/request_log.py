@@ -13,7 +13,7 @@ from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
-from gateway.domain.redaction import NO_SECRETS, Redactor
+from gateway.domain.redaction import NO_SECRETS, PIECE, Redactor, starred
 from gateway.sharing.limiter import FairQueue
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
@@ -123,8 +123,11 @@ class RequestLog:
     async def _without_secrets(self, text: bytes, client: str) -> bytes:
         if len(text) <= LARGE:
             return self._redactor.body(text)
-        async with self._searches.slot(client):
-            return await asyncio.to_thread(self._redactor.body, text)
+        places: list[tuple[int, int]] = []
+        for begin in range(0, len(text), PIECE):  # a turn for each: a client may make its texts slow to search
+            async with self._searches.slot(client):
+                places += await asyncio.to_thread(self._redactor.places, text, [begin])
+        return starred(text, places)
 
     async def _read_rest(self, scope: HTTPScope, receive: Receive) -> None:
         """Read and discard the rest of a body; cut the connection of a client that sends more than the limit."""

@@ -10,7 +10,7 @@ import structlog
 from litestar.response.streaming import ASGIStreamingResponse
 from litestar.types import Message, Receive, Scope, Send
 
-from gateway.api.web.client import client_of
+from gateway.api.web.client import client_of, part_of
 from gateway.api.web.context import Context
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
@@ -58,7 +58,8 @@ class Streamed(ASGIStreamingResponse):
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):
             try:
                 async with asyncio.timeout(None) as until_lost:
-                    with self._context.downloads.place(client_of(scope), partial(until_lost.reschedule, 0)):
+                    when_lost = partial(until_lost.reschedule, 0)
+                    with self._context.downloads.place(client_of(scope), when_lost, part=part_of(scope)):
                         await self._send(scope, receive, send)
             except TimeoutError:
                 if not until_lost.expired():

@@ -1,12 +1,14 @@
 """Secrets are found by their value in every form, and nothing else is changed."""
 
+import tracemalloc
 from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.domain.redaction import Redactor
+from gateway.domain import redaction
+from gateway.domain.redaction import Redactor, starred
 from gateway.sandbox.echoes import SHAPES
 
 from ...hostile.secrets import KEYS, leaks
@@ -84,6 +86,28 @@ def test_a_thousand_secrets_cost_no_more_look_ups_at_a_mask_than_one() -> None:
     redactor._beside_masks = Counted(redactor._beside_masks)
     assert redactor.words("a** b** 0007*****ient and 0008…") == "a** b** *** and ***"
     assert Counted.looks < 250
+
+
+@pytest.mark.parametrize("shape", ["plain", "percent_twice", "html"])
+def test_a_secret_that_lies_in_two_pieces_of_a_long_text_is_hidden(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "PIECE", 512)
+    written = SHAPES[shape](KEYS[3]).encode()
+    for before in range(1, len(written), 5):
+        text = b" " * (512 - before) + written + b" " * 1024
+        shown = REDACTOR.body(text)
+        assert shown == text.replace(written, b"*" * len(written))
+        assert starred(text, REDACTOR.places(text, [0]) + REDACTOR.places(text, [512, 1024])) == shown
+
+
+def test_a_long_text_of_escapes_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "PIECE", 4096)
+    text = b"\\u0001" * 10_000 + quote(KEYS[3]).encode()
+    tracemalloc.start()
+    try:
+        assert REDACTOR.body(text) != text
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_run_of_digits_that_an_id_has_in_common_with_a_key_stays() -> None:

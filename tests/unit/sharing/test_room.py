@@ -20,8 +20,8 @@ class Crowd:
         self.holding: list[Place] = []
         self._stack = ExitStack()
 
-    def come(self, client: str, size: int = 1, *, fixed: bool = False) -> Place:
-        place = Place(client, None)
+    def come(self, client: str, size: int = 1, *, part: str = "", fixed: bool = False) -> Place:
+        place = Place(client, None, part)
         place.when_lost = None if fixed else lambda: self._give_up(place)
         self.room.grow(place, size)
         self.holding.append(place)
@@ -78,6 +78,31 @@ def test_clients_with_equal_shares_take_nothing_from_each_other() -> None:
     assert crowd.lost == []
 
 
+def test_many_parts_of_one_client_have_one_share_together() -> None:
+    crowd = Crowd(4)
+    for link in ("1", "2", "3", "4"):
+        crowd.come("a", part=link)
+
+    crowd.come("b")
+    crowd.come("b")
+
+    assert crowd.held == {"a": 2, "b": 2}
+    with pytest.raises(Overloaded):
+        crowd.come("b")
+
+
+def test_one_part_does_not_shut_out_the_others_of_its_client() -> None:
+    crowd = Crowd(3)
+    crowd.come("b")
+    _, newest = crowd.come("a", part="popular"), crowd.come("a", part="popular")
+
+    crowd.come("a")
+
+    assert crowd.lost == [newest]
+    with pytest.raises(Overloaded):
+        crowd.come("a", part="popular")
+
+
 def test_a_fixed_place_is_never_taken_away() -> None:
     crowd = Crowd(2)
     crowd.come("a", fixed=True)
@@ -107,7 +132,7 @@ def test_a_place_is_free_again_after_its_block_and_after_an_error() -> None:
         _ = 1 / 0
     with room.place("b"):
         assert room.taken == 1
-    assert (room.taken, room._places, room._sizes) == (0, {}, {})
+    assert (room.taken, room._held) == (0, {})
 
 
 @given(st.integers(1, 12), st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5), st.booleans()), max_size=60))

@@ -336,7 +336,7 @@ async def test_an_announced_length_over_the_limit_is_refused_unread() -> None:
 async def test_a_stream_over_the_limit_is_cut_off_and_the_limit_named() -> None:
     endless = [part(b"x" * 2**20, more=True) for _ in range(100)]
     request, left = request_of(endless)
-    with pytest.raises(BodyTooLarge, match="limit of 2 MB"):
+    with pytest.raises(BodyTooLarge, match="limit of 2,097,152 bytes"):
         await read_body(request, 2 * 2**20)
     assert len(left) == 97
 

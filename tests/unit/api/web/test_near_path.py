@@ -1,5 +1,7 @@
 """A path that does not exist leads to the one that was meant, and never repeats what the client sent."""
 
+from difflib import SequenceMatcher
+
 import pytest
 
 from gateway.api.web.near_path import near_path, paths_below
@@ -84,3 +86,16 @@ def test_the_paths_of_another_api_are_those_below_its_base(path: str, below: lis
 
 def test_a_missing_v1_below_a_base_is_seen() -> None:
     assert near_path("/keevx/image_to_video", KEEVX) == "/keevx/v1/image_to_video"
+
+
+def test_a_wrong_path_is_compared_with_few_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may ask for wrong paths, and each comparison takes time on the event loop."""
+    compared: list[str] = []
+
+    def noted(_: None, segment: str, part: str) -> SequenceMatcher[str]:
+        compared.append(segment)
+        return SequenceMatcher(None, segment, part)
+
+    monkeypatch.setattr("gateway.api.web.near_path.SequenceMatcher", noted)
+    assert near_path("/v1/nope", [f"/v1/{'generations'[: 4 + place % 7]}/{{id}}" for place in range(70)]) is None
+    assert len(compared) < 40
