@@ -52,7 +52,8 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
 @given(st.text(alphabet=st.characters(codec="ascii", min_codepoint=33), min_size=8, max_size=60), st.data())
 def test_any_secret_is_hidden_at_any_place(secret: str, data: st.DataObject) -> None:
     before = data.draw(st.text(alphabet=" .é", max_size=20))
-    form = data.draw(st.sampled_from([secret, secret.encode().hex(), quote(secret, safe=""), secret[:8], secret[-8:]]))
+    parts = [part for part in (secret[:8], secret[-8:]) if part == secret or not part.isdigit()]
+    form = data.draw(st.sampled_from([secret, secret.encode().hex(), quote(secret, safe=""), *parts]))
     redactor = Redactor([secret])
     assert redactor.words(f"{before} {form} .") == f"{before} *** ."
 
