@@ -31,6 +31,7 @@ class Row:
     sent: str  # what was sent, for a reader
     cost: Cost
     answers: Counter[str] = field(default_factory=Counter)  # by status; "ended": without an answer
+    with_key: bool = False  # sent by a client with a key: what that costs in time is shown, and has no limit
     is_flood: bool = False  # sent over one connection, so that `GROWN_MAX` applies
     note: str = ""  # what else was observed
     faults: list[str] = field(default_factory=list)  # what should not have happened, besides the common limits
@@ -100,8 +101,8 @@ def verdicts(rows: list[Row], *, strict: bool) -> list[Verdict]:
         Verdict("`/health/live` always answers 200", over(lambda row: row.cost.failures, 1, "failures")),
         Verdict(others, tuple(f"{row.attack}: {fault}" for row in rows for fault in row.faults)),
         Verdict(
-            f"p99 of `/health/live` stays below {P99_MAX_MS:.0f} ms",
-            over(lambda row: row.cost.p99_ms, P99_MAX_MS, "ms"),
+            f"p99 of `/health/live` stays below {P99_MAX_MS:.0f} ms under every attack without a key",
+            over(lambda row: 0 if row.with_key else row.cost.p99_ms, P99_MAX_MS, "ms"),
             counts=strict,
         ),
     ]

@@ -36,7 +36,7 @@ async def bodies(gateway: Gateway, size: int = LARGEST) -> AsyncIterator[Row]:
                 slowest = max(slowest, (time.monotonic() - began, name))
                 sent, count = sent + len(content), count + 1
         note = f"slowest: {slowest[1]}, {slowest[0]:.1f} s"
-        yield Row(f"bodies, {door}", f"{count} bodies, {sent / 1e6:,.0f} MB", cost, answers, note=note)
+        yield Row(f"bodies, {door}", f"{count} bodies, {sent / 1e6:,.0f} MB", cost, answers, note=note, with_key=True)
 
 
 async def images(gateway: Gateway) -> AsyncIterator[Row]:
@@ -62,7 +62,7 @@ async def _creates(gateway: Gateway, name: str, images: Iterable[str]) -> Row:
         ends = Counter([(await ended(client, each))["status"] for each in made])
     what = f"{len(contents)} creates at once, {sum(map(len, contents)) / 1e6:,.1f} MB"
     note = ", ".join(f"{count} {status}" for status, count in ends.items())
-    return Row(name, what, cost, Counter(str(answer.status_code) for answer in answers), note=note)
+    return Row(name, what, cost, Counter(str(answer.status_code) for answer in answers), note=note, with_key=True)
 
 
 async def replies(gateway: Gateway, size: int = REPLY_BYTES) -> AsyncIterator[Row]:
@@ -94,7 +94,7 @@ async def lists(gateway: Gateway, count: int = 400) -> AsyncIterator[Row]:
     async with costing(gateway) as cost:
         harm = await many_lists(gateway.url, KEYS["ATTACKER_KEY"], lists=count, at_once=AT_ONCE)
     answers = Counter({str(status): number for status, number in harm.answers.items()})
-    yield Row("lists that search", f"{count} lists, {AT_ONCE} at once", cost, answers)
+    yield Row("lists that search", f"{count} lists, {AT_ONCE} at once", cost, answers, with_key=True)
 
 
 async def _status(client: httpx.AsyncClient, body: Body, content: bytes) -> str:

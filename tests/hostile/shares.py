@@ -260,7 +260,7 @@ async def against(gateway: Gateway) -> AsyncIterator[Callable[..., Awaitable[Row
             total = f"{other.served.total()} of {rounds * 8} answers for the other client"
             note = f"{total}, longest {other.longest[0]:.1f} s ({other.longest[1]})"
             faults = [f"the other client got {', '.join(missed)}"] if missed else []
-            return Row(name, sent, cost, stage.answers, note=note, faults=faults)
+            return Row(name, sent, cost, stage.answers, note=note, faults=faults, with_key=True)
 
         yield measure
 
