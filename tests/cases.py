@@ -54,7 +54,7 @@ def every(
                 raise ExceptionGroup(f"{len(failures)} of {len(table)} cases failed", failures[:SHOWN])
 
         # pytest reads here which fixtures and parameters are left for it.
-        run.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
+        run.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]  # what pytest reads
         return run  # type: ignore[return-value]  # the same test with fewer parameters
 
     return decorate

@@ -213,7 +213,7 @@ async def test_models_are_listed_in_short_and_a_model_in_detail(start: Any) -> N
 async def test_very_many_attempts_are_cut(served: Any) -> None:
     made = await served.create()
     view = generation_view(await served.stored(made["id"]), cast("Any", None))
-    attempt = AttemptView(**dict.fromkeys(AttemptView.__struct_fields__))  # type: ignore[arg-type]
+    attempt = AttemptView(**dict.fromkeys(AttemptView.__struct_fields__))  # type: ignore[arg-type]  # names count
     many = replace(view, attempts=tuple(replace(attempt, number=number) for number in range(1, 101)))
     content = generation_result(many, note="Look.")["structuredContent"]
     assert [shown["number"] for shown in content["attempts"]] == list(range(93, 101))

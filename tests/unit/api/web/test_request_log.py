@@ -47,7 +47,7 @@ async def answered(
         return {"type": "http.request", "body": b"", "more_body": False}
 
     log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), redactor)
-    await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[arg-type]
+    await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[arg-type]  # enough of one
     return dict(sent[0]["headers"]), [message["body"] for message in sent[1:] if message["body"]]
 
 
