@@ -1,0 +1,1 @@
+-- What each generation has reserved and cost, and the sums that budgets are compared with.

@@ -1,0 +1,1 @@
+-- What was made and bought, by day, client, model and provider.

@@ -1,0 +1,1 @@
+-- Lists for operators, over the generations of all clients.

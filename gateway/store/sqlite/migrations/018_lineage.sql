@@ -1,0 +1,1 @@
+-- The lineage of the ledger, by which a restored copy is recognised.
