@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from gateway.clock import Clock
 from gateway.domain.health.limits import AdaptiveLimit, lowered, raised
 
-
 Slot = asyncio.Future[None]  # done as soon as the call that it belongs to may run
 
 
