@@ -20,6 +20,7 @@ from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
 
 LARGE = 32 * 1024  # bytes of a text: to search a larger one for secrets on the event loop would delay other requests
+BUILT_IN = "built_in"  # in the state of a request: its answer is a part of the program and has no secrets
 ERROR_CODE = "error_code"  # in the state of a request: the code of the error that answered it, for telemetry
 CLIENT_GONE = 499  # only in the log; nginx writes it for a client that leaves before its answer
 # After an early answer (413, 401) the rest of the body is read and discarded within these limits. To close the
@@ -90,7 +91,7 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"] = _headers(message["headers"], request_id, self._redactor)
-                is_text = _is_text(headers)
+                is_text = _is_text(headers) and not scope["state"].get(BUILT_IN)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
             elif is_text and message["type"] == "http.response.body":
