@@ -266,6 +266,15 @@ class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     money_days: Days = 400
 
 
+class TracingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tracing]`: where traces are sent, for OpenTelemetry. It needs the extra `tracing`."""
+
+    endpoint: HttpUrl | None = None  # of a collector that takes OTLP over HTTP: http://HOST:4318/v1/traces; None: off
+    headers: Mapping[str, HeaderValue] = {}  # sent to the collector; a value is a text, env:NAME or file:PATH
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0  # the part of the generations that is traced
+    service_name: Text = "video-gateway"
+
+
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[webhooks]`: how webhooks are signed and sent."""
 

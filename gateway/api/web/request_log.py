@@ -14,6 +14,7 @@ from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 from gateway.domain.redaction import NO_SECRETS, PIECE, Redactor, starred
+from gateway.domain.trace_context import TraceContext, read_trace_context
 from gateway.sharing.limiter import FairQueue
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
@@ -115,6 +116,7 @@ class RequestLog:
                         status=status or (CLIENT_GONE if gone else 0),
                         error_code=scope["state"].get(ERROR_CODE),
                         duration_seconds=round(time.perf_counter() - started, 5),
+                        trace=_trace_of(scope),
                     )
                 )
         if end is not None and not gone:
@@ -145,6 +147,13 @@ class RequestLog:
             return  # the client has had the time to read its answer
         if (cut := scope["state"].get(CUT)) is not None:
             cut()
+
+
+def _trace_of(scope: HTTPScope) -> TraceContext | None:
+    headers = dict(scope["headers"])
+    if (parent := headers.get(b"traceparent")) is None:
+        return None
+    return read_trace_context(parent.decode("latin-1"), None)
 
 
 def _has_body(scope: HTTPScope) -> bool:
