@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState, Generation, Task
@@ -51,14 +52,14 @@ FILTERS_MAX = 16  # in one query
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """Which page of a key's own generations is wanted; the order of ids is the order of creation.
+    """Which page of generations is wanted; the order of ids is the order of creation.
 
     `created_after` and `created_before` exclude the moment itself. They count in milliseconds and compare
-    the moment in the id.
+    the moment in the id. `metadata` and `inputs` need a key and a kind.
     """
 
-    key: str
-    kind: Kind
+    key: str | None  # the owner whose generations are wanted; None: those of all owners, for operators
+    kind: Kind | None  # None: of both kinds
     limit: int
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
@@ -70,6 +71,9 @@ class Query(Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     metadata: Mapping[str, str] = {}
     inputs: tuple[InputKind, ...] = ()  # the kinds of input that count; empty: all
+    failures: tuple[FailureKind, ...] = ()  # the kinds of failure that count; empty: also without a failure
+    fell_back: bool = False  # True: only those with attempts on more than one route
+    maybe_billed: bool = False  # True: only those with an attempt that may have been billed
     offset: int = 0  # how many to pass over, after the cursor if there is one
 
 

@@ -233,7 +233,8 @@ class SqliteStore:
             return Page((), has_more=False)
         search = Search(query)
         statement = search.statement()
-        rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(query.key, *statement)
+        client = _OPERATORS if query.key is None else query.key
+        rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(client, *statement)
         match = search.result(*rows[0])
         return Page(tuple(await self._generations(match.ids)), match.has_more)
 
