@@ -4,7 +4,7 @@ create index generations_of_all_by_status on generations (kind, status, id);
 create index generations_of_all_by_model on generations (kind, model, id);
 create index generations_of_all_by_provider on generations (kind, provider, id) where provider is not null;
 create index generations_by_failure on generations (kind, json_extract(failure, '$.kind'), id)
-    where failure is not null;
+    where json_extract(failure, '$.kind') is not null;
 
 -- What the attempts of a generation say about it: whether it was tried on more than one route, and whether one of them
 -- may have been billed. Triggers keep both, so that no writer of attempts can forget them. Few generations have either,
