@@ -223,6 +223,10 @@ class Application:
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
         ]
+        warnings += [
+            f"the provider {name} is held since {hold.held_at:%Y-%m-%d %H:%M} UTC: it gets no new work"
+            for name, hold in self.health.holds.items()
+        ]
         if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
             warnings.append(full)
         if lines := dropped_lines():

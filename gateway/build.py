@@ -65,6 +65,7 @@ from gateway.store.opening import open_store
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
+from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting
 from gateway.webhooks.deliverer import Deliverer
@@ -97,9 +98,9 @@ def build_upstream(
     base: Base, providers: dict[str, Provider], transport: httpx.AsyncBaseTransport | None
 ) -> UpstreamParts:
     """The client for providers, and the health of their routes."""
-    return UpstreamParts(
-        providers=providers, client=Upstream(transport), health=Health(providers, base.clock, base.observer)
-    )
+    health = Health(providers, base.clock, base.observer)
+    health.set_holds(base.store.holds.now())
+    return UpstreamParts(providers=providers, client=Upstream(transport), health=health)
 
 
 def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
@@ -209,8 +210,16 @@ def build_engine(
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
+    control = ProviderControl(
+        names=base.settings.providers,
+        providers=upstream.providers.values(),
+        health=upstream.health,
+        holds=base.store.holds,
+        clock=base.clock,
+        reconsider=engine.reconsider,
+    )
     return EngineParts(
-        engine=engine, sweeper=sweeper, ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift)
+        control=control, engine=engine, sweeper=sweeper, ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift)
     )
 
 

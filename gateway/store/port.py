@@ -29,6 +29,7 @@ from gateway.domain.health.route_health import Completion
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
+from gateway.store.holds import Holds
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -145,6 +146,7 @@ class Store(Protocol):
     library: Library
     uploads: Uploads
     purchases: Purchases
+    holds: Holds
     webhooks: WebhookRows
 
     async def create(
@@ -235,8 +237,8 @@ class Store(Protocol):
         """
         ...
 
-    async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        """The events of a generation with a `seq` greater than `after`, in their order."""
+    async def events(self, generation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        """The events of a generation with a `seq` greater than `after`, in their order; at most `limit`."""
         ...
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
@@ -266,7 +268,8 @@ class Store(Protocol):
         """Move an attempt from `reserved` to `submitting`. This is the only permission to send a submit.
 
         It is given once in the life of an attempt, and only with the current fence. Returns the new version of the
-        generation; None means that the submit must not be sent.
+        generation; None means that the submit must not be sent. Raises `ProviderHeld`, with nothing changed, if an
+        operator holds the provider.
         """
         ...
 
