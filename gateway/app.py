@@ -125,6 +125,7 @@ class Application:
             base,
             catalog=catalog,
             upstream=upstream,
+            engine=engine,
             inputs=inputs,
             artifacts=artifacts,
             webhooks=webhooks,

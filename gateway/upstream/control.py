@@ -1,6 +1,7 @@
 """What an operator does about providers: close their circuits, take them out of new work, and release them."""
 
 from collections.abc import Callable, Collection
+from datetime import datetime
 
 import structlog
 
@@ -34,6 +35,10 @@ class ProviderControl:
         self._holds = holds
         self._clock = clock
         self._reconsider = reconsider
+
+    def now(self) -> datetime:
+        """The moment as of which the state of circuits is shown."""
+        return self._clock.now()
 
     def check(self, name: str) -> None:
         """Raise `NotFound` if the configuration has no such provider and none of this name is held."""

@@ -122,11 +122,12 @@ def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> da
 
 def history(generation: Generation, slot: int) -> list[Attempt]:
     """The attempts for an output in their order, without those that were dropped before they were sent."""
-    return [
-        attempt
-        for attempt in generation.attempts
-        if slot in attempt.slots and not (attempt.state is AttemptState.NOT_SENT and attempt.failure is None)
-    ]
+    return [attempt for attempt in generation.attempts if slot in attempt.slots and was_tried(attempt)]
+
+
+def was_tried(attempt: Attempt) -> bool:
+    """False for an attempt that was dropped before it was sent, because it was no longer wanted."""
+    return not (attempt.state is AttemptState.NOT_SENT and attempt.failure is None)
 
 
 def _newest_failure(generation: Generation) -> Failed:

@@ -27,6 +27,15 @@ create trigger attempt_fell_back after insert on attempts when new.number > 1 be
     );
 end;
 
+create trigger attempt_dropped after update of state on attempts
+    when new.state = 'not_sent' and new.failure is null and old.state <> 'not_sent'
+begin
+    update generations set fell_back = 0 where id = new.generation_id and fell_back = 1 and (
+        select count(distinct route) from attempts where generation_id = new.generation_id
+            and not (state = 'not_sent' and failure is null)
+    ) < 2;
+end;
+
 create trigger attempt_added_maybe after insert on attempts when new.billed = 'maybe' begin
     update generations set maybe_billed = 1 where id = new.generation_id;
 end;
