@@ -219,7 +219,10 @@ def build_engine(
         reconsider=engine.reconsider,
     )
     return EngineParts(
-        control=control, engine=engine, sweeper=sweeper, ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift)
+        control=control,
+        engine=engine,
+        sweeper=sweeper,
+        ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift),
     )
 
 

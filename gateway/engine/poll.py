@@ -29,7 +29,6 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 
-
 class Poller:
     """Carries out polls. One instance serves all drivers of the process."""
 

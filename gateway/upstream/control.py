@@ -44,7 +44,8 @@ class ProviderControl:
         """Raise `NotFound` if the configuration has no such provider and none of this name is held."""
         if name not in self.names and name not in self.health.holds:
             raise NotFound(
-                f"The provider {name[:64]!r} does not exist; the configuration has {', '.join(self.names)}.", param="name"
+                f"The provider {name[:64]!r} does not exist; the configuration has {', '.join(self.names)}.",
+                param="name",
             )
 
     async def hold(self, name: str, *, held_by: str | None, note: str | None) -> None:

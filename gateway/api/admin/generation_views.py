@@ -145,6 +145,4 @@ def _plan_view(generation: Generation, health: HealthOf) -> PlanView:
             )
         )
     policy = generation.plan.policy
-    return PlanView(
-        routes=tuple(routes), on_ambiguous=policy.on_ambiguous, on_content_policy=policy.on_content_policy
-    )
+    return PlanView(routes=tuple(routes), on_ambiguous=policy.on_ambiguous, on_content_policy=policy.on_content_policy)

@@ -91,9 +91,7 @@ class AdminGenerationController(Controller):
         events = await context.generations.events(generation.id, limit=SHOWN_MAX)
         query = DeliveryQuery(key=None, limit=SHOWN_MAX, order="asc", generation_id=generation.id)
         deliveries = [delivery.id for delivery in (await context.webhooks.deliveries(query)).data]
-        return json_answer(
-            admin_details(generation, context.links(request), context.health.of, events, deliveries)
-        )
+        return json_answer(admin_details(generation, context.links(request), context.health.of, events, deliveries))
 
     @post(
         "/{generation_id:str}/cancel",
@@ -182,8 +180,9 @@ def _query(params: Params) -> Query:
     )
     params.done()
     if query.metadata and (query.key is None or query.kind is None):
-        raise InvalidParameter("`metadata[…]` is searched for one client and one kind: give `client` and `kind` too.",
-                               param="metadata")
+        raise InvalidParameter(
+            "`metadata[…]` is searched for one client and one kind: give `client` and `kind` too.", param="metadata"
+        )
     check_filters(query)
     return query
 

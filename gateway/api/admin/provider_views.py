@@ -121,6 +121,4 @@ class ProviderViews:
 
 
 def _calls(limiter: FairLimiter) -> CallsView:
-    return CallsView(
-        limit=limiter.limit, ceiling=limiter.ceiling, in_use=limiter.active, waiting=limiter.waiting
-    )
+    return CallsView(limit=limiter.limit, ceiling=limiter.ceiling, in_use=limiter.active, waiting=limiter.waiting)

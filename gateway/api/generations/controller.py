@@ -245,8 +245,8 @@ def check_filters(query: Query) -> None:
     count = len(named) + len(query.metadata) + bool(query.failures) + query.fell_back + query.maybe_billed
     if count > FILTERS_MAX:
         raise InvalidParameter(
-            f"A list takes at most {FILTERS_MAX} filters; this request has {count}: `status`, `model`, `provider` and each"
-            " `metadata[…]` are filters. Leave some out.",
+            f"A list takes at most {FILTERS_MAX} filters; this request has {count}: `status`, `model`, `provider` and"
+            " each `metadata[…]` are filters. Leave some out.",
             param="metadata",
         )
 

@@ -111,7 +111,7 @@ def _route_line(route: QuotedRoute) -> str:
         "no price is configured" if route.cost_usd is None else f"costs {route.cost_usd:g} USD",
         "" if times is None else f"takes about {times.median:.0f} s",
         _CIRCUIT_WORDS[route.circuit],
-        "" if route.held_at is None else "is taken out of new work by the operator, so it is used only after its release",
+        "" if route.held_at is None else "the operator sends no work there until its release",
     ]
     return f"{route.position}. {route.provider}/{route.provider_model}: {'; '.join(filter(None, parts))}"
 

@@ -116,7 +116,7 @@ def wait_of(generation: Generation, health: HealthOf = unknown_health) -> Wait:
 
 
 def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> datetime | None:
-    """When a generation that waits to repeat an attempt does so at the earliest; `None` if it does not wait for that."""
+    """When a generation that waits to repeat an attempt does so at the earliest; `None` if none waits for that."""
     return wait_of(generation, health).next_try_at
 
 

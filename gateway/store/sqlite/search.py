@@ -222,9 +222,7 @@ def _all_of(query: Query) -> tuple[_Entries, ...]:
     return _of_kinds(query, "generations_of_all_by_status", *by_status, of_key=False)
 
 
-def _of_kinds(
-    query: Query, index: str, *alternatives: tuple[str, str | None], of_key: bool
-) -> tuple[_Entries, ...]:
+def _of_kinds(query: Query, index: str, *alternatives: tuple[str, str | None], of_key: bool) -> tuple[_Entries, ...]:
     """The entries of an index that begins with the kind, for each wanted kind and each alternative.
 
     An alternative is a condition with its value, None for a condition without one.

@@ -245,7 +245,8 @@ class SqliteWebhooks:
                 return None
             delivery = _DELIVERY.of(row)
             url = delivery.url
-            endpoint = None if delivery.endpoint_id is None else _endpoint(connection, delivery.endpoint_id, delivery.key)
+            of = delivery.endpoint_id
+            endpoint = None if of is None else _endpoint(connection, of, delivery.key)
             if endpoint is not None:
                 _check_enabled(endpoint)
                 url = endpoint.url

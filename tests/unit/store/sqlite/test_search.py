@@ -73,8 +73,10 @@ def connection() -> Iterator[apsw.Connection]:
             "insert into generations (id, key, kind, model, status, provider, request, failure, fell_back,"
             " maybe_billed, plan, created_at, deadline_at, progress, fence, lease_until, version)"
             " values (?,?,?,?,?,?,?,?,?,?,'',0,0,0,0,0,0)",
-            (own, key, kind, *(row[name] for name in ("model", "status", "provider")), request, failure)
-            + (int(row["fell_back"]), int(row["maybe_billed"])),
+            (
+                *(own, key, kind, row["model"], row["status"], row["provider"], request, failure),
+                *(int(row["fell_back"]), int(row["maybe_billed"])),
+            ),
         )
         pairs = [(key, kind, name, value, own) for name, value in row["metadata"].items()]
         connection.executemany("insert into generation_metadata values (?, ?, ?, ?, ?)", pairs)
