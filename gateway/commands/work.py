@@ -203,8 +203,8 @@ def _print(raw: Raw, lines: Lines, *, as_json: bool) -> None:
         say(line)
 
 
-def _print_list(found: tuple[Sequence[Raw], bool], lines: Lines, what: str, *, as_json: bool) -> None:
-    entries, has_more = found
+def _print_list(page: tuple[Sequence[Raw], bool], lines: Lines, what: str, *, as_json: bool) -> None:
+    entries, has_more = page
     if as_json:
         answer = {"object": "list", "data": list(entries), "has_more": has_more}
         click.echo(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())

@@ -142,11 +142,11 @@ WORK = (list_command, get_command, cancel_command, providers_command, deliveries
 def _server(given: dict[str, Any]) -> WorkServer:
     """The gateway and the key. An option that only operators have, with a client's key, is a usage error."""
     admin_key, api_key = given.pop("admin_key"), given.pop("api_key")
-    asked = [name for name in _OF_OPERATORS if given.get(name) not in {None, False}]
-    if asked and api_key and not admin_key:
-        option = f"--{asked[0].replace('_', '-')}"
+    restricted = [name for name in _OF_OPERATORS if given.get(name) not in {None, False}]
+    if restricted and api_key and not admin_key:
+        option = f"--{restricted[0].replace('_', '-')}"
         raise click.UsageError(f"{option} needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY")
-    return WorkServer(url=given.pop("url"), admin_key=admin_key, api_key=api_key, as_operator=bool(asked))
+    return WorkServer(url=given.pop("url"), admin_key=admin_key, api_key=api_key, as_operator=bool(restricted))
 
 
 def _operator(given: dict[str, Any]) -> WorkServer:

@@ -169,7 +169,7 @@ async def test_a_bad_query_is_refused_with_its_name(gateway: Any, admin: Any, ch
 
 
 async def test_the_columns_of_the_filters_follow_every_write_of_attempts(gateway: Any) -> None:
-    """The triggers of the ledger keep them, whoever writes: drivers, callbacks and operators."""
+    """The triggers of the ledger keep them, also those of callbacks and operators."""
     path = str(gateway.application.settings.database.path)
     made = await gateway.create(model="both")
     await gateway.begin(made["id"])
