@@ -1,6 +1,7 @@
 """Searches for the ids of a page: what they find, how many steps they take, and that each reads an index only."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,33 @@ def test_a_migrated_ledger_has_the_metadata_of_what_it_stored_before(tmp_path: P
     assert result_of(connection, query).ids == (ROWS[1]["id"],)
     assert connection.execute("select count(*) from generation_metadata").get == 6
     connection.close()
+
+
+def test_a_migrated_ledger_knows_the_fallbacks_and_doubtful_bills_of_before(tmp_path: Path) -> None:
+    with closing(apsw.Connection(str(tmp_path / "ledger.db"))) as connection:
+        *before, last = migrations.load("sqlite")[:17]
+        for migration in before:
+            connection.execute(migration.sql)
+        for row in ROWS[:3]:
+            connection.execute(
+                "insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at,"
+                " progress, fence, lease_until, version)"
+                " values (?, 'a', 'video', 'one', 'failed', '{}', '', 0, 0, 0, 0, 0, 0)",
+                (row["id"],),
+            )
+        # Of the first both attempts were tried, of the second one was dropped, the third was refused on one route.
+        for n, route, state, failure, billed in (
+            *((0, 0, "refused", "{}", "no"), (0, 1, "completed", None, "yes")),
+            *((1, 0, "not_sent", None, "no"), (1, 1, "unknown", "{}", "maybe")),
+            *((2, 0, "refused", "{}", "no"), (2, 0, "refused", "{}", "no")),
+        ):
+            connection.execute(
+                "insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, tasks,"
+                " failure, billed) select ?1 || count(*), ?1, count(*) + 1, ?2, '[0]', ?3, '', 0, '[]', ?4, ?5 from attempts"
+                " where generation_id = ?1",
+                (ROWS[n]["id"], route, state, failure, billed),
+            )
+        connection.execute(last.sql)
+        fallbacks = result_of(connection, Query(key=None, kind=None, limit=9, fell_back=True))
+        doubtful = result_of(connection, Query(key="a", kind="video", limit=9, maybe_billed=True))
+    assert (fallbacks.ids, doubtful.ids) == ((ROWS[0]["id"],), (ROWS[1]["id"],))
