@@ -261,8 +261,9 @@ def test_a_migrated_ledger_knows_the_fallbacks_and_doubtful_bills_of_before(tmp_
         ):
             connection.execute(
                 "insert into attempts (id, generation_id, number, route, slots, state, form, reserved_at, tasks,"
-                " failure, billed) select ?1 || count(*), ?1, count(*) + 1, ?2, '[0]', ?3, '', 0, '[]', ?4, ?5 from attempts"
-                " where generation_id = ?1",
+                " failure, billed)"
+                " select ?1 || count(*), ?1, count(*) + 1, ?2, '[0]', ?3, '', 0, '[]', ?4, ?5"
+                " from attempts where generation_id = ?1",
                 (ROWS[n]["id"], route, state, failure, billed),
             )
         connection.execute(last.sql)
