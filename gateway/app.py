@@ -128,6 +128,7 @@ class Application:
             base,
             catalog=catalog,
             upstream=upstream,
+            engine=engine,
             inputs=inputs,
             artifacts=artifacts,
             webhooks=webhooks,
@@ -227,6 +228,10 @@ class Application:
         warnings = [
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
+        ]
+        warnings += [
+            f"the provider {name} is held since {hold.held_at:%Y-%m-%d %H:%M} UTC: it gets no new work"
+            for name, hold in self.health.holds.items()
         ]
         if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
             warnings.append(full)

@@ -67,6 +67,7 @@ from gateway.store.opening import open_store
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
+from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider, accepting
 from gateway.webhooks.deliverer import Deliverer
@@ -119,9 +120,9 @@ def build_upstream(
     base: Base, providers: dict[str, Provider], transport: httpx.AsyncBaseTransport | None
 ) -> UpstreamParts:
     """The client for providers, and the health of their routes."""
-    return UpstreamParts(
-        providers=providers, client=Upstream(transport), health=Health(providers, base.clock, base.observer)
-    )
+    health = Health(providers, base.clock, base.observer)
+    health.set_holds(base.store.holds.now())
+    return UpstreamParts(providers=providers, client=Upstream(transport), health=health)
 
 
 def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
@@ -231,8 +232,19 @@ def build_engine(
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
+    control = ProviderControl(
+        names=base.settings.providers,
+        providers=upstream.providers.values(),
+        health=upstream.health,
+        holds=base.store.holds,
+        clock=base.clock,
+        reconsider=engine.reconsider,
+    )
     return EngineParts(
-        engine=engine, sweeper=sweeper, ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift)
+        control=control,
+        engine=engine,
+        sweeper=sweeper,
+        ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift),
     )
 
 
@@ -306,6 +318,7 @@ def build_context(
     *,
     catalog: Catalog,
     upstream: UpstreamParts,
+    engine: EngineParts,
     inputs: InputParts,
     artifacts: ArtifactParts,
     webhooks: WebhookParts,
@@ -327,6 +340,7 @@ def build_context(
         catalog=catalog,
         webhooks=webhooks.endpoints,
         health=upstream.health,
+        control=engine.control,
         poll_advisor=generations.poll_advisor,
         authenticator=authenticator_of(server, base.clock),
         signer=base.signer,

@@ -1,12 +1,10 @@
 """The command line: `video-gateway COMMAND`. Each command is a module of `gateway.commands`."""
 
-import os
 import re
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import rich_click as click
@@ -20,12 +18,13 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
+from gateway.commands.options import FILE, F, admin_options, server_options
 from gateway.commands.terminal import warn
+from gateway.commands.work_cli import WORK
 from gateway.domain.errors import ConfigurationError
 from gateway.sandbox.media import missing
 
-F = TypeVar("F", bound=Callable[..., Any])
-PORT, FILE = click.IntRange(0, 65_535), click.Path(path_type=Path)
+PORT = click.IntRange(0, 65_535)
 
 
 class Json(click.ParamType[Any]):
@@ -65,48 +64,6 @@ class Pair(click.ParamType[tuple[str, str]]):
 def config_option(command: F) -> F:
     """Add `--config`."""
     return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
-
-
-def key_options(name: str, variable: str, what: str) -> Callable[[F], F]:
-    """Add `--NAME-file`; the key comes from this file, else from the variable. `--NAME KEY` is refused.
-
-    Every user of a machine can read the command lines of its processes.
-    """
-
-    def read(context: click.Context, param: click.Parameter, path: Path | None) -> str | None:
-        if path is None:
-            return os.environ.get(variable)
-        try:
-            return path.read_text("utf-8").strip() or None
-        except (OSError, ValueError) as error:
-            raise click.BadParameter(f"the file cannot be read: {error}", context, param) from None
-
-    def refuse(_context: click.Context, _param: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            raise click.UsageError(
-                f"--{name} would show the key to everybody who lists the processes of this machine; set the variable"
-                f" {variable}, or name a file with --{name}-file."
-            )
-
-    def add(command: F) -> F:
-        text = f"File that contains {what}. [${variable} contains the key itself]"
-        from_file = click.option(f"--{name}-file", name.replace("-", "_"), type=FILE, callback=read, help=text)
-        refused = click.option(f"--{name}", "key_in_the_open", hidden=True, expose_value=False, callback=refuse)
-        return from_file(refused(command))
-
-    return add
-
-
-def server_options(default: str | None) -> Callable[[F], F]:
-    """Add `--url` and `--api-key-file`."""
-
-    def add(command: F) -> F:
-        key = key_options("api-key", "VIDEO_GATEWAY_API_KEY", "the client key")
-        text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
-        url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=default, show_default=True, help=text)
-        return url(key(command))
-
-    return add
 
 
 def follow_options(command: F) -> F:
@@ -234,15 +191,6 @@ def models(url: str | None, api_key: str | None, **given: Any) -> None:
     sys.exit(run(given["name"], server, given["config"], as_json=given["as_json"]))
 
 
-def admin_options(command: F) -> F:
-    """Add `--url`, `--admin-key-file` and `--json`, for `attempts` and its subcommands."""
-    key = key_options("admin-key", "VIDEO_GATEWAY_ADMIN_KEY", "the operator's key")
-    text = "URL of a running gateway. [$VIDEO_GATEWAY_URL]"
-    url = click.option("--url", envvar="VIDEO_GATEWAY_URL", default=DEFAULT_URL, show_default=True, help=text)
-    as_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-    return url(key(as_json(command)))
-
-
 @cli.group(invoke_without_command=True)
 @click.option("--state", type=click.Choice(["held", "unknown"]), default="held", show_default=True)
 @admin_options
@@ -324,6 +272,10 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
     from gateway.commands.sandbox import sandbox as run
 
     sys.exit(run(host, port, journal, values))
+
+
+for command in WORK:
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from gateway.store.port import Store
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
+from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 from gateway.webhooks.deliverer import Deliverer
@@ -84,6 +85,7 @@ class EngineParts:
     """What drives generations and removes what is past its life."""
 
     engine: Engine
+    control: ProviderControl
     sweeper: Sweeper
     ledger_clock: LedgerClock
 

@@ -3,6 +3,9 @@
 A new endpoint is a handler with its `operation=`, and an entry here. The order is that of the document.
 """
 
+from gateway.api.admin.deliveries import AdminDeliveryController
+from gateway.api.admin.generations import AdminGenerationController
+from gateway.api.admin.providers import AdminProviderController
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
 from gateway.api.dialects import (
@@ -52,6 +55,9 @@ HANDLERS: Handlers = (
     ModelController,
     AttemptController,
     PurchaseController,
+    AdminGenerationController,
+    AdminProviderController,
+    AdminDeliveryController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

@@ -50,6 +50,7 @@ class Driver:
         self._sleeping: asyncio.Future[None] | None = None  # while the driver sleeps; its result ends the sleep
         self._nudged: set[str] = set()  # attempts whose provider has called back since the last step
         self._is_outdated = False  # the stored generation may differ from the one in memory
+        self._is_due = False  # what the rules depend on besides the generation has changed
         self._stopping = False
         self._effect_error: BaseException | None = None  # raised once the facts of other effects are stored
         self._running: dict[asyncio.Task[Fact | None], Effect] = {}
@@ -57,6 +58,11 @@ class Driver:
     def wake(self) -> None:
         """Read the generation again, now."""
         self._is_outdated = True
+        self._wake_up()
+
+    def reconsider(self) -> None:
+        """Decide again what to do, now: the health of a provider has changed, the generation has not."""
+        self._is_due = True
         self._wake_up()
 
     def nudge(self, attempt_id: str) -> None:
@@ -234,6 +240,7 @@ class Driver:
 
     def _collect(self) -> list[Fact]:
         """The facts that were learnt since the last step."""
+        self._is_due = False
         facts: list[Fact] = [CallbackReceived(attempt_id) for attempt_id in self._nudged]
         self._nudged.clear()
         for task in [task for task in self._running if task.done()]:
@@ -260,7 +267,7 @@ class Driver:
 
         Tens of thousands of drivers sleep at the same time, so a sleep consists of as few objects as possible.
         """
-        if self._is_outdated or self._nudged or any(task.done() for task in self._running):
+        if self._is_outdated or self._is_due or self._nudged or any(task.done() for task in self._running):
             return
         delay_seconds = STOP_SECONDS if self._stopping else (wake_at - self._clock.now()).total_seconds()
         self._sleeping = asyncio.get_running_loop().create_future()

@@ -16,6 +16,7 @@ from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
 from gateway.engine.store_retry import until_store_works
+from gateway.engine.turns import Turns
 from gateway.sharing.room import has_share_left
 from gateway.store.port import Store
 
@@ -48,6 +49,7 @@ class EmbeddedEngine:
         self._ended: set[str] = set()
         self._woken: set[str] = set()  # woken while their driver was starting or ending
         self._nudged: dict[str, set[str]] = {}  # attempts that a provider has called about, without a driver yet
+        self._reconsidering: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     @property
@@ -103,6 +105,18 @@ class EmbeddedEngine:
         else:
             self._spawn(generation_id, None)
 
+    def reconsider(self) -> None:
+        """See `Engine`. A driver that starts later decides by the new state in any case."""
+        task = asyncio.create_task(self._reconsider_all(), name="reconsider")
+        self._reconsidering.add(task)
+        task.add_done_callback(self._reconsidering.discard)
+
+    async def _reconsider_all(self) -> None:
+        turns = Turns()
+        for driver in list(self._drivers.values()):
+            await turns.next()
+            driver.reconsider()
+
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """See `Engine`. A generation without a driver gets one, which polls the tasks of this attempt at once."""
         driver = self._drivers.get(generation_id)
@@ -129,7 +143,7 @@ class EmbeddedEngine:
     async def stop(self, drain_seconds: float) -> None:
         """Hand every generation back. A submit that is not done in time counts as unknown at the next start."""
         self.drain()
-        tasks = [*self._tasks.values(), *filter(None, [self._taking])]
+        tasks = [*self._tasks.values(), *self._reconsidering, *filter(None, [self._taking])]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=drain_seconds)
             for task in late:

@@ -28,8 +28,6 @@ from gateway.upstream.client import POLL_REPLY_MAX, NoAnswer, NotSent, Upstream,
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
-_REPORTED_WORDS_MAX = 1000  # unknown status words that are remembered as reported
-
 
 class Poller:
     """Carries out polls. One instance serves all drivers of the process."""
@@ -43,7 +41,6 @@ class Poller:
         self._clock = clock
         self._observer = observer
         self._turns = Turns()
-        self._reported_words: set[tuple[str, str]] = set()  # provider and status word
 
     async def poll(self, generation: Generation, poll: Poll, provider: Provider | None) -> TaskRead | TaskUnread:
         """Read the task. Without its provider in the configuration nobody can read it (`TaskUnread.unreadable`)."""
@@ -144,8 +141,7 @@ class Poller:
 
     def _report_unknown_status(self, provider: str, word: str) -> None:
         """Report a status word that no table has, once, so that somebody adds it."""
-        if (provider, word) not in self._reported_words and len(self._reported_words) < _REPORTED_WORDS_MAX:
-            self._reported_words.add((provider, word))
+        if self._health.note_unknown_word(provider, word):
             self._observer.observe(UnknownStatusRead(provider=provider, raw_status=word))
 
 

@@ -35,6 +35,10 @@ class Engine(Protocol):
         """Make the driver read the generation again now: the API or an operator has changed it."""
         ...
 
+    def reconsider(self) -> None:
+        """Make every driver decide again, in portions: an operator has held or released a provider, or reset it."""
+        ...
+
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """Make the driver poll the tasks of this attempt now: the provider has called back about them."""
         ...

@@ -35,6 +35,7 @@ from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
+from gateway.store.holds import ProviderHeld
 from gateway.store.port import Store
 from gateway.telemetry import Observer, SubmitFinished, answer_fields
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
@@ -113,7 +114,7 @@ class Submitter:
         async with self._health.submits[provider.name].slot(generation.owner):
             is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
             is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
-            if is_open and not is_probe and has_another_route(generation, attempt):
+            if is_open and not is_probe and has_another_route(generation, attempt, self._health.of):
                 # The circuit opened while this attempt waited for its slot. The next route is more likely to work.
                 return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
             reach("reserved")
@@ -187,11 +188,15 @@ class Submitter:
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
         """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
-        version = await until_store_works(
-            self._clock,
-            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
-            attempt=attempt.id,
-        )
+        try:
+            version = await until_store_works(
+                self._clock,
+                lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+                attempt=attempt.id,
+            )
+        except ProviderHeld:
+            self._health.note_hold(generation.route(attempt).provider)
+            raise _NotWanted(_not_sent(attempt, None)) from None
         if version is None:
             raise _NotWanted(None)
         # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long

@@ -28,7 +28,7 @@ from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary
 from gateway.sharing.room import Place
-from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
+from gateway.store.port import Event, Idempotency, Page, Query, Store, StoredFile
 from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -280,11 +280,19 @@ class Generations:
         return generation if kind is None else of_kind(generation, kind)
 
     async def page(self, query: Query) -> Page:
-        """A page of the generations of one API key."""
+        """A page of the generations of one API key, or for operators of all keys."""
         return await self._store.page(query)
 
-    async def cancel(self, generation_id: str, key: str, *, kind: Kind | None = None) -> Generation:
-        """Cancel an open generation. Cancelling it again changes nothing.
+    async def any_one(self, generation_id: str) -> Generation:
+        """A generation of any API key, for operators. Raises `NotFound`."""
+        return await self._get(generation_id, None)
+
+    async def events(self, generation_id: str, *, after: int = 0, limit: int) -> list[Event]:
+        """The stored events of a generation after a number, the oldest first, for operators."""
+        return await self._store.events(generation_id, after, limit)
+
+    async def cancel(self, generation_id: str, key: str | None, *, kind: Kind | None = None) -> Generation:
+        """Cancel an open generation. Cancelling it again changes nothing. Without a `key` it may be of any owner.
 
         Raises `NotFound`, also for a generation of another `kind`, and `Conflict` if it has ended in another way.
         """

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState, Generation, Task
@@ -28,6 +29,7 @@ from gateway.domain.health.route_health import Completion
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
+from gateway.store.holds import Holds
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -51,14 +53,14 @@ FILTERS_MAX = 16  # in one query
 
 
 class Query(Struct, frozen=True, kw_only=True):
-    """Which page of a key's own generations is wanted; the order of ids is the order of creation.
+    """Which page of generations is wanted; the order of ids is the order of creation.
 
     `created_after` and `created_before` exclude the moment itself. They count in milliseconds and compare
-    the moment in the id.
+    the moment in the id. `metadata` and `inputs` need a key and a kind.
     """
 
-    key: str
-    kind: Kind
+    key: str | None  # the owner whose generations are wanted; None: those of all owners, for operators
+    kind: Kind | None  # None: of both kinds
     limit: int
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
@@ -70,6 +72,9 @@ class Query(Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     metadata: Mapping[str, str] = {}
     inputs: tuple[InputKind, ...] = ()  # the kinds of input that count; empty: all
+    failures: tuple[FailureKind, ...] = ()  # the kinds of failure that count; empty: also without a failure
+    fell_back: bool = False  # True: only those with attempts on more than one route
+    maybe_billed: bool = False  # True: only those with an attempt that may have been billed
     offset: int = 0  # how many to pass over, after the cursor if there is one
 
 
@@ -141,6 +146,7 @@ class Store(Protocol):
     library: Library
     uploads: Uploads
     purchases: Purchases
+    holds: Holds
     webhooks: WebhookRows
 
     async def create(
@@ -233,8 +239,8 @@ class Store(Protocol):
         """
         ...
 
-    async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        """The events of a generation with a `seq` greater than `after`, in their order."""
+    async def events(self, generation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        """The events of a generation with a `seq` greater than `after`, in their order; at most `limit`."""
         ...
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
@@ -264,7 +270,8 @@ class Store(Protocol):
         """Move an attempt from `reserved` to `submitting`. This is the only permission to send a submit.
 
         It is given once in the life of an attempt, and only with the current fence. Returns the new version of the
-        generation; None means that the submit must not be sent.
+        generation; None means that the submit must not be sent. Raises `ProviderHeld`, with nothing changed, if an
+        operator holds the provider.
         """
         ...
 

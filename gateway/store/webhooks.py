@@ -25,9 +25,9 @@ def is_endpoint(text: str) -> bool:
 
 
 class DeliveryQuery(Struct, frozen=True, kw_only=True):
-    """Which page of a key's own deliveries is wanted; the order of ids is that of the events."""
+    """Which page of deliveries is wanted; the order of ids is that of the events."""
 
-    key: str
+    key: str | None  # the owner whose deliveries are wanted; None: those of all owners, for operators
     limit: int
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
@@ -104,12 +104,12 @@ class WebhookRows(Protocol):
         """One page of deliveries."""
         ...
 
-    async def delivery(self, delivery_id: str, key: str) -> Delivery | None:
-        """One delivery, or None if the key owns no such delivery."""
+    async def delivery(self, delivery_id: str, key: str | None) -> Delivery | None:
+        """One delivery, or None if it does not exist; with `key`, only a delivery that this key owns."""
         ...
 
-    async def redeliver(self, delivery_id: str, key: str, now: datetime) -> Delivery | None:
-        """Make a delivery due now, in any state; None if the key owns no such delivery.
+    async def redeliver(self, delivery_id: str, key: str | None, now: datetime) -> Delivery | None:
+        """Make a delivery due now, in any state; None as for `delivery`.
 
         Raises `Conflict` if its endpoint is disabled.
         """

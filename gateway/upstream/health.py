@@ -26,6 +26,7 @@ from gateway.domain.health.circuit import (
     on_task_ended,
     state_of,
 )
+from gateway.domain.health.hold import Hold
 from gateway.domain.health.limits import RetryBudget, earned, refunded, retry_at, spent, unearned
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.sharing.limiter import FairLimiter
@@ -34,8 +35,9 @@ from gateway.upstream.provider import Provider
 
 TIMES_MAX = 100  # completion times that are remembered of a route
 TIMES_SECONDS = 6 * 3600.0  # how long they are remembered, so that a route that was slow once gets another chance
+WORDS_MAX = 1000  # status words that are remembered
 ASK_AGAIN_SECONDS = 600.0  # a route of unknown speed is measured by one attempt in this time
-_ACCOUNT = ""  # instead of a model: the circuit of the whole account
+ACCOUNT = ""  # instead of a model: the circuit of the whole account
 
 
 class CompletionTimes(Struct, frozen=True, kw_only=True):
@@ -58,6 +60,8 @@ class Health:
         self._measured_since: dict[tuple[str, str], datetime] = {}  # routes whose speed an attempt is measuring
         self._times: dict[tuple[str, str], deque[Completion]] = {}
         self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # computed from the times, until they change
+        self._holds: dict[str, Hold] = {}  # as the ledger has them, which alone refuses submits
+        self._unknown_words: set[tuple[str, str]] = set()  # provider and status word
         self.submits = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
         # Submits are rare and cost money, polls are frequent and free: the limit of one must not delay the other.
         self.reads = {name: FairLimiter(provider.read_concurrency, clock) for name, provider in providers.items()}
@@ -65,13 +69,14 @@ class Health:
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""
         if provider not in self._budgets:  # no longer configured: generations that are planned on it must still end
-            return RouteHealth()
+            return RouteHealth(held=provider in self._holds)
         now = self._clock.now()
         chances = (next_chance(circuit, now) for circuit in self._both(provider, model))
         allowed_at = max(retry_at(self._budgets[provider], now), *chances)
         times = self.completion_times(provider, model)
         return RouteHealth(
             circuit=self.circuit(provider, model),
+            held=provider in self._holds,
             retry_at=allowed_at if allowed_at > now else None,
             seconds=times.median if times is not None else self._unknown_seconds(provider, model, now),
         )
@@ -97,6 +102,39 @@ class Health:
         """The failure that opened the circuit; `None` while it is closed."""
         reasons = (circuit.reason for circuit in self._both(provider, model) if circuit.opened_at is not None)
         return next(reasons, None)
+
+    def circuits(self, provider: str) -> Mapping[str, Circuit]:
+        """The circuits of a provider that have counted anything, by model; `ACCOUNT` is that of the whole account."""
+        return {model: circuit for (name, model), circuit in self._circuits.items() if name == provider}
+
+    def reset(self, provider: str, model: str | None = None) -> None:
+        """Close the circuits of a provider, or only that of one model, and forget the failures that they counted."""
+        for key in [key for key in self._circuits if key[0] == provider and model in {None, key[1]}]:
+            self._put(key, _NEW)
+
+    @property
+    def holds(self) -> Mapping[str, Hold]:
+        """The held providers, by name."""
+        return self._holds
+
+    def set_holds(self, holds: Iterable[Hold]) -> None:
+        """Take the holds of the ledger over."""
+        self._holds = {hold.provider: hold for hold in holds}
+
+    def note_hold(self, provider: str) -> None:
+        """The ledger has refused a submit because the provider is held, and this process did not know it."""
+        self._holds.setdefault(provider, Hold(provider=provider, held_at=self._clock.now()))
+
+    def unknown_words(self, provider: str) -> list[str]:
+        """The status words of a provider that no table has, since the start of the process."""
+        return sorted(word for name, word in self._unknown_words if name == provider)
+
+    def note_unknown_word(self, provider: str, word: str) -> bool:
+        """A provider has used a status word that no table has. True if it was not noted before."""
+        if (provider, word) in self._unknown_words or len(self._unknown_words) >= WORDS_MAX:
+            return False
+        self._unknown_words.add((provider, word))
+        return True
 
     def completion_times(self, provider: str, model: str) -> CompletionTimes | None:
         """How long the route has taken recently; `None` if it has delivered nothing in `TIMES_SECONDS`."""
@@ -192,13 +230,13 @@ class Health:
 
     @staticmethod
     def _keys(provider: str, model: str) -> list[tuple[str, str]]:
-        return [(provider, _ACCOUNT), (provider, model)]
+        return [(provider, ACCOUNT), (provider, model)]
 
     def _concerned(self, provider: str, model: str, failure: Failed | None) -> list[tuple[str, str]]:
         """The keys of the circuits that an outcome is about: a success is about both, a failure about one."""
         if failure is None:
             return self._keys(provider, model)
-        return [(provider, model if failure.of_model else _ACCOUNT)]
+        return [(provider, model if failure.of_model else ACCOUNT)]
 
     def _put(self, key: tuple[str, str], circuit: Circuit) -> None:
         before = self._circuits.get(key, _NEW)

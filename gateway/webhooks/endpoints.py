@@ -135,17 +135,17 @@ class WebhookEndpoints:
         return delivery.tries[-1]
 
     async def deliveries(self, query: DeliveryQuery) -> DeliveryPage:
-        """A page of the key's own deliveries."""
+        """A page of the key's own deliveries, or for operators of those of all keys."""
         return await self._store.page(query)
 
-    async def delivery(self, delivery_id: str, key: str) -> Delivery:
-        """One delivery with its tries."""
+    async def delivery(self, delivery_id: str, key: str | None) -> Delivery:
+        """One delivery with its tries; without a `key`, of any owner."""
         delivery = await self._store.delivery(delivery_id, key)
         if delivery is None:
             raise NotFound(f"There is no webhook delivery {delivery_id[:100]!r}.", param="id")
         return delivery
 
-    async def redeliver(self, delivery_id: str, key: str) -> Delivery:
+    async def redeliver(self, delivery_id: str, key: str | None) -> Delivery:
         """Send a delivery again now, in any state. Raises `Conflict` if its endpoint is disabled."""
         delivery = await self._store.redeliver(delivery_id, key, self._clock.now())
         return delivery or await self.delivery(delivery_id, key)

@@ -140,6 +140,7 @@ class AttemptController(Controller):
 def attempt_view(located: UnclearAttempt) -> AdminAttempt:
     """An attempt as an operator sees it, without the client's prompt, images and key."""
     generation, attempt, held = located.generation, located.attempt, located.held
+    failure = attempt.failure
     of = generation.route(attempt)
     waits = held or (attempt.decision == "resubmit" and not generation.status.terminal)
     return AdminAttempt(
@@ -151,6 +152,9 @@ def attempt_view(located: UnclearAttempt) -> AdminAttempt:
         provider=of.provider,
         provider_model=of.model,
         status=attempt.state.value,
+        failure=failure.kind.value if failure else None,
+        message=failure.message if failure else None,
+        upstream_code=failure.upstream_code if failure else None,
         tasks=tuple(task.ref.id for task in attempt.tasks),
         sent_at=unix(attempt.sent_at),
         ended_at=unix(attempt.ended_at),

@@ -20,6 +20,9 @@ class AdminAttempt(Struct, frozen=True, kw_only=True):
     provider: str  # the name of the provider
     provider_model: str  # the provider's own name of the model
     status: str  # how far the attempt is
+    failure: str | None  # the kind of the failure; null without one
+    message: str | None  # what went wrong, for people
+    upstream_code: str | None  # the provider's own code of the failure
     tasks: tuple[str, ...]  # the provider's ids of the tasks
     sent_at: int | None  # Unix seconds; null: it was not sent
     ended_at: int | None  # Unix seconds; null while it runs

@@ -42,7 +42,7 @@ _POLL_HEADERS: Mapping[str, str] = {
     "Retry-After": "only of an open generation: after how many seconds to read it again, judged by its route",
     "openai-poll-after-ms": "the same in milliseconds, at most 5,000, because OpenAI's `poll()` keeps the first value",
 }
-_LIST: Mapping[str, Mapping[str, Any]] = {
+LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
     **page_of("gen_"),
     "status": {"type": "string", "enum": [status.value for status in Status]},
     "model": {"type": "string"},
@@ -156,7 +156,7 @@ def generation_controller(
             operation=Operation(
                 id=f"list{name}Generations",
                 summary="List your own generations, the newest first",
-                query=_LIST,
+                query=LIST_QUERY,
                 answer=GenerationList,
                 errors=(400, 503),
             ),
@@ -232,21 +232,21 @@ async def _page(request: Call, kind: Kind) -> ASGIResponse:
         metadata=params.metadata(),
     )
     params.done()
-    _check_filters(query)
+    check_filters(query)
     page = await context.generations.page(query)
     links = context.links(request)
     views = (generation_view(generation, links, context.health.of) for generation in page.data)
     return json_answer(GenerationList.of(views, has_more=page.has_more))
 
 
-def _check_filters(query: Query) -> None:
+def check_filters(query: Query) -> None:
     """Raise `InvalidParameter` if a query has more filters than one search goes through."""
     named = [name for name in ("status", "model", "provider") if getattr(query, name) is not None]
-    count = len(named) + len(query.metadata)
+    count = len(named) + len(query.metadata) + bool(query.failures) + query.fell_back + query.maybe_billed
     if count > FILTERS_MAX:
         raise InvalidParameter(
-            f"A list takes at most {FILTERS_MAX} filters; this request has {count} of `status`, `model`, `provider` and"
-            " `metadata[…]`. Leave some out.",
+            f"A list takes at most {FILTERS_MAX} filters; this request has {count}: `status`, `model`, `provider` and"
+            " each `metadata[…]` are filters. Leave some out.",
             param="metadata",
         )
 

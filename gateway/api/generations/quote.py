@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from gateway.api.generations.request_echo import SettingsView, settings_view
 from gateway.api.generations.views import WarningView, route_warnings
+from gateway.api.web.answers import unix
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.routing.order import Order
@@ -26,6 +27,7 @@ class QuotedRoute(Struct, frozen=True, kw_only=True):
     cost_usd: float | None  # of all outputs; null: the route has no price
     completion_seconds: CompletionTimes | None  # how long the route took recently; null: not known
     circuit: CircuitState  # whether the route works at the moment
+    held_at: int | None  # Unix seconds: since then the operator sends no new work there; null: it gets work
 
 
 class ReasonView(Struct, frozen=True, kw_only=True):
@@ -84,6 +86,7 @@ def _route_view(position: int, route: Route, request: GenerationRequest, health:
         cost_usd=None if route.cost_usd is None else round(route.cost_usd * request.count, 6),
         completion_seconds=health.completion_times(route.provider, route.model),
         circuit=health.circuit(route.provider, route.model),
+        held_at=None if (hold := health.holds.get(route.provider)) is None else unix(hold.held_at),
     )
 
 
@@ -108,6 +111,7 @@ def _route_line(route: QuotedRoute) -> str:
         "no price is configured" if route.cost_usd is None else f"costs {route.cost_usd:g} USD",
         "" if times is None else f"takes about {times.median:.0f} s",
         _CIRCUIT_WORDS[route.circuit],
+        "" if route.held_at is None else "the operator sends no work there until its release",
     ]
     return f"{route.position}. {route.provider}/{route.provider_model}: {'; '.join(filter(None, parts))}"
 

@@ -9,6 +9,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from gateway.api.admin.deliveries import AdminDelivery
+from gateway.api.admin.generation_views import (
+    AdminEvent,
+    AdminGeneration,
+    AdminGenerationDetails,
+    admin_details,
+    admin_view,
+    event_view,
+)
+from gateway.api.admin.provider_views import AdminProvider, CallsView, CircuitView, ProviderModelView
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.dialects import foxapi, keevx, openai_videos, openrouter, xai
 from gateway.api.dialects.dialect import Dialect
@@ -44,15 +54,18 @@ from gateway.domain.adapter.options import Text
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
+from gateway.domain.health.route_health import unknown_health
 from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
 from gateway.domain.webhooks import EVENTS, OPENAI_EVENTS
 from gateway.generations.catalog import Model
+from gateway.store.port import Event
 from gateway.upstream.health import CompletionTimes
 
 _UNIX = int(CREATED.timestamp())
 _SECRET = "whsec_ZXhhbXBsZSBvZiBhIHNpZ25pbmcgc2VjcmV0IQ=="  # noqa: S105  # an example
 _FILE_ID, _ENDPOINT_ID = "file_01KDVDNA00F3K8W5N2T7Q4V9MB", "whe_01KDVDNA00H6P1X9C4R8J2Y5DZ"
+_DELIVERY_ID = "dlv_01KDVDNA00K4T9B6W1M7X3Q8VC"
 _FILE_URL = f"{LINKS.base}/v1/files/{_FILE_ID}/content?token=1769817600.b3duIGV4YW1wbGUgb2YgYSB0b2tlbg"
 _TIMES = CompletionTimes(samples=24, median=58.0, p90=92.0)
 _MODEL = Model(
@@ -113,6 +126,7 @@ def _quote(generation: Generation) -> QuoteView:
                 cost_usd=route.cost_usd,
                 completion_seconds=_TIMES,
                 circuit=CircuitState.CLOSED,
+                held_at=None,
             ),
         ),
         left_out=(),
@@ -133,6 +147,9 @@ def _attempt(generation: Generation) -> AdminAttempt:
         provider=route.provider,
         provider_model=route.model,
         status=attempt.state.value,
+        failure=None,
+        message=None,
+        upstream_code=None,
         tasks=tuple(task.ref.id for task in attempt.tasks),
         sent_at=_UNIX + 1,
         ended_at=_UNIX + 62,
@@ -168,7 +185,7 @@ def _purchase(generation: Generation) -> AdminPurchase:
 
 def _delivery(generation: Generation) -> WebhookDeliveryView:
     return WebhookDeliveryView(
-        id="dlv_01KDVDNA00K4T9B6W1M7X3Q8VC",
+        id=_DELIVERY_ID,
         created_at=_UNIX + 64,
         event_id=generation.id.replace("gen_", "evt_"),
         type=f"{generation.kind}.generation.completed",
@@ -180,6 +197,32 @@ def _delivery(generation: Generation) -> WebhookDeliveryView:
         next_try_at=None,
         tries=(TryView(at=_UNIX + 64, status=204, error=None, duration_seconds=0.184),),
     )
+
+
+def _admin_delivery(generation: Generation) -> AdminDelivery:
+    return AdminDelivery(client="shop", **msgspec.structs.asdict(_delivery(generation)))
+
+
+def _admin_details(generation: Generation) -> AdminGenerationDetails:
+    return admin_details(generation, LINKS, unknown_health, [_stored_event(generation)], [_DELIVERY_ID])
+
+
+def _stored_event(generation: Generation) -> Event:
+    return Event(seq=4711, generation_id=generation.id, type="generation.queued", data={}, at=generation.created_at)
+
+
+_CIRCUIT = CircuitView(state=CircuitState.CLOSED, since=None, reason=None, next_probe_at=None, probing=None)
+_PROVIDER = AdminProvider(
+    id="kling_relay",
+    enabled=True,
+    followed=True,
+    held=None,
+    circuit=_CIRCUIT,
+    models=(ProviderModelView(name="kling-v1-6", circuit=_CIRCUIT, completion_seconds=_TIMES),),
+    submits=CallsView(limit=32, ceiling=32, in_use=3, waiting=0),
+    polls=CallsView(limit=512, ceiling=512, in_use=11, waiting=0),
+    unknown_status_words=("paused",),
+)
 
 
 def _event(generation: Generation) -> EventView:
@@ -215,6 +258,7 @@ _FIXED: tuple[Struct, ...] = (
     ),
     KeevxUploaded(0, True, {"global": "success"}, KeevxFile(_FILE_URL, _FILE_ID, "beach.png")),  # noqa: FBT003  # Keevx's field
     model_view(_MODEL, _UNIX),
+    _PROVIDER,
     _ENDPOINT,
     WebhookSecret(secret=_SECRET),
     WebhookTest(
@@ -235,6 +279,10 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     QuoteView: _quote,
     ImagesAnswer: _images,
     AdminAttempt: _attempt,
+    AdminGeneration: lambda generation: admin_view(generation, LINKS, unknown_health),
+    AdminGenerationDetails: _admin_details,
+    AdminEvent: lambda generation: event_view(_stored_event(generation)),
+    AdminDelivery: _admin_delivery,
     AdminPurchase: _purchase,
     WebhookDeliveryView: _delivery,
     WebhookEvent: lambda generation: WebhookEvent(
@@ -312,6 +360,7 @@ _ENDED = frozenset(
         ImagesAnswer,
         AdminAttempt,
         AdminPurchase,
+        AdminDelivery,
         WebhookDeliveryView,
         WebhookEvent,
         EventView,

@@ -37,6 +37,8 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ChangeWebhookEndpoint": {"events": ["*"], "disabled": False},
     "TestWebhookEndpoint": {"event_type": "video.completed"},
     "RotateWebhookSecret": {"expires_after_seconds": 86_400},
+    "HoldProvider": {"by": "ada", "note": "Every second task has failed since noon"},
+    "ResetProvider": {"model": "kling-v1-6"},
     "Nothing": {},
 }
 # End of a path → what its example has beside that of the structure.

@@ -27,6 +27,7 @@ from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.sharing.room import Room
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
+from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 from gateway.webhooks.endpoints import WebhookEndpoints
 
@@ -44,6 +45,7 @@ class Context:
     webhooks: WebhookEndpoints
     catalog: Catalog
     health: Health
+    control: ProviderControl
     poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer

@@ -1,5 +1,6 @@
 """`/v1/webhook_deliveries`: what was sent to webhook receivers, what is still to be sent, and sending it again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Controller, Request, post, route
@@ -16,6 +17,30 @@ from gateway.domain.webhooks import DeliveryState
 from gateway.store.webhooks import DeliveryQuery, is_delivery
 
 Call = Request[Any, Any, State]
+LIST_QUERY: Mapping[str, Mapping[str, Any]] = {
+    **page_of("dlv_"),
+    "endpoint": {"type": "string", "description": "the id of an endpoint"},
+    "generation": {"type": "string", "description": "the id of a generation"},
+    "state": {"type": "string", "enum": [state.value for state in DeliveryState]},
+}
+
+
+def delivery_query(params: Params, key: str | None) -> DeliveryQuery:
+    """The page that a request asks for; None as the key means all clients. Other parameters are refused."""
+    state = params.choice("state", tuple(DeliveryState))
+    paging = params.paging(is_delivery, "a webhook delivery")
+    query = DeliveryQuery(
+        key=key,
+        limit=paging.limit,
+        order=paging.order,
+        after=paging.after,
+        before=paging.before,
+        endpoint_id=params.text("endpoint"),
+        generation_id=params.text("generation"),
+        state=state,
+    )
+    params.done()
+    return query
 
 
 class WebhookDeliveryController(Controller):
@@ -29,12 +54,7 @@ class WebhookDeliveryController(Controller):
             id="listWebhookDeliveries",
             summary="List deliveries, sent or waiting, the newest first; they are deleted with their generation, tests"
             " after 7 days",
-            query={
-                **page_of("dlv_"),
-                "endpoint": {"type": "string", "description": "the id of an endpoint"},
-                "generation": {"type": "string", "description": "the id of a generation"},
-                "state": {"type": "string", "enum": [state.value for state in DeliveryState]},
-            },
+            query=LIST_QUERY,
             answer=WebhookDeliveryList,
             errors=(400, 503),
         ),
@@ -42,21 +62,7 @@ class WebhookDeliveryController(Controller):
     async def page(self, request: Call) -> ASGIResponse:
         """List the deliveries of the caller's key."""
         context, key = context_of(request)
-        params = Params.of(request)
-        state = params.choice("state", tuple(DeliveryState))
-        paging = params.paging(is_delivery, "a webhook delivery")
-        query = DeliveryQuery(
-            key=key,
-            limit=paging.limit,
-            order=paging.order,
-            after=paging.after,
-            before=paging.before,
-            endpoint_id=params.text("endpoint"),
-            generation_id=params.text("generation"),
-            state=state,
-        )
-        params.done()
-        page = await context.webhooks.deliveries(query)
+        page = await context.webhooks.deliveries(delivery_query(Params.of(request), key))
         return json_answer(WebhookDeliveryList.of(map(delivery_view, page.data), has_more=page.has_more))
 
     @route(

@@ -174,7 +174,7 @@ def advance(
     wake_at = now + timedelta(seconds=IDLE_SECONDS)
     if not changes.generation.status.terminal:
         settle(changes, files, profile_of, busy)
-        _end_attempts(changes, readings)
+        _end_attempts(changes, readings, health)
         if now < generation.deadline_at:
             wake_at = min(wake_at, reserve_attempts(changes, readings, files, profile_of, health))
         _conclude(changes, readings, profile_of)
@@ -278,12 +278,15 @@ def _end_late(changes: Changes) -> None:
             changes.abandon(attempt, attempt.failure)
 
 
-def _end_attempts(changes: Changes, readings: Readings) -> None:
+def _end_attempts(changes: Changes, readings: Readings, health: HealthOf) -> None:
     """End attempts that are done, no longer wanted, or overdue. A reserved attempt that ends here is never sent."""
     for attempt in changes.generation.attempts:
         if attempt.state is AttemptState.RESERVED:
+            route = changes.generation.route(attempt)
+            is_held = health(route.provider, route.model).held
             # A result that arrived meanwhile must not be bought again: a smaller attempt follows for what is missing.
-            if missing_slots(changes.generation, attempt) != attempt.slots or not within_limit(changes.generation):
+            is_needed = missing_slots(changes.generation, attempt) == attempt.slots
+            if is_held or not is_needed or not within_limit(changes.generation):
                 changes.move(attempt, AttemptState.NOT_SENT, None)
         elif attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}:
             running, unnamed = open_tasks(attempt), unnamed_slots(attempt)

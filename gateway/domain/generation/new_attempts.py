@@ -13,7 +13,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.generation.archiving import ArchiveSchedule, is_being_archived
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output
-from gateway.domain.generation.next_attempt import NextTry, Stop, history, next_try
+from gateway.domain.generation.next_attempt import AwaitRelease, NextTry, Stop, history, next_try
 from gateway.domain.generation.outputs import fill_from_extra, may_still_come
 from gateway.domain.generation.readings import Readings
 from gateway.domain.generation.task_polling import RouteProfileOf, times_out_at
@@ -48,6 +48,9 @@ def reserve_attempts(
                     wake_at = min(wake_at, not_before)
                 elif readings.may_buy([output.index], history(changes.generation, output.index), not_before):
                     wanted.setdefault((route, variant), []).append(output.index)
+            case AwaitRelease():
+                if fill_from_extra(changes, output, files):
+                    wake_at = min(wake_at, changes.now + SOON)
             case Stop() as stop if not may_still_come(changes.generation, output.index):
                 wake_at = min(wake_at, _stop(changes, output, stop, files, profile_of))
             case _:

@@ -45,10 +45,29 @@ class AwaitDecision(Struct, frozen=True):
     """Wait until an operator decides about an unclear answer, or until the deadline."""
 
 
+class AwaitRelease(Struct, frozen=True):
+    """Wait until an operator releases the provider of the only route that is left, or until the deadline."""
+
+    provider: str
+
+
 def next_try(
     generation: Generation, slot: int, health: HealthOf = unknown_health
-) -> NextTry | Stop | AwaitDecision | None:
-    """What the output with the index `slot` needs now; `None` while an attempt is expected to fill it."""
+) -> NextTry | Stop | AwaitDecision | AwaitRelease | None:
+    """What the output with the index `slot` needs now; `None` while an attempt is expected to fill it.
+
+    Nothing is tried on a route whose provider is held. If every other way is used up, the output waits for the release.
+    """
+    step = _next_step(generation, slot, health)
+    if isinstance(step, NextTry):
+        route = generation.plan.routes[step.route]
+        if health(route.provider, route.model).held:
+            return AwaitRelease(route.provider)
+    return step
+
+
+def _next_step(generation: Generation, slot: int, health: HealthOf) -> NextTry | Stop | AwaitDecision | None:
+    """What follows, also if that is an attempt on a held route: then no other route can be tried."""
     before = history(generation, slot)
     if not before:
         first = _next_route(generation, before, slot, health)
@@ -68,33 +87,47 @@ def next_try(
             return _as_decided(generation, last, failure)
         case _:
             following = _next_route(generation, before, slot, health)
-            return NextTry(following) if following is not None else _retry(generation, before, slot, health)
+            if following is not None and not _is_held(generation.plan.routes[following], health):
+                return NextTry(following)
+            retry = _retry(generation, before, slot, health)
+            is_waiting = isinstance(retry, NextTry) and not _is_held(generation.plan.routes[retry.route], health)
+            return retry if is_waiting or following is None else NextTry(following)
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """What the outputs of a generation wait for that have no attempt."""
+
+    next_try_at: datetime | None = None  # the earliest time of a repeat; None: none waits for that
+    held_provider: str | None = None  # whose release one of them waits for; None: none waits for that
+
+
+def wait_of(generation: Generation, health: HealthOf = unknown_health) -> Wait:
+    """What a generation waits for. An open circuit of a route can make a wait longer than the provider asked for."""
+    if generation.status.terminal:
+        return Wait()
+    steps = [
+        next_try(generation, output.index, health)
+        for output in generation.outputs
+        if not output.status.terminal and not output.extra and output.artifact is None
+    ]
+    moments = (step.not_before for step in steps if isinstance(step, NextTry) and step.not_before is not None)
+    held = (step.provider for step in steps if isinstance(step, AwaitRelease))
+    return Wait(next_try_at=min(moments, default=None), held_provider=next(held, None))
 
 
 def next_try_at(generation: Generation, health: HealthOf = unknown_health) -> datetime | None:
-    """When a generation that waits to repeat an attempt does so at the earliest; `None` if it does not wait for that.
-
-    An open circuit of a route (`health`) can make the wait longer than the provider asked for.
-    """
-    if generation.status.terminal:
-        return None
-    waiting = (
-        output
-        for output in generation.outputs
-        if not output.status.terminal and not output.extra and output.artifact is None
-    )
-    tries = (next_try(generation, output.index, health) for output in waiting)
-    moments = (step.not_before for step in tries if isinstance(step, NextTry) and step.not_before is not None)
-    return min(moments, default=None)
+    """When a generation that waits to repeat an attempt does so at the earliest; `None` if none waits for that."""
+    return wait_of(generation, health).next_try_at
 
 
 def history(generation: Generation, slot: int) -> list[Attempt]:
     """The attempts for an output in their order, without those that were dropped before they were sent."""
-    return [
-        attempt
-        for attempt in generation.attempts
-        if slot in attempt.slots and not (attempt.state is AttemptState.NOT_SENT and attempt.failure is None)
-    ]
+    return [attempt for attempt in generation.attempts if slot in attempt.slots and was_tried(attempt)]
+
+
+def was_tried(attempt: Attempt) -> bool:
+    """False for an attempt that was dropped before it was sent, because it was no longer wanted."""
+    return not (attempt.state is AttemptState.NOT_SENT and attempt.failure is None)
 
 
 def _newest_failure(generation: Generation) -> Failed:
@@ -142,7 +175,7 @@ def is_retry(generation: Generation, attempt: Attempt) -> bool:
 
 
 def _next_route(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> int | None:
-    """The first route in the plan that was not tried, open circuits last; `None` if no route is left.
+    """The first route in the plan that was not tried, open circuits and then held ones last; `None` if none is left.
 
     Left out are providers that may already have a task for this output (a second one would be paid twice), providers
     whose account was refused, and routes that would exceed `max_cost`.
@@ -150,7 +183,7 @@ def _next_route(generation: Generation, before: list[Attempt], slot: int, health
     routes, left = generation.plan.routes, _untried(generation, before, slot)
     if len(left) < 2:
         return left[0] if left else None
-    return min(left, key=lambda index: (_is_open(routes[index], health), index))
+    return min(left, key=lambda index: (_is_held(routes[index], health), _is_open(routes[index], health), index))
 
 
 def _untried(generation: Generation, before: list[Attempt], slot: int) -> list[int]:
@@ -174,6 +207,10 @@ def _excludes_provider(attempt: Attempt, slot: int) -> bool:
 
 def _is_open(route: Route, health: HealthOf) -> bool:
     return health(route.provider, route.model).circuit is CircuitState.OPEN
+
+
+def _is_held(route: Route, health: HealthOf) -> bool:
+    return health(route.provider, route.model).held
 
 
 def _has_room(generation: Generation, route: Route) -> bool:
@@ -208,11 +245,11 @@ def routes_left(generation: Generation, attempt: Attempt) -> list[Route]:
     return [generation.plan.routes[index] for index in sorted(left - {attempt.route})]
 
 
-def has_another_route(generation: Generation, attempt: Attempt) -> bool:
-    """True if one of the attempt's outputs could still be tried on another route."""
-    return any(
-        _next_route(generation, history(generation, slot), slot, unknown_health) is not None for slot in attempt.slots
-    )
+def has_another_route(generation: Generation, attempt: Attempt, health: HealthOf = unknown_health) -> bool:
+    """True if one of the attempt's outputs could still be tried on another route that is not held."""
+    routes = generation.plan.routes
+    following = (_next_route(generation, history(generation, slot), slot, health) for slot in attempt.slots)
+    return any(index is not None and not _is_held(routes[index], health) for index in following)
 
 
 def _may_repeat(attempt: Attempt, slot: int) -> bool:
@@ -240,8 +277,15 @@ def _retry(generation: Generation, before: list[Attempt], slot: int, health: Hea
             repeat = _repeat(generation, last, tries, health)
             if repeat is not None:
                 repeats.append(repeat)
+    routes = generation.plan.routes
     return min(
-        repeats, key=lambda repeat: (repeat.not_before or generation.created_at, repeat.route), default=Stop(failure)
+        repeats,
+        key=lambda repeat: (
+            _is_held(routes[repeat.route], health),
+            repeat.not_before or generation.created_at,
+            repeat.route,
+        ),
+        default=Stop(failure),
     )
 
 

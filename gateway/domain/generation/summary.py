@@ -18,7 +18,7 @@ from gateway.domain.adapter.task import Artifact, Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_count
 from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output, Route
-from gateway.domain.generation.next_attempt import next_try_at
+from gateway.domain.generation.next_attempt import wait_of
 from gateway.domain.health.route_health import HealthOf, unknown_health
 from gateway.domain.parameters.dimensions import PLAIN_QUALITIES
 
@@ -142,7 +142,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 def summarize(generation: Generation, health: HealthOf = unknown_health) -> Summary:
-    """The public state of a generation. With the health of its routes, `next_try_at` is more exact."""
+    """The public state of a generation. With the health of its routes, it says what the generation waits for."""
+    wait = wait_of(generation, health)
     return Summary(
         generation=generation,
         status=generation.status,
@@ -150,9 +151,9 @@ def summarize(generation: Generation, health: HealthOf = unknown_health) -> Summ
         outputs=tuple(summarize_output(generation, output) for output in generation.outputs),
         attempts=tuple(summarize_attempt(generation, attempt) for attempt in generation.attempts),
         error=error_of(generation),
-        warnings=warnings_of(generation),
+        warnings=(*warnings_of(generation), *_held(wait.held_provider)),
         usage=usage_of(generation),
-        next_try_at=next_try_at(generation, health),
+        next_try_at=wait.next_try_at,
         cancellation=cancellation_of(generation),
     )
 
@@ -291,6 +292,16 @@ def warnings_of(generation: Generation) -> tuple[Deviation, ...]:
         for deviation in deviations(generation.request.settings, generation.plan.routes[index])
     ]
     return (*_of_size(generation), *of_routes, *_routes_over_limit(generation), *_not_archived(generation))
+
+
+def _held(provider: str | None) -> Iterator[Deviation]:
+    """The provider that an operator has taken out of new work, while the generation waits for it."""
+    if provider is not None:
+        message = (
+            "The operator has taken this provider out of new work. The generation waits for its release until its"
+            " deadline, because no other route is left."
+        )
+        yield Deviation(type="not_tried", param="model", provider=provider, message=message)
 
 
 def _of_size(generation: Generation) -> Iterator[Deviation]:

@@ -12,6 +12,7 @@ class RouteHealth(Struct, frozen=True, kw_only=True):
     """How well a route has worked recently."""
 
     circuit: CircuitState = CircuitState.CLOSED
+    held: bool = False  # an operator has taken the provider out of new work: nothing may be sent
     retry_at: datetime | None = None  # the earliest time for the repeat of a submit; None: now
     seconds: float | None = None  # the median from acceptance to the result; None: it was never measured
 

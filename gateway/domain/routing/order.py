@@ -28,14 +28,14 @@ T = TypeVar("T")
 
 
 def in_order(routes: Sequence[tuple[RankKey, T]], seed: str) -> list[T]:
-    """The routes by circuit (open ones last), then by group, then by the order of the group.
+    """The routes by circuit (open ones, then held ones last), then by group, then by the order of the group.
 
     `seed` decides the random part of `weighted`: the same seed gives the same order.
     """
 
-    def rank(entry: tuple[RankKey, T]) -> tuple[bool, int, float]:
-        key = entry[0]
-        return key.health.circuit is CircuitState.OPEN, key.group, _RANK[key.order](key, seed)
+    def rank(entry: tuple[RankKey, T]) -> tuple[bool, bool, int, float]:
+        key, health = entry[0], entry[0].health
+        return health.held, health.circuit is CircuitState.OPEN, key.group, _RANK[key.order](key, seed)
 
     return [route for _, route in sorted(routes, key=rank)]
 

@@ -8,11 +8,13 @@ the ids of the rarest filter, times the number of filters, whatever the length o
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
 
+from gateway.domain.adapter.request import Kind
+from gateway.domain.adapter.task import Status
 from gateway.domain.errors import SearchTooLong
 from gateway.ids import ULID_MAX, number_of, text_of, ulid
 from gateway.store.port import Query
@@ -22,22 +24,22 @@ OFFSET_SHORT = 500  # entries that may be passed over on the event loop, which t
 _PREFIX = "gen_"
 _FIRST, _LAST = _PREFIX + "0" * 26, _PREFIX + "Z" * 26
 _NO_RANDOM, _MOST_RANDOM = bytes(10), b"\xff" * 10
-_PAIR = "name = {} and value = {}"
 _ids = msgspec.json.Decoder(list[str])
 
 
 class _Entries(Struct, frozen=True):
-    """Entries of an index in the order of their ids: those of one filter, or those of a key's own generations."""
+    """Entries of an index in the order of their ids: those of one filter, or those without a filter."""
 
     source: str  # the table, and the index of it
     id: str  # the column
-    condition: str = ""  # with `{}` for each value
+    conditions: tuple[str, ...] = ()  # the equalities of the index, with `{}` for each value
     values: tuple[str, ...] = ()
+    of_key: bool = True  # whether the index begins with the key
 
     def rows(self, values: "_Values", condition: str) -> str:
         """The select of the ids; `condition` limits them further."""
-        own = self.condition.format(*map(values.add, self.values))
-        where = " and ".join(filter(None, ("key = ?1", "kind = ?2", own, condition.format(id=self.id))))
+        own = " and ".join(self.conditions).format(*map(values.add, self.values))
+        where = " and ".join(filter(None, ("key = ?1" if self.of_key else "", own, condition.format(id=self.id))))
         return f"select {self.id} as id from {self.source} where {where}"
 
 
@@ -75,7 +77,7 @@ class Search:
 
     def statement(self) -> tuple[str, tuple[Any, ...]]:
         """The statement and its values. It reads one id more than the page has, to see whether more follow."""
-        values = _Values(self._query.key, self._query.kind, self._low, self._high)
+        values = _Values(self._query.key, self._low, self._high)
         sql = self._along_one(values) if len(self._filters) < 2 else self._between_several(values)
         return sql, tuple(values.all)
 
@@ -106,9 +108,9 @@ class Search:
 
     def _along_one(self, values: _Values) -> str:
         """Read one index. Filters that accept several values read as many parts of it and merge them."""
-        parts = self._filters[0] if self._filters else (_Entries("generations indexed by generations_of_key", "id"),)
+        parts = self._filters[0] if self._filters else _all_of(self._query)
         direction = "asc" if self._ascending else "desc"
-        rows = " union all ".join(part.rows(values, "{id} > ?3 and {id} < ?4") for part in parts)
+        rows = " union all ".join(part.rows(values, "{id} > ?2 and {id} < ?3") for part in parts)
         limit, offset = values.add(self._query.limit + 1), values.add(self._query.offset)
         return (
             f"select json_group_array(id order by id {direction}), null, 0"
@@ -127,7 +129,7 @@ class Search:
         # A space sorts before all characters of ids: an id with one at its end comes directly after that id.
         from_found, behind_found = ("found", "found || ' '") if self._ascending else ("found || ' '", "found")
         place = f"iif({is_hit}, {behind_found}, {from_found})"
-        first = self._next_id(values, self._filters[0], "?3 || ' '" if self._ascending else "?4")
+        first = self._next_id(values, self._filters[0], "?2 || ' '" if self._ascending else "?3")
         nexts = " ".join(
             f"when {turn} then {self._next_id(values, parts, place)}" for turn, parts in enumerate(self._filters)
         )
@@ -148,9 +150,9 @@ class Search:
     def _next_id(self, values: _Values, parts: Sequence[_Entries], place: str) -> str:
         """The expression for the next id of a filter from a place on; null if no id is left within the bounds."""
         if self._ascending:
-            nearest, condition, end = "min", f"{{id}} >= {place} and {{id}} < ?4", "order by id limit 1"
+            nearest, condition, end = "min", f"{{id}} >= {place} and {{id}} < ?3", "order by id limit 1"
         else:
-            nearest, condition, end = "max", f"{{id}} < {place} and {{id}} > ?3", "order by id desc limit 1"
+            nearest, condition, end = "max", f"{{id}} < {place} and {{id}} > ?2", "order by id desc limit 1"
         each = [f"({part.rows(values, condition)} {end})" for part in parts]
         if len(each) == 1:
             return each[0]
@@ -178,21 +180,61 @@ def _edge(moment: datetime, random: bytes) -> str:
 
 
 def _filters(query: Query) -> list[tuple[_Entries, ...]]:
-    """The filters of a query. Each accepts one value, except that of the inputs, which may accept several."""
-    filters: list[tuple[_Entries, ...]] = []
-    for column, index, value in (
-        ("status", "generations_of_key_by_status", query.status),
-        ("model", "generations_by_model", query.model),
-        ("provider", "generations_by_provider", query.provider),
-    ):
-        if value is not None:
-            filters.append((_Entries(f"generations indexed by {index}", "id", f"{column} = {{}}", (value,)),))
-    if query.inputs:
-        condition = "json_extract(request, '$.input.type') = {}"
-        by_input = "generations indexed by generations_by_input"
-        filters.append(tuple(_Entries(by_input, "id", condition, (kind,)) for kind in query.inputs))
-    filters += [
-        (_Entries("generation_metadata", "generation_id", _PAIR, (name, value)),)
-        for name, value in query.metadata.items()
+    """The filters of a query. A filter that accepts several values, or both kinds, has an entry for each of them."""
+    of_key = query.key is not None
+    prefix = "generations_of_key_by" if of_key else "generations_of_all_by"
+    indexes = {name: f"{prefix}_{name}" for name in ("status", "model", "provider")}
+    if of_key:
+        indexes |= {"model": "generations_by_model", "provider": "generations_by_provider"}
+    filters = [
+        _of_kinds(query, index, (f"{name} = {{}}", value), of_key=of_key)
+        for name, index in indexes.items()
+        if (value := getattr(query, name)) is not None
     ]
+    if query.inputs:
+        by_input = [("json_extract(request, '$.input.type') = {}", kind) for kind in query.inputs]
+        filters.append(_of_kinds(query, "generations_by_input", *by_input, of_key=True))
+    for name, value in query.metadata.items():
+        conditions, values = ("kind = {}", "name = {}", "value = {}"), (str(query.kind), name, value)
+        filters.append((_Entries("generation_metadata", "generation_id", conditions, values),))
+    is_limited_to_key = bool(filters)
+    # Operators ask these filters of few generations, so that they have no second index for each client.
+    if query.failures:
+        by_failure = [("json_extract(failure, '$.kind') = {}", kind) for kind in query.failures]
+        filters.append(_of_kinds(query, "generations_by_failure", *by_failure, of_key=False))
+    filters += [
+        _of_kinds(query, f"generations_{name}", (f"{name} = 1", None), of_key=False)
+        for name in ("fell_back", "maybe_billed")
+        if getattr(query, name)
+    ]
+    if of_key and filters and not is_limited_to_key:
+        filters.append(_all_of(query))
     return filters
+
+
+def _all_of(query: Query) -> tuple[_Entries, ...]:
+    """The entries of a list without a filter."""
+    if query.key is not None:
+        return _of_kinds(query, "generations_of_key", ("", None), of_key=True)
+    if query.kind is None:
+        return (_Entries("generations", "id", of_key=False),)
+    by_status = [("status = {}", status) for status in Status]
+    return _of_kinds(query, "generations_of_all_by_status", *by_status, of_key=False)
+
+
+def _of_kinds(query: Query, index: str, *alternatives: tuple[str, str | None], of_key: bool) -> tuple[_Entries, ...]:
+    """The entries of an index that begins with the kind, for each wanted kind and each alternative.
+
+    An alternative is a condition with its value, None for a condition without one.
+    """
+    return tuple(
+        _Entries(
+            f"generations indexed by {index}",
+            "id",
+            ("kind = {}", *filter(None, [condition])),
+            (kind, *filter(None, [value])),
+            of_key=of_key,
+        )
+        for kind in (get_args(Kind) if query.kind is None else (query.kind,))
+        for condition, value in alternatives
+    )

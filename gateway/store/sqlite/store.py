@@ -21,6 +21,7 @@ from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import FileLimits, Library
+from gateway.store.holds import Holds, ProviderHeld
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.sqlite import artifacts as sqlite_artifacts
@@ -38,6 +39,7 @@ from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite.files import SqliteLibrary
 from gateway.store.sqlite.generations import OPEN, changes
+from gateway.store.sqlite.holds import IS_HELD, SqliteHolds
 from gateway.store.sqlite.long_reads import LongReads
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import ReadConnection
@@ -83,7 +85,9 @@ _BEGIN_SUBMIT = (
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
 )
-_EVENTS = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
+_EVENTS = (
+    "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq limit ?"
+)
 _OF_IDS = f"{SELECT} where id in (select value from json_each(?))"
 _OPERATORS = ""  # the name of operators among the clients of long reads
 _PIECE = 25  # generations that are read at once for a page: about 2 milliseconds of the event loop
@@ -106,6 +110,7 @@ class SqliteStore:
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
+        self.holds: Holds = SqliteHolds(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
@@ -237,7 +242,8 @@ class SqliteStore:
             return Page((), has_more=False)
         search = Search(query)
         statement = search.statement()
-        rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(query.key, *statement)
+        client = _OPERATORS if query.key is None else query.key
+        rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(client, *statement)
         match = search.result(*rows[0])
         return Page(tuple(await self._generations(match.ids)), match.has_more)
 
@@ -290,8 +296,9 @@ class SqliteStore:
         generations = {generation.id: generation for generation in await self._generations(list(ids))}
         return [(generations[owner], attempt) for attempt, owner in rows if owner in generations]
 
-    async def events(self, generation_id: str, after: int = 0) -> list[Event]:
-        return [event_of(row) for row in self._read.all(_EVENTS, (generation_id, after))]
+    async def events(self, generation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        values = (generation_id, after, -1 if limit is None else limit)
+        return [event_of(row) for row in self._read.all(_EVENTS, values)]
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
         return {file_id: FILE.of(row) for file_id in ids for row in self._read.all(_FILE, (key, file_id))}
@@ -311,6 +318,8 @@ class SqliteStore:
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
         def work(connection: apsw.Connection) -> int | None:
+            if connection.execute(IS_HELD, (attempt_id,)).get:
+                raise ProviderHeld
             generation_id = connection.execute(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence)).get
             if generation_id is None:
                 return None

@@ -54,6 +54,7 @@ _ENABLED = "select id, url, events from webhook_endpoints where key = ? and disa
 
 _INSERT = insert("deliveries", _DELIVERY, "receiver")
 _BY_ID = f"select {_DELIVERY} from deliveries where id = ?"
+_OF_OWNER = f"{_BY_ID} and key = coalesce(?, key)"  # null: of any owner
 _UPDATE = "update deliveries set url = ?, state = ?, next_at = ?, retries = ?, tries = ?, receiver = ? where id = ?"
 # An endpoint may have any number of deliveries, so they are changed and deleted in batches, each a transaction.
 _BATCH = 200  # deliveries: the event loop needs some milliseconds for them, because each changes several indexes
@@ -233,18 +234,19 @@ class SqliteWebhooks:
         rows, has_more = cut(rows, query.limit, backwards=query.before is not None)
         return DeliveryPage(tuple(map(_DELIVERY.of, rows)), has_more)
 
-    async def delivery(self, delivery_id: str, key: str) -> Delivery | None:
-        rows = self._reader.all(f"{_BY_ID} and key = ?", (delivery_id, key))
+    async def delivery(self, delivery_id: str, key: str | None) -> Delivery | None:
+        rows = self._reader.all(_OF_OWNER, (delivery_id, key))
         return _DELIVERY.of(rows[0]) if rows else None
 
-    async def redeliver(self, delivery_id: str, key: str, now: datetime) -> Delivery | None:
+    async def redeliver(self, delivery_id: str, key: str | None, now: datetime) -> Delivery | None:
         def work(connection: apsw.Connection) -> Delivery | None:
-            row = connection.execute(f"{_BY_ID} and key = ?", (delivery_id, key)).fetchone()
+            row = connection.execute(_OF_OWNER, (delivery_id, key)).fetchone()
             if row is None:
                 return None
             delivery = _DELIVERY.of(row)
             url = delivery.url
-            endpoint = None if delivery.endpoint_id is None else _endpoint(connection, delivery.endpoint_id, key)
+            of = delivery.endpoint_id
+            endpoint = None if of is None else _endpoint(connection, of, delivery.key)
             if endpoint is not None:
                 _check_enabled(endpoint)
                 url = endpoint.url
@@ -336,6 +338,7 @@ def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
     # another column.
     plus = "+" if query.generation_id is not None else ""
     conditions = {
+        "key = ?": query.key,
         f"{plus}endpoint_id = ?": query.endpoint_id,
         "generation_id = ?": query.generation_id,
         f"{plus}state = ?": query.state,
@@ -344,7 +347,7 @@ def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
     if query.before is not None:
         conditions["id < ?" if query.order == "asc" else "id > ?"] = query.before
     given = {condition: value for condition, value in conditions.items() if value is not None}
-    return " and ".join(("key = ?", *given)), [query.key, *given.values()]
+    return " and ".join(given) or "true", list(given.values())
 
 
 def _insert(connection: apsw.Connection, delivery: Delivery) -> None:

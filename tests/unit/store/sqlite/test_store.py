@@ -498,7 +498,7 @@ FULL_DISK = """
 async def main():
     store = SqliteStore.open(path, t.NOW)
     answered = [(await store.create(t.generation())).id for _ in range(5)]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
     answered += await t.fill(store)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     pinged = "content"

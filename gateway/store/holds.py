@@ -1,0 +1,28 @@
+"""The protocol for the providers that operators hold."""
+
+from typing import Protocol
+
+from gateway.domain.health.hold import Hold
+
+
+class ProviderHeld(Exception):
+    """`Store.begin_submit` refuses the submit, because its provider is held."""
+
+
+class Holds(Protocol):
+    """A hold counts from the moment when `put` returns: no submit to the provider begins after that.
+
+    Every method may raise `StoreUnavailable`.
+    """
+
+    def now(self) -> list[Hold]:
+        """All holds as they are stored, by the name of the provider."""
+        ...
+
+    async def put(self, hold: Hold) -> Hold:
+        """Hold a provider. The first hold stays as it is: it is returned in place of a second one."""
+        ...
+
+    async def remove(self, provider: str) -> bool:
+        """Release a provider; False if it was not held."""
+        ...

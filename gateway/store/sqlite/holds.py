@@ -1,0 +1,45 @@
+"""The providers that operators hold, in the SQLite ledger."""
+
+import apsw
+
+from gateway.domain.health.hold import Hold
+from gateway.store.sqlite.columns import Columns, insert
+from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.writer import CommitWriter
+
+_HOLD = Columns(Hold)
+_ALL = f"select {_HOLD} from provider_holds order by provider"
+_OF = f"select {_HOLD} from provider_holds where provider = ?"
+_PUT = f"{insert('provider_holds', _HOLD)} on conflict (provider) do nothing"
+_REMOVE = "delete from provider_holds where provider = ?"
+# Whether the provider of an attempt is held. The plan is read only while any provider is.
+IS_HELD = (
+    "select 1 from attempts as a join generations as g on g.id = a.generation_id"
+    " where exists (select 1 from provider_holds) and a.id = ?"
+    " and json_extract(g.plan, '$.routes[' || a.route || '].provider') in (select provider from provider_holds)"
+)
+
+
+class SqliteHolds:
+    """Implements `Holds`."""
+
+    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def now(self) -> list[Hold]:
+        return [_HOLD.of(row) for row in self._reader.all(_ALL)]
+
+    async def put(self, hold: Hold) -> Hold:
+        def work(connection: apsw.Connection) -> Hold:
+            connection.execute(_PUT, _HOLD.values(hold))
+            return _HOLD.of(connection.execute(_OF, (hold.provider,)).fetchall()[0])
+
+        return await self._writer.run(work)
+
+    async def remove(self, provider: str) -> bool:
+        def work(connection: apsw.Connection) -> bool:
+            connection.execute(_REMOVE, (provider,))
+            return connection.changes() == 1
+
+        return await self._writer.run(work)

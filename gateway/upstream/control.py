@@ -1,0 +1,85 @@
+"""What an operator does about providers: close their circuits, take them out of new work, and release them."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.domain.errors import InvalidParameter, NotFound
+from gateway.domain.health.hold import Hold
+from gateway.store.holds import Holds
+from gateway.upstream.health import Health
+from gateway.upstream.provider import Provider
+
+log = structlog.get_logger()
+
+
+class ProviderControl:
+    """Changes what new work providers get. Tasks that they already run are not touched."""
+
+    def __init__(
+        self,
+        *,
+        names: Collection[str],
+        providers: Collection[Provider],
+        health: Health,
+        holds: Holds,
+        clock: Clock,
+        reconsider: Callable[[], None],
+    ) -> None:
+        """`names` are all accounts of the configuration, also disabled ones. `reconsider` wakes every driver."""
+        self.names = tuple(names)
+        self.providers = {provider.name: provider for provider in providers}
+        self.health = health
+        self._holds = holds
+        self._clock = clock
+        self._reconsider = reconsider
+
+    def now(self) -> datetime:
+        """The moment as of which the state of circuits is shown."""
+        return self._clock.now()
+
+    def check(self, name: str) -> None:
+        """Raise `NotFound` if the configuration has no such provider and none of this name is held."""
+        if name not in self.names and name not in self.health.holds:
+            raise NotFound(
+                f"The provider {name[:64]!r} does not exist; the configuration has {', '.join(self.names)}.",
+                param="name",
+            )
+
+    async def hold(self, name: str, *, held_by: str | None, note: str | None) -> None:
+        """Take a provider out of new work, across restarts. A provider that is held already stays as it is.
+
+        No submit to it begins after this has returned. One that began before goes on: it may have been paid for.
+        """
+        self.check(name)
+        hold = Hold(provider=name, held_at=self._clock.now(), held_by=held_by, note=note)
+        stored = await self._holds.put(hold)
+        self._take_over()
+        if stored == hold:
+            log.warning("provider_held", provider=name, held_by=held_by, note=note)
+
+    async def release(self, name: str) -> None:
+        """Give a provider new work again. Generations that wait for it go on. Without a hold nothing changes."""
+        self.check(name)
+        if await self._holds.remove(name):
+            log.info("provider_released", provider=name)
+        self._take_over()
+
+    def reset(self, name: str, model: str | None) -> None:
+        """Close the circuits of the account and of its models, or only that of one model.
+
+        What has waited for them goes on at once. Raises `InvalidParameter` if the provider has no such model.
+        """
+        self.check(name)
+        provider = self.providers.get(name)
+        if model is not None and (provider is None or model not in provider.models):
+            raise InvalidParameter(f"{name} has no model {model[:64]!r}.", param="model")
+        self.health.reset(name, model)
+        log.info("circuits_reset", provider=name, model=model)
+        self._reconsider()
+
+    def _take_over(self) -> None:
+        self.health.set_holds(self._holds.now())
+        self._reconsider()
