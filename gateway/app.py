@@ -40,10 +40,12 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
+from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
 from gateway.log import dropped_lines
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
+from gateway.store.lineage import Said
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
@@ -89,12 +91,13 @@ class Application:
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         accept_clock: bool = False,
+        said: Said | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         """Open the ledger and build every service. Raises `ConfigurationError`, which names the key and the remedy.
 
-        With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `observers`
-        get every event of `gateway/telemetry.py`, after the log.
+        With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `said` is
+        what the operator says about the ledger. `observers` get every event of `gateway/telemetry.py`, after the log.
         """
         self.settings = settings
         self.providers = providers_of(settings, adapters or load_adapters())
@@ -103,7 +106,7 @@ class Application:
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         observer = Observers([LogObserver(), *observers])
         catalog = build_catalog(settings, self.providers)
-        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
+        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock, said=said)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -113,6 +116,7 @@ class Application:
         reconciliation = build_reconciliation(base, upstream, engine)
         generations = build_generations(base, catalog, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
+        self._lineage = LineageWatch(base.store, base.far_marker)
         self.upstream, self.health = upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -164,6 +168,7 @@ class Application:
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
+        await self._lineage.start()
         await self.engine.start()
         self._ledger_clock.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
@@ -193,6 +198,7 @@ class Application:
                 await fetcher.close()
             await self.artifact_store.close()
             self._ledger_clock.stop()
+            await self._lineage.stop()
             await self.store.close()
             log.info("stopped")
 
@@ -223,6 +229,7 @@ class Application:
             f"{count} open generation(s) at {provider} cannot be followed: the provider has no key"
             for provider, count in self.unfollowed.items()
         ]
+        warnings += self._lineage.warnings()
         if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
             warnings.append(full)
         if lines := dropped_lines():

@@ -290,7 +290,7 @@ class Store(Protocol):
         """
         ...
 
-    async def held_after_restore(self) -> int:
+    def held_after_restore(self) -> int:
         """How many open generations wait for an operator, because the ledger was restored."""
         ...
 

@@ -1,11 +1,11 @@
 """A restored ledger buys nothing by itself: a copy of the file, a backup, a snapshot with its own marker."""
 
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import apsw
+import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
@@ -20,8 +20,8 @@ HELD = "/v1/admin/restored"
 
 
 @pytest_asyncio.fixture
-async def gateway(gateway: Gateway) -> AsyncIterator[Gateway]:
-    usual = gateway.settings
+async def gateway(idle: Gateway) -> Gateway:
+    gateway, usual = idle, idle.settings
 
     def settings() -> Any:
         plain = usual()
@@ -29,8 +29,8 @@ async def gateway(gateway: Gateway) -> AsyncIterator[Gateway]:
         return replace(plain, server=replace(plain.server, admin_keys=(secret,)))
 
     gateway.settings = settings  # type: ignore[method-assign]  # the usual ones, and a key of an operator
-    await gateway.restart()
-    return gateway
+    gateway.route(KEEVX, RELAY)
+    return await gateway.start()
 
 
 def ledger(gateway: Gateway) -> Path:
@@ -60,30 +60,83 @@ async def operator(gateway: Gateway, method: str, path: str, **options: Any) -> 
     return answer.json()
 
 
+async def held(gateway: Gateway) -> dict[str, str]:
+    """The held generations, each with the state of its newest attempt."""
+    return {one["id"]: one["attempts"][-1]["status"] for one in (await operator(gateway, "GET", HELD))["data"]}
+
+
 async def warnings(gateway: Gateway) -> list[str]:
     answer = await gateway.client.get("/health/ready")
     return list(answer.json().get("warnings", ()))
 
 
-async def worked_on_after_copy(gateway: Gateway) -> tuple[dict[str, str], Path]:
-    """Generations of which a copy of the ledger knows less than was bought: their ids, and the copy."""
-    gateway.route(KEEVX, RELAY)
-    await gateway.restart()
+def copying(gateway: Gateway, when: str) -> Any:
+    """Make the next submit copy the ledger: `before` its intent is stored, or `after` that."""
+
+    def change(call: Any) -> Any:
+        async def begin(*args: Any, **options: Any) -> Any:
+            copy = gateway.folder / "copy.db"
+            if when == "before" and not copy.exists():
+                copy_of(gateway)
+            version = await call(*args, **options)
+            if when == "after" and not copy.exists():
+                copy_of(gateway)
+            return version
+
+        return begin
+
+    gateway.replace_in_store("begin_submit", change)
+
+
+async def worked_on_after_copy(gateway: Gateway, when: str) -> dict[str, str]:
+    """Generations of which a copy of the ledger knows less than was bought: their ids."""
     ids = {}
-    gateway.sandbox.fault("keevx", "submit", "slow_task", None, seconds=600)
+    gateway.sandbox.fault("keevx", "submit", "slow_task", None, seconds=100)
     ids["accepted"] = (await gateway.post(model=KEEVX, image=IMAGE_URL))["id"]
     await gateway.until_state(ids["accepted"], "accepted")
-    gateway.sandbox.fault("keevx", "submit", "429", 1, retry_after=30)
-    ids["repeats"] = (await gateway.post(model=KEEVX, image=IMAGE_URL))["id"]
+    gateway.sandbox.fault("kling_relay", "submit", "429", 1, retry_after=30)
+    ids["repeats"] = (await gateway.post(model=RELAY, image=IMAGE_URL))["id"]
     await gateway.until_state(ids["repeats"], "refused")
-    gateway.sandbox.fault("keevx", "submit", "delayed", 1, seconds=20)
-    gateway.traffic.slow.add("keevx")
-    ids["submitting"] = (await gateway.post(model="m", image=IMAGE_URL))["id"]
-    await gateway.until_state(ids["submitting"], "submitting")
-    copy = copy_of(gateway)
+    copying(gateway, when)
+    ids["sent"] = (await gateway.post(model="m", image=IMAGE_URL))["id"]
+    await gateway.until_state(ids["sent"], "accepted")
     ids["later"] = (await gateway.post(model=RELAY, image=IMAGE_URL))["id"]
-    for name in ("repeats", "submitting", "later"):
-        await gateway.until_state(ids[name], "accepted")
-    gateway.traffic.slow.clear()
+    for name in ("repeats", "later"):
+        await gateway.until_state(ids[name], "accepted", "completed")
+    assert gateway.paid == {"keevx": 2, "kling_relay": 2}
     await gateway.crash()
-    return ids, copy
+    return ids
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_copy_in_the_place_of_the_ledger_buys_nothing_until_it_is_released(gateway: Gateway, when: str) -> None:
+    ids = await worked_on_after_copy(gateway, when)
+    bought = gateway.paid
+    put_back(gateway, gateway.folder / "copy.db")
+
+    await gateway.start()
+    await gateway.traffic.settle()
+    assert any(
+        "3 generation(s) buy nothing since an older ledger was restored" in line for line in await warnings(gateway)
+    )
+    listed = await held(gateway)
+    states = {"accepted": "accepted", "repeats": "refused", "sent": "unknown"}
+    assert listed == {ids[name]: state for name, state in states.items()}
+    await gateway.clock.run_for(400)
+    assert gateway.paid == bought, "nothing is bought again"
+    assert (await gateway.finish(ids["accepted"]))["status"] == "completed", "a task that is stored is polled as usual"
+    assert gateway.paid == bought
+
+    await gateway.restart()
+    assert set(await held(gateway)) == {ids["repeats"], ids["sent"]}, "and a second start changes nothing"
+    new = await gateway.make(model=RELAY, image=IMAGE_URL)
+    assert new["status"] == "completed", "new requests work as usual"
+    bought = gateway.paid
+
+    await operator(gateway, "POST", f"{HELD}/{ids['sent']}/release")
+    await gateway.until_state(ids["sent"], "accepted")
+    assert {name: count - bought.get(name, 0) for name, count in gateway.paid.items()} == {"keevx": 1, "kling_relay": 0}
+    await operator(gateway, "POST", f"{HELD}/{ids['repeats']}/fail")
+    assert (await gateway.get(ids["repeats"]))["status"] == "failed"
+    assert await held(gateway) == {}
+    assert await warnings(gateway) == []

@@ -166,7 +166,7 @@ class SqliteStore:
     def _mark(self, connection: apsw.Connection, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
         self._marker.advance(sqlite_lineage.position_of(connection), durable=has_purchase)
 
-    async def held_after_restore(self) -> int:
+    def held_after_restore(self) -> int:
         return int(self._read.all(sqlite_lineage.HELD)[0][0])
 
     async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
