@@ -139,12 +139,24 @@ def cli() -> None:
 @click.option(
     "--accept-clock", is_flag=True, help="Start although the system clock is far from the newest time in the ledger."
 )
+@click.option(
+    "--restored",
+    "said",
+    flag_value="restored",
+    help="The ledger is an older copy: buy nothing for its open generations until they are released.",
+)
+@click.option(
+    "--moved",
+    "said",
+    flag_value="moved",
+    help="The ledger was moved here after the gateway had stopped: it is the newest one, although its marker is not.",
+)
 def serve(**given: Any) -> None:
     """Run the gateway until SIGTERM or Ctrl-C, then wait for running submits. A second signal ends it at once."""
     collector.suspend()  # it resumes when the start is over; until then a fifth of the start was its work
     from gateway.commands.serve import serve as run
 
-    sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"]))
+    sys.exit(run(given["config"], given["host"], given["port"], accept_clock=given["accept_clock"], said=given["said"]))
 
 
 @cli.command()
@@ -324,6 +336,28 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
     from gateway.commands.sandbox import sandbox as run
 
     sys.exit(run(host, port, journal, values))
+
+
+@cli.command()
+@click.argument("to", type=FILE)
+@click.option("--files", "with_files", is_flag=True, help="Copy the files of results and inputs, too.")
+@config_option
+def backup(**given: Any) -> None:
+    """Copy the ledger into the new folder TO, also while the gateway runs. TO has a list of the ledger's files."""
+    from gateway.commands.backup import backup as run
+
+    sys.exit(run(given["to"], given["config"], with_files=given["with_files"]))
+
+
+@cli.command()
+@click.argument("source", metavar="FROM", type=FILE)
+@click.option("--replace", is_flag=True, help="Put the ledger that is there aside, under another name.")
+@config_option
+def restore(**given: Any) -> None:
+    """Put the backup FROM in the place of the ledger. The gateway must not run; its next start buys nothing again."""
+    from gateway.commands.restore import restore as run
+
+    sys.exit(run(given["source"], given["config"], replace=given["replace"]))
 
 
 def main() -> None:

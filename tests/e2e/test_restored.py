@@ -1,6 +1,7 @@
 """A restored ledger buys nothing by itself: a copy of the file, a backup, a snapshot with its own marker."""
 
 import shutil
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ async def gateway(idle: Gateway) -> Gateway:
 
     gateway.settings = settings  # type: ignore[method-assign]  # the usual ones, and a key of an operator
     gateway.route(KEEVX, RELAY)
+    gateway.fetch_allow = (ip_network("127.0.0.0/8"),)  # the files of the sandbox
     return await gateway.start()
 
 

@@ -35,6 +35,7 @@ from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
+from gateway.store.sqlite.backup import keep_before_migration
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
@@ -140,6 +141,7 @@ class SqliteStore:
             try:
                 time = sqlite_clock.ledger_time(connection, lock)
                 check_clock(time)
+                keep_before_migration(connection, path, now)
                 migrate(connection, now)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
