@@ -29,6 +29,7 @@ class Place(Protocol):
     """Where markers are. Both calls wait for the disk or the network, so they belong on a thread."""
 
     is_local: bool  # a write takes only moments
+    follow_seconds: float  # so far may the marker be behind the ledger
 
     def read(self, lineage: str) -> Reading | None:
         """The marker of a lineage; `None` if the place does not answer."""
@@ -43,6 +44,7 @@ class FolderPlace:
     """Markers in the folder of the artifacts."""
 
     is_local = True
+    follow_seconds = 1.0
 
     def __init__(self, artifacts: Path) -> None:
         self._folder = artifacts / _FOLDER
@@ -71,6 +73,7 @@ class BucketPlace:
     """Markers in the bucket of the artifacts."""
 
     is_local = False
+    follow_seconds = 5.0
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -108,6 +111,11 @@ class FarMarker:
     def is_local(self) -> bool:
         """Whether a stop can wait for one more write."""
         return self._place.is_local
+
+    @property
+    def follow_seconds(self) -> float:
+        """How often `follow` should be called."""
+        return self._place.follow_seconds
 
     async def follow(self, marker: Marker) -> None:
         """Write the marker if it has moved, and if nobody else has written a later one. Never raises."""

@@ -5,8 +5,6 @@ import asyncio
 from gateway.artifacts.far_marker import FarMarker
 from gateway.store.port import Store
 
-FOLLOW_SECONDS = 5.0  # so far may the marker in the artifact store be behind the ledger
-
 
 class LineageWatch:
     """Works between `start` and `stop`."""
@@ -42,4 +40,4 @@ class LineageWatch:
     async def _run(self) -> None:
         while True:
             await self._far.follow(self._store.lineage.marker)
-            await asyncio.sleep(FOLLOW_SECONDS)
+            await asyncio.sleep(self._far.follow_seconds)
