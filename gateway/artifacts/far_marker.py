@@ -29,7 +29,7 @@ class Place(Protocol):
     """Where markers are. Both calls wait for the disk or the network, so they belong on a thread."""
 
     is_local: bool  # a write takes only moments
-    follow_seconds: float  # so far may the marker be behind the ledger
+    follow_seconds: float  # the marker follows the ledger within this time
 
     def read(self, lineage: str) -> Reading | None:
         """The marker of a lineage; `None` if the place does not answer."""
@@ -127,10 +127,10 @@ class FarMarker:
         self.trouble = trouble
 
     def _bring_up(self, marker: Marker) -> str | None:
-        known = self._place.read(marker.lineage)
-        if isinstance(known, Marker) and known != self._written and known.position > marker.position:
+        there = self._place.read(marker.lineage)
+        if isinstance(there, Marker) and there != self._written and there.position > marker.position:
             return AHEAD
-        if known is None:
+        if there is None:
             return "the marker of the ledger in the artifact store cannot be read"
         try:
             self._place.write(marker)

@@ -81,10 +81,10 @@ def _checked(source: Path) -> Manifest:
                     raise ConfigurationError(f"restore: {path} is damaged; nothing was replaced")
     except (OSError, msgspec.DecodeError, apsw.Error, ValueError) as error:
         raise ConfigurationError(f"restore: {source} is not a whole backup: {error}") from error
-    known = len(migrations.load("sqlite"))
-    if facts.schema > known:
+    newest = len(migrations.load("sqlite"))
+    if facts.schema > newest:
         raise ConfigurationError(
-            f"restore: the backup has schema {facts.schema}, this program knows {known}; run the newer program"
+            f"restore: the backup has schema {facts.schema}, this program knows {newest}; run the newer program"
         )
     return manifest
 

@@ -35,8 +35,8 @@ def restored(server: AdminServer, *, as_json: bool) -> int:
     elif sys.stdout.isatty():
         Console().print(_table(held))
     else:
-        for one in held:
-            say(line(one))
+        for generation in held:
+            say(line(generation))
     return 0
 
 
@@ -86,8 +86,9 @@ def _all(client: AdminClient) -> list[RestoredGeneration]:
 
 def _table(held: Iterable[RestoredGeneration]) -> Table:
     table = Table(*[Column(name, overflow="fold") for name in ("Generation", "Model", "Key", "Attempts")])
-    for one in held:
-        table.add_row(*(Text(plain(cell)) for cell in (one.id, one.model, one.key, _attempts(one))))
+    for generation in held:
+        cells = (generation.id, generation.model, generation.key, _attempts(generation))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 
 

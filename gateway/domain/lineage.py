@@ -1,7 +1,7 @@
 """Whether a ledger is the newest one of its kind, or an older copy that does not know the latest purchases. Pure.
 
-Danger: a backup, a copied file or a snapshot of a volume does not know what was bought after it was made. A gateway that
-works on with it would buy all of that again. So the ledger has a lineage, which is an id, and a position, which grows
+Danger: a backup, a copied file or a snapshot of a volume does not know what was bought after it was made. A gateway
+that works on with it would buy all of that again. So the ledger has a lineage, which is an id, and a position, which grows
 with every change. Markers outside of the ledger repeat both. A marker is written after the change is durable in the
 ledger, and before a purchase leaves: so a marker that is ahead of the ledger proves that the ledger is an older copy,
 and a crash never leaves one.
@@ -17,7 +17,7 @@ _LINE = re.compile(rb"video-gateway lineage ([0-9a-f]{32}) position (\d{20}) fil
 
 
 class Marker(Struct, frozen=True, kw_only=True):
-    """What stands outside of a ledger about it."""
+    """What is written outside of a ledger about it."""
 
     lineage: str  # 32 hex digits
     position: int  # the number of the newest event that the ledger had stored when this was written
@@ -53,7 +53,7 @@ def verdict(
 ) -> Copy | None:
     """Why the ledger has to be treated as an older copy; `None`: it is the one that worked last, or a new one.
 
-    Silence is no proof: a ledger whose marker is gone is treated as a copy.
+    Silence proves nothing: a ledger whose marker is gone is treated as a copy.
 
     `ledger` is `None` if the file was made by a version without lineages, or is new; `position` is 0 in a new one.
     `file` is the number of its file, 0 where such numbers are not stable. `near` is the marker beside the ledger. `far`
@@ -62,25 +62,26 @@ def verdict(
     """
     if position == 0 or said == "moved":
         return None  # nothing is in a new ledger, so nothing is bought for it
-    known = [marker.position for marker in (near, far) if isinstance(marker, Marker) and _is_of(marker, ledger)]
+    positions = [marker.position for marker in (near, far) if isinstance(marker, Marker) and _is_of(marker, ledger)]
+    farthest = max(positions, default=0)
     if said == "restored":
-        return Copy("the operator has said that the ledger is a restored one", max(known, default=0))
+        return Copy("the operator has said that the ledger is a restored one", farthest)
     if isinstance(near, Marker) and near.lineage == RESTORED:
-        return Copy("the ledger was restored from a backup", max(known, default=0))
+        return Copy("the ledger was restored from a backup", farthest)
     if ledger is None:
         if near == "missing":
             return None  # a ledger of an earlier version: its first marker is written now
         return Copy("the ledger has no lineage, although there is a marker beside it")
-    if known and max(known) > position:
-        return Copy(f"the ledger ends at position {position}, and its marker is at {max(known)}", max(known))
+    if farthest > position:
+        return Copy(f"the ledger ends at position {position}, and its marker is at {farthest}", farthest)
     if not ledger.marked:
         return None  # the start that began this lineage was interrupted before any work
     if not isinstance(near, Marker):
-        return Copy(f"the marker beside the ledger is {near}", max(known, default=0))
+        return Copy(f"the marker beside the ledger is {near}", farthest)
     if near.lineage != ledger.id:
-        return Copy("the marker beside the ledger belongs to another lineage", max(known, default=0))
+        return Copy("the marker beside the ledger belongs to another lineage", farthest)
     if file and near.file and near.file != file:
-        return Copy("the marker beside the ledger belongs to another file: both were copied", max(known, default=0))
+        return Copy("the marker beside the ledger belongs to another file: both were copied", farthest)
     return None
 
 

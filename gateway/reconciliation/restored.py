@@ -30,8 +30,8 @@ class RestoredGenerations:
 
     async def page(self, *, limit: int, after: str | None = None) -> tuple[Sequence[Generation], bool]:
         """At most `limit` held generations, the oldest first, and whether more follow."""
-        found = await self._store.restored_page(limit + 1, after)
-        return found[:limit], len(found) > limit
+        page = await self._store.restored_page(limit + 1, after)
+        return page[:limit], len(page) > limit
 
     async def release(self, generation_id: str) -> Generation:
         """Let the generation buy again, knowing that this may pay twice. Raises `NotFound`, and `Conflict`."""

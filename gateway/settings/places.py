@@ -30,10 +30,10 @@ def places(path: Path | None, environ: Mapping[str, str]) -> Places:
     if isinstance(artifacts, dict):
         artifacts = {key: value for key, value in artifacts.items() if key in _OF_PLACE}
     with suppress(InvalidValue):
-        found = Places(
+        result = Places(
             reader.table(DatabaseSettings, database, ("database",)).path.resolve(),
             reader.table(ArtifactSettings, artifacts, ("artifacts",)),
         )
         if not reader.faults:
-            return found
+            return result
     raise ConfigurationError(str(reader.faults[0]))

@@ -67,6 +67,6 @@ def _log_copy(lineage: LedgerLineage) -> None:
             reason=lineage.copy.reason,
             count=len(lineage.held),
             generations=lineage.held[:HELD_SHOWN],
-            detail="what this ledger does not know may have been bought already; nothing is bought for these generations"
-            " until an operator releases them: `video-gateway restored`, or /v1/admin/restored",
+            detail="what this ledger does not know may have been bought already; nothing is bought for these"
+            " generations until an operator releases them: `video-gateway restored`, or /v1/admin/restored",
         )

@@ -26,6 +26,7 @@ from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, ROOT, SECRETS, SUBM
 Way = Literal["backup", "copy", "snapshot"]
 WAYS: tuple[Way, ...] = ("backup", "copy", "snapshot")
 ADMIN_KEY = "chaos-operator"
+UNGUARDED = "tests.chaos.unguarded"  # ignores the markers
 QUIET_SECONDS = 2.5  # so long is watched that nothing is bought again; attempts are repeated and time out within it
 FAR_SECONDS = 1.5  # after so long the marker in the folder of artifacts has followed
 _SIDES = ("", "-wal", "-shm", "-marker")
@@ -41,6 +42,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     again: int  # of these, generations for which another submit was received before anybody has released them
     released: int  # generations for which a submit was received after the release
     astray: int  # submits after the release for generations that were not held
+
+    def text(self) -> str:
+        """One line of the card."""
+        return (
+            f"restored by {self.way}: {self.held} open generations held, {self.bought_before} of them bought before,"
+            f" bought again {self.again}; bought after the release {self.released}, others {self.astray};"
+            f" created after the copy {self.lost}"
+        )
 
 
 async def drill(folder: Path, way: Way, seed: int, *, generations: int, module: str = "gateway") -> Outcome:
@@ -114,28 +123,28 @@ async def _create(client: httpx.AsyncClient, numbers: range) -> None:
 
 
 async def _keep(world: World, way: Way) -> None:
-    kept = world.folder / "kept"
+    copy = world.folder / "kept"
     match way:
         case "backup":
-            await _command(world, "backup", str(kept))
+            await _command(world, "backup", str(copy))
         case "copy":
-            kept.mkdir()
+            copy.mkdir()
             with closing(apsw.Connection(str(world.ledger))) as connection:
-                connection.execute("vacuum into ?", (str(kept / "ledger.db"),))
+                connection.execute("vacuum into ?", (str(copy / "ledger.db"),))
         case "snapshot":
             world.signal(signal.SIGSTOP)
-            shutil.copytree(world.ledger.parent, kept)
+            shutil.copytree(world.ledger.parent, copy)
             world.signal(signal.SIGCONT)
 
 
 async def _put_back(world: World, way: Way) -> None:
-    kept = world.folder / "kept"
+    copy = world.folder / "kept"
     if way == "backup":
-        await _command(world, "restore", str(kept), "--replace")
+        await _command(world, "restore", str(copy), "--replace")
         return
     for side in _SIDES[:3]:
         world.ledger.with_name(world.ledger.name + side).unlink(missing_ok=True)
-    for path in kept.iterdir():
+    for path in copy.iterdir():
         number = world.ledger.with_name(path.name)
         if way == "snapshot" and path.name.endswith("-marker") and number.exists():
             text = path.read_bytes()  # the numbers of files are those of before, as in a volume that is put back

@@ -1,20 +1,27 @@
 """`backup` while the gateway works, `restore`, and a start after that."""
 
 import json
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import apsw
 import pytest
+import pytest_asyncio
 
 from gateway.commands.backup import backup
 from gateway.commands.restore import restore
 from gateway.domain.errors import ConfigurationError
 
 from .conftest import IMAGE_URL, Gateway
-from .test_restored import KEEVX, RELAY, gateway, held  # noqa: F401  # the fixture
+from .test_restored import KEEVX, RELAY, held, with_operator
 
 COMMANDS = ("VIDEO_GATEWAY_DATABASE_URL", "VIDEO_GATEWAY_ARTIFACTS")
+
+
+@pytest_asyncio.fixture
+async def gateway(idle: Gateway) -> Gateway:
+    return await with_operator(idle)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +41,7 @@ def refused(call: object) -> str:
 async def test_a_backup_is_restored_and_the_next_start_buys_nothing_again(
     gateway: Gateway,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     done = await gateway.make(model=KEEVX, image=IMAGE_URL)
     gateway.sandbox.fault("keevx", "submit", "429", 1, retry_after=30)
@@ -52,13 +59,13 @@ async def test_a_backup_is_restored_and_the_next_start_buys_nothing_again(
     }
     assert manifest["sealed"]["ledger.db"]["sha256"] == sha256((to / "ledger.db").read_bytes()).hexdigest()
     files = [json.loads(line) for line in (to / "files.jsonl").read_text().splitlines()]
-    kept = (await gateway.stored(done["id"])).outputs[0].kept
-    assert kept is not None
+    archived = (await gateway.stored(done["id"])).outputs[0].kept
+    assert archived is not None
     assert {
         "kind": "result",
-        "name": kept.name,
-        "bytes": kept.bytes,
-        "sha256": kept.sha256,
+        "name": archived.name,
+        "bytes": archived.bytes,
+        "sha256": archived.sha256,
         "generation": done["id"],
     } in files
     assert list(to.parent.iterdir()) == [to], "nothing is left of the way there"
@@ -69,10 +76,10 @@ async def test_a_backup_is_restored_and_the_next_start_buys_nothing_again(
     bought = gateway.paid
     await gateway.stop()
     assert "--replace" in refused(lambda: restore(to, None, replace=False))
-    (tmp_path / "artifacts" / "results" / kept.name).unlink()
+    (tmp_path / "artifacts" / "results" / archived.name).unlink()
     assert restore(to, None, replace=True) == 0
     assert "missing" not in capsys.readouterr().err
-    assert [path for path in tmp_path.iterdir() if ".replaced-" in path.name]
+    assert any(".replaced-" in name for name in os.listdir(tmp_path))
 
     await gateway.start()
     await gateway.clock.run_for(120)
@@ -81,7 +88,7 @@ async def test_a_backup_is_restored_and_the_next_start_buys_nothing_again(
     assert (await gateway.client.get(done["data"][0]["url"])).status_code == 200
 
 
-async def test_a_damaged_backup_replaces_nothing(gateway: Gateway, tmp_path: Path) -> None:  # noqa: F811
+async def test_a_damaged_backup_replaces_nothing(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.make(model=RELAY, image=IMAGE_URL)
     await gateway.stop()
     ledger = tmp_path / "ledger.db"
@@ -105,7 +112,7 @@ async def test_a_damaged_backup_replaces_nothing(gateway: Gateway, tmp_path: Pat
     assert "there is no ledger" in refused(lambda: backup(tmp_path / "none", None, with_files=False))
 
 
-async def test_writers_go_on_during_a_copy_and_the_copy_is_of_one_moment(gateway: Gateway, tmp_path: Path) -> None:  # noqa: F811
+async def test_writers_go_on_during_a_copy_and_the_copy_is_of_one_moment(gateway: Gateway, tmp_path: Path) -> None:
     await gateway.make(model=RELAY, image=IMAGE_URL)
     source = apsw.Connection(str(tmp_path / "ledger.db"), flags=apsw.SQLITE_OPEN_READONLY)
     source.execute("begin")

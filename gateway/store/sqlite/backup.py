@@ -82,7 +82,7 @@ def copy_ledger(ledger: Path, copy: Path) -> None:
 
 
 def facts_of(ledger: Path) -> LedgerFacts:
-    """What a copy is, after a check of its integrity. Raises `ValueError`, which says what is wrong, or `apsw.Error`."""
+    """What a copy is, after a check of its integrity. Raises `ValueError` with what is wrong, or `apsw.Error`."""
     with closing(apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         problems = [str(row[0]) for row in connection.execute("pragma integrity_check(3)")]
         if problems != ["ok"]:

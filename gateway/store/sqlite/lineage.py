@@ -24,7 +24,7 @@ HELD_IDS = f"select id {_HELD} and id > ? order by id limit ?"
 _NEWEST = "select id, marked from lineages order by number desc limit 1"
 _BEGIN = "insert into lineages (id, began_at, reason) values (?, ?, ?)"
 _MARKED = "update lineages set marked = 1 where id = ?"
-_PASS_OVER = "update sqlite_sequence set seq = max(seq, ?) where name = 'events'"
+_SKIP_TO = "update sqlite_sequence set seq = max(seq, ?) where name = 'events'"
 _OPEN_IDS = f"select id from generations where status in {OPEN} and restored_at is null order by id"
 
 ReadFar = Callable[[str], Reading | None]  # from the id of a lineage to its marker in the artifact store
@@ -59,7 +59,7 @@ def begin(connection: apsw.Connection, path: Path, now: datetime, read_far: Read
         with connection:
             if copy is not None:
                 held = tuple(_hold_open(connection, now))
-                connection.execute(_PASS_OVER, (copy.position,))  # no number of an event is given twice
+                connection.execute(_SKIP_TO, (copy.position,))  # no number of an event is given twice
             connection.execute(_BEGIN, (lineage, now.timestamp(), said if copy is None else copy.reason))
             position = position_of(connection)
     else:

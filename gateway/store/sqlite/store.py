@@ -29,8 +29,8 @@ from gateway.store.sqlite import attempts as sqlite_attempts
 from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
-from gateway.store.sqlite import lineage as sqlite_lineage
 from gateway.store.sqlite import idempotency as sqlite_idempotency
+from gateway.store.sqlite import lineage as sqlite_lineage
 from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
