@@ -1,10 +1,10 @@
 """Whether a ledger is the newest one of its kind, or an older copy that does not know the latest purchases. Pure.
 
 Danger: a backup, a copied file or a snapshot of a volume does not know what was bought after it was made. A gateway
-that works on with it would buy all of that again. So the ledger has a lineage, which is an id, and a position, which grows
-with every change. Markers outside of the ledger repeat both. A marker is written after the change is durable in the
-ledger, and before a purchase leaves: so a marker that is ahead of the ledger proves that the ledger is an older copy,
-and a crash never leaves one.
+that works on with it would buy all of that again. So the ledger has a lineage, which is an id, and a position, which
+grows with every change. Markers outside of the ledger repeat both. A marker is written after the change is durable in
+the ledger, and before a purchase leaves: so a marker that is ahead of the ledger proves that the ledger is an older
+copy, and a crash never leaves one.
 """
 
 import re
