@@ -32,6 +32,7 @@ from gateway.build import (
     build_generations,
     build_inputs,
     build_reconciliation,
+    build_tracing,
     build_upstream,
     build_webhooks,
 )
@@ -104,9 +105,11 @@ class Application:
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
-        observer = Observers([LogObserver(), *observers])
+        clock = clock or SystemClock()
+        self._tracing = build_tracing(settings, clock)
+        observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
         catalog = build_catalog(settings, self.providers)
-        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock, said=said)
+        base = build_base(settings, clock, observer, accept_clock=accept_clock, said=said)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -200,6 +203,8 @@ class Application:
             self._ledger_clock.stop()
             await self._lineage.stop()
             await self.store.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
 
     async def _warn_about_unfollowed(self) -> None:

@@ -11,6 +11,7 @@ import pytest_asyncio
 from gateway.commands.backup import backup
 from gateway.commands.restore import restore
 from gateway.domain.errors import ConfigurationError
+from gateway.store import migrations
 
 from .conftest import IMAGE_URL, Gateway
 from .test_restored import KEEVX, RELAY, held, with_operator
@@ -51,7 +52,7 @@ async def test_a_backup_is_restored_and_the_next_start_buys_nothing_again(
     assert backup(to, None, with_files=True) == 0
     manifest = json.loads((to / "manifest.json").read_text())
     assert manifest["ledger"] | {"lineage": ""} == {
-        "schema": 18,
+        "schema": len(migrations.load("sqlite")),
         "lineage": "",
         "position": manifest["ledger"]["position"],
         "generations": 2,
