@@ -41,10 +41,12 @@ from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
+from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
 from gateway.log import dropped_lines
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
+from gateway.store.lineage import Said
 from gateway.telemetry import LogObserver, Observer, Observers
 from gateway.upstream.provider import accepting, providers_of
 from gateway.upstream.registry import load_adapters
@@ -90,12 +92,13 @@ class Application:
         clock: Clock | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         accept_clock: bool = False,
+        said: Said | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
         """Open the ledger and build every service. Raises `ConfigurationError`, which names the key and the remedy.
 
-        With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `observers`
-        get every event of `gateway/telemetry.py`, after the log.
+        With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `said` is
+        what the operator says about the ledger. `observers` get every event of `gateway/telemetry.py`, after the log.
         """
         self.settings = settings
         self.providers = providers_of(settings, adapters or load_adapters())
@@ -106,7 +109,7 @@ class Application:
         self._tracing = build_tracing(settings, clock)
         observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
         catalog = build_catalog(settings, self.providers)
-        base = build_base(settings, clock, observer, accept_clock=accept_clock)
+        base = build_base(settings, clock, observer, accept_clock=accept_clock, said=said)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -116,6 +119,7 @@ class Application:
         reconciliation = build_reconciliation(base, upstream, engine)
         generations = build_generations(base, catalog, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
+        self._lineage = LineageWatch(base.store, base.far_marker)
         self.upstream, self.health = upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -168,6 +172,7 @@ class Application:
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
+        await self._lineage.start()
         await self.engine.start()
         self._ledger_clock.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
@@ -197,6 +202,7 @@ class Application:
                 await fetcher.close()
             await self.artifact_store.close()
             self._ledger_clock.stop()
+            await self._lineage.stop()
             await self.store.close()
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
@@ -233,6 +239,7 @@ class Application:
             f"the provider {name} is held since {hold.held_at:%Y-%m-%d %H:%M} UTC: it gets no new work"
             for name, hold in self.health.holds.items()
         ]
+        warnings += self._lineage.warnings()
         if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
             warnings.append(full)
         if lines := dropped_lines():

@@ -19,6 +19,7 @@ from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of
+from gateway.artifacts.far_marker import FarMarker, marker_place
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
@@ -59,10 +60,12 @@ from gateway.parts import (
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
+from gateway.reconciliation.restored import RestoredGenerations
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import redactor_of
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
+from gateway.store.lineage import Said
 from gateway.store.opening import open_store
 from gateway.telemetry import Observer
 from gateway.tokens import Signer
@@ -95,15 +98,19 @@ def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
     )
 
 
-def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
+def build_base(
+    settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool, said: Said | None = None
+) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
-    store, hold = open_store(settings, clock, accept_clock=accept_clock)
+    place = marker_place(settings)
+    store, hold = open_store(settings, clock, accept_clock=accept_clock, read_far=place.read, said=said)
     return Base(
         settings=settings,
         observer=observer,
         wall_clock=clock,
         clock=not_before(clock, store.newest_moment()),
         store=store,
+        far_marker=FarMarker(place),
         redactor=redactor_of(settings),
         signer=Signer(store.secret("tokens")),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
@@ -289,7 +296,8 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
     attempts = OperatorDecisions(
         store=base.store, adoption=adoption, drivers=engine.engine, notifier=base.notifier, clock=base.clock
     )
-    return ReconciliationParts(callbacks=callbacks, attempts=attempts)
+    restored = RestoredGenerations(store=base.store, drivers=engine.engine, notifier=base.notifier, clock=base.clock)
+    return ReconciliationParts(callbacks=callbacks, attempts=attempts, restored=restored)
 
 
 def build_generations(
@@ -334,6 +342,7 @@ def build_context(
         generations=generations.generations,
         artifacts=artifacts.access,
         attempts=reconciliation.attempts,
+        restored=reconciliation.restored,
         purchases=base.store.purchases,
         callback_urls=callback_urls,
         callbacks=reconciliation.callbacks,

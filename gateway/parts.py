@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
+from gateway.artifacts.far_marker import FarMarker
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock
@@ -22,6 +23,7 @@ from gateway.inputs.library import FileLibrary
 from gateway.inputs.prepare import InputPreparer
 from gateway.reconciliation.callbacks import CallbackReceiver
 from gateway.reconciliation.decisions import OperatorDecisions
+from gateway.reconciliation.restored import RestoredGenerations
 from gateway.settings.load import Settings
 from gateway.store.port import Store
 from gateway.telemetry import Observer
@@ -43,6 +45,7 @@ class Base:
     wall_clock: Clock  # the machine's own, or the one of a test
     clock: Clock  # never before the newest moment of the ledger
     store: Store
+    far_marker: FarMarker
     redactor: Redactor  # of every secret of the configuration
     signer: Signer
     notifier: Notifier
@@ -105,6 +108,7 @@ class ReconciliationParts:
 
     callbacks: CallbackReceiver
     attempts: OperatorDecisions
+    restored: RestoredGenerations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from gateway.api.health import live, ready
 from gateway.api.images.controller import ImageGenerationController, edit_image, vary_image
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
+from gateway.api.restored.controller import RestoredController
 from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_event_types, webhook_secret
@@ -58,6 +59,7 @@ HANDLERS: Handlers = (
     AdminGenerationController,
     AdminProviderController,
     AdminDeliveryController,
+    RestoredController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

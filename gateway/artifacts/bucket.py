@@ -71,7 +71,9 @@ _REASONS: tuple[tuple[str, str], ...] = (
 Bucket = S3Store | GCSStore | AzureStore
 
 
-def bucket_of(settings: ArtifactSettings) -> Bucket:
+def bucket_of(
+    settings: ArtifactSettings, *, client: dict[str, Any] = _CLIENT, retries: dict[str, Any] = _RETRIES
+) -> Bucket:
     """The bucket that the settings name. Raises `ConfigurationError` when they are incomplete. Nothing is sent.
 
     Credentials are looked for where the cloud's own programs look, unless the settings have those of an S3 service.
@@ -81,10 +83,10 @@ def bucket_of(settings: ArtifactSettings) -> Bucket:
         secret: Secret | None = getattr(settings, name)
         config[name] = secret and secret.reveal()
     config = {name: value for name, value in config.items() if value is not None}
-    client: Any = {**_CLIENT, "allow_http": True} if (settings.endpoint or "").startswith("http:") else _CLIENT
+    options: Any = {**client, "allow_http": True} if (settings.endpoint or "").startswith("http:") else client
     make: Any = from_url  # its overloads have the options of one cloud each; here they are data
     try:
-        bucket: Bucket = make(settings.url, config=config, client_options=client, retry_config=_RETRIES)
+        bucket: Bucket = make(settings.url, config=config, client_options=options, retry_config=retries)
     except (BaseError, ValueError) as error:
         raise ConfigurationError(f"artifacts.url: {settings.url}: {_first_line(error)}") from None
     return bucket

@@ -37,10 +37,14 @@ class AdminClient(Client):
 
     def change(self, attempt_id: str, action: str, body: Mapping[str, Any]) -> AdminAttempt:
         """Attach a task or decide. Sent only once: if no answer comes, list the attempts to see whether it arrived."""
+        return msgspec.json.decode(
+            self.send_once(f"{_PATH}/{quote(attempt_id, safe='')}/{action}", body), type=AdminAttempt
+        )
+
+    def send_once(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Send a decision, and return the answer. It is not repeated if no answer comes."""
         headers = {**self._key, "Content-Type": "application/json"}
-        path = f"{_PATH}/{quote(attempt_id, safe='')}/{action}"
-        answer = self._send("POST", path, headers=headers, content=msgspec.json.encode(body))
-        return msgspec.json.decode(answer.content, type=AdminAttempt)
+        return self._send("POST", path, headers=headers, content=msgspec.json.encode(body)).content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class AdminServer:
     def failed(self, error: Exception) -> int:
         """Print why a call failed. Returns the exit code."""
         if not self.api_key and str(error).startswith("HTTP 401 "):
-            warn("attempts needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
+            warn("this needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
         else:
             warn(str(error))
         return 2

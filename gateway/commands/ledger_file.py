@@ -3,7 +3,6 @@
 Can it be opened, what is its newest time, which generations cannot be followed?
 """
 
-import fcntl
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +14,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store import migrations
 from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.sqlite.backup import is_in_use
 from gateway.store.sqlite.clock import ledger_time
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
@@ -38,7 +38,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
     lock_path = path.with_name(path.name + "-lock")
     if not path.exists():
         return LedgerFile(state="will be made at the first start", time=_time_beside(lock_path))
-    running = _is_locked(lock_path)
+    running = _is_locked(path)
     # If no process has it open, a connection that may not write could not remove SQLite's side files again.
     flags = apsw.SQLITE_OPEN_READONLY if running else apsw.SQLITE_OPEN_READWRITE
     try:
@@ -73,12 +73,6 @@ def _time_beside(lock_path: Path) -> LedgerTime:
 
 def _is_locked(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
+        return is_in_use(path)
     except OSError as error:
-        raise ConfigurationError(f"database.url: cannot open {path}: {error.strerror}") from error
-    return False
+        raise ConfigurationError(f"database.url: cannot open {path}-lock: {error.strerror}") from error

@@ -23,6 +23,7 @@ from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import redactor_of
+from gateway.store.lineage import Said
 
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
@@ -31,7 +32,9 @@ ROOT_REMEDY = "a fault in the gateway would be a fault with all rights: start it
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
 
-def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
+def serve(
+    config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False, said: Said | None = None
+) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
 
     The garbage collector is suspended when this is called, and resumes when the start is over.
@@ -42,14 +45,14 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
-        return _serve(settings, adapters, accept_clock=accept_clock)
+        return _serve(settings, adapters, accept_clock=accept_clock, said=said)
 
 
-def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
+def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool, said: Said | None) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+        application = Application(settings, adapters=adapters, accept_clock=accept_clock, said=said)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",

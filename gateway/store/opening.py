@@ -1,20 +1,34 @@
 """Opens the ledger that is configured, after its newest moment was compared with the system clock."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
 
 from gateway.clock import Clock
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
+from gateway.domain.lineage import Reading
 from gateway.settings.load import Settings
+from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import Store
 from gateway.store.sqlite.store import SqliteStore
 
 log = structlog.get_logger()
+HELD_SHOWN = 20  # generation ids that are logged
 
 
-def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
-    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
+def open_store(
+    settings: Settings,
+    clock: Clock,
+    *,
+    accept_clock: bool,
+    read_far: Callable[[str], Reading | None],
+    said: Said | None,
+) -> tuple[Store, SweepHold | None]:
+    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`.
+
+    `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about the ledger.
+    """
     now = clock.now()
     hold: SweepHold | None = None
 
@@ -38,5 +52,21 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
         now,
         check_clock=check_clock,
         keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
+        read_far=read_far,
+        said=said,
     )
+    _log_copy(store.lineage)
     return store, hold
+
+
+def _log_copy(lineage: LedgerLineage) -> None:
+    """Say that the ledger is treated as an older copy, and which generations wait for an operator because of that."""
+    if lineage.copy is not None:
+        log.warning(
+            "ledger_restored",
+            reason=lineage.copy.reason,
+            count=len(lineage.held),
+            generations=lineage.held[:HELD_SHOWN],
+            detail="what this ledger does not know may have been bought already; nothing is bought for these"
+            " generations until an operator releases them: `video-gateway restored`, or /v1/admin/restored",
+        )

@@ -30,6 +30,7 @@ from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.holds import Holds
+from gateway.store.lineage import LedgerLineage
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -148,6 +149,7 @@ class Store(Protocol):
     purchases: Purchases
     holds: Holds
     webhooks: WebhookRows
+    lineage: LedgerLineage
 
     async def create(
         self,
@@ -295,6 +297,14 @@ class Store(Protocol):
         a write says that a submit ended without a task, and callbacks have reported one, the attempt gets that task
         instead. Raises `IllegalMove`, with nothing written, if the ledger does not allow a write.
         """
+        ...
+
+    def held_after_restore(self) -> int:
+        """How many open generations wait for an operator, because the ledger was restored."""
+        ...
+
+    async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
+        """At most `limit` of these generations with an id after `after`, the oldest first."""
         ...
 
     async def ping(self) -> None:

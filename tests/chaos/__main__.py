@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from .drill import UNGUARDED, WAYS, drill
 from .extent import FULL, SHORT
 from .proof import decide_unread, drive_twice
 from .run import ACTIONS, ChaosError, play
@@ -28,7 +29,7 @@ def main() -> int:
         show(f"WINDOWS: unknown: {', '.join(sorted(unknown))}; expected {', '.join(ACTIONS)}")
         return 2
     folder = Path(tempfile.mkdtemp(prefix="video-gateway-chaos-"))
-    for name in ("unguarded", "unread"):
+    for name in ("unguarded", "unread", "unmarked", *WAYS):
         (folder / name).mkdir()
     show(f"seed {seed}, everything is in {folder}")
     try:
@@ -41,8 +42,14 @@ def main() -> int:
     show(f"without the guard of the ledger, the same audit finds {doubled} submits doubled")
     bought = asyncio.run(decide_unread(folder / "unread")).bought
     show(f"with decisions without a reading, the same audit finds {bought} bought although a paid result existed")
+    outcomes = [asyncio.run(drill(folder / way, way, seed, generations=200)) for way in WAYS]
+    for outcome in outcomes:
+        show(outcome.text())
+    unmarked = asyncio.run(drill(folder / "unmarked", "copy", seed, generations=40, module=UNGUARDED))
+    show(f"without the marker of the ledger, the same drill finds {unmarked.again} generations bought again")
     shutil.rmtree(folder)
-    return 0 if doubled and bought else 1
+    is_safe = all(outcome.again == outcome.astray == 0 for outcome in outcomes)
+    return 0 if doubled and bought and unmarked.again and is_safe else 1
 
 
 def show(text: str) -> None:

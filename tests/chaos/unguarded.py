@@ -3,6 +3,7 @@
 `DEFECT=twice` drives every generation twice; the guard of the ledger must prevent a second purchase.
 `DEFECT=unguarded` does the same without the guard: a submit may begin in any state and with any fence.
 `DEFECT=stale` repeats the first answer to each poll from memory, so that decisions are made without polling.
+`DEFECT=unmarked` ignores the markers of the ledger, so that a restored one goes on as if it were the newest.
 """
 
 import os
@@ -17,6 +18,7 @@ from gateway.cli import main
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.store.sqlite import lineage
 from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.store import SqliteStore
 from gateway.upstream.client import Upstream
@@ -67,7 +69,16 @@ def stale() -> None:
     Upstream.send = send_unless_remembered  # type: ignore[method-assign]  # and this
 
 
-DEFECTS: Mapping[str, Callable[[], None]] = {"twice": twice, "unguarded": unguarded, "stale": stale}
+def unmarked() -> None:
+    lineage.verdict = lambda *_args, **_options: None  # type: ignore[assignment]  # and this
+
+
+DEFECTS: Mapping[str, Callable[[], None]] = {
+    "twice": twice,
+    "unguarded": unguarded,
+    "stale": stale,
+    "unmarked": unmarked,
+}
 
 if __name__ == "__main__":
     DEFECTS[os.environ["DEFECT"]]()

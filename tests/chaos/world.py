@@ -114,7 +114,7 @@ class World:
         self._sandbox = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "sandbox", "--port", "0", "--journal", str(self.journal), *changes),
             cwd=ROOT,
-            env=_environ(),
+            env=environment(),
             stdout=asyncio.subprocess.PIPE,
         )
         assert self._sandbox.stdout is not None
@@ -168,7 +168,7 @@ class World:
         self._gateway = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, "serve", "--config", str(self.folder / configuration)),
             cwd=ROOT,
-            env=_environ() | SECRETS | ({VARIABLE: failpoint} if failpoint else {}) | environ,
+            env=environment() | SECRETS | ({VARIABLE: failpoint} if failpoint else {}) | environ,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=self._log,
         )
@@ -179,7 +179,7 @@ class World:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.chaos.probe", host, port),
             cwd=ROOT,
-            env=_environ(),
+            env=environment(),
             stdout=asyncio.subprocess.PIPE,
         )
 
@@ -189,7 +189,7 @@ class World:
             *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
             *("--config", str(self.folder / CONFIGURATION)),
             cwd=ROOT,
-            env=_environ() | SECRETS,
+            env=environment() | SECRETS,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -275,7 +275,7 @@ class World:
             *("--deliveries", str(self.deliveries), "--artifacts", str(self.artifacts / "results")),
             *(("--final",) if final else ()),
             cwd=ROOT,
-            env=_environ(),
+            env=environment(),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -293,7 +293,7 @@ class World:
         self._log.close()
 
 
-def _environ() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Our environment without variables that configure the gateway, or measure coverage of killed processes."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("VIDEO_GATEWAY_", "COVERAGE_"))}
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -224,6 +224,7 @@ class Gateway:
         self.fetch_allow: tuple[Any, ...] = ()  # networks
         self.kling_keys: dict[str, str] = {}  # access key → secret key
         self.accept_clock = False
+        self.said: Literal["restored", "moved"] | None = None  # about the ledger
         self.observers: tuple[Observer, ...] = ()  # besides the log
         self.thumbnails = False  # whether thumbnails are drawn
         self.app: Application
@@ -272,6 +273,7 @@ class Gateway:
             adapters=self.adapters,
             clock=self.clock,
             accept_clock=self.accept_clock,
+            said=self.said,
             observers=self.observers,
         )
         for name, provider in self.app.providers.items():

@@ -112,6 +112,11 @@ async def test_every_answer_means_the_same(recorded: Recorded) -> None:
     finally:
         await gateway.app.store.close()
     assert same(recorded.about["answers"], after) == []
+    [copy] = gateway.folder.glob("ledger.db.schema-*")
+    with closing(sqlite3.connect(copy)) as ledger:
+        [(schema,)] = ledger.execute("select max(number) from schema_migrations")
+        assert copy.name == f"ledger.db.schema-{schema}", "the way back to the version before"
+        assert ledger.execute("select count(*) from generations").fetchone()[0] == len(recorded.ids)
     assert {entry["status"] for entry in after[f"{VIDEOS}?limit=100"]["data"]} == {
         "queued",
         "in_progress",

@@ -28,7 +28,8 @@ class AdminAttempt(Struct, frozen=True, kw_only=True):
     ended_at: int | None  # Unix seconds; null while it runs
     deadline_at: int  # of the generation
     held: bool  # an output waits for an operator's decision about it
-    decision: Decision | None  # of an operator; null: no decision
+    # of an operator; `release`: sent again after a restore of the ledger; null: no decision
+    decision: Literal[Decision, "release"] | None
     resubmit_after: int | None  # the end of the quarantine; null unless it is held or will be sent again
     billed: str | None  # whether the provider charged for it; null: not yet known
     cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price

@@ -33,7 +33,8 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag(
         "Operators",
         "The generations and deliveries of all clients, the state of providers, submits without a clear answer and"
-        " their remedies, and purchases of deleted generations. The operations need an admin key.",
+        " their remedies, purchases of deleted generations, and what a restored ledger does not buy by itself. The"
+        " operations need an admin key.",
         ("/v1/admin/",),
     ),
     Tag("Health", "Whether the process is alive, and whether it should get traffic.", ("/health/",)),

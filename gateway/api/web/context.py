@@ -24,6 +24,7 @@ from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
+from gateway.reconciliation.restored import RestoredGenerations
 from gateway.sharing.room import Room
 from gateway.store.purchases import Purchases
 from gateway.tokens import Signer
@@ -39,6 +40,7 @@ class Context:
     generations: Generations
     artifacts: ResultAccess
     attempts: OperatorDecisions
+    restored: RestoredGenerations
     purchases: Purchases
     callback_urls: CallbackUrls
     callbacks: CallbackReceiver

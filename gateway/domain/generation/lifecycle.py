@@ -45,6 +45,7 @@ from gateway.domain.generation.outputs import (
     show_extras,
 )
 from gateway.domain.generation.readings import Readings
+from gateway.domain.generation.restored import is_held
 from gateway.domain.generation.task_polling import (
     How,
     PollSchedule,
@@ -175,7 +176,9 @@ def advance(
     if not changes.generation.status.terminal:
         settle(changes, files, profile_of, busy)
         _end_attempts(changes, readings, health)
-        if now < generation.deadline_at:
+        if is_held(generation):
+            wake_at = min(wake_at, generation.deadline_at)
+        elif now < generation.deadline_at:
             wake_at = min(wake_at, reserve_attempts(changes, readings, files, profile_of, health))
         _conclude(changes, readings, profile_of)
     if changes.generation.status.terminal:
@@ -195,7 +198,8 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
     """Apply the fact of a submit or a poll. A fact that came too late changes nothing."""
     attempt = changes.generation.attempt(fact.attempt_id)
     if isinstance(fact, SubmitEnded):
-        if fact.state in ATTEMPT_MOVES[attempt.state]:
+        is_unsent = attempt.state is AttemptState.RESERVED and fact.state is AttemptState.UNKNOWN
+        if fact.state in ATTEMPT_MOVES[attempt.state] and not is_unsent:
             ended = replace(
                 attempt,
                 state=fact.state,

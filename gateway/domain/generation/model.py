@@ -121,7 +121,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     retry_after_seconds: float | None = None  # the wait that the provider asked for
     # The attempt was refused because of the variant of its submit: it may be sent once more in this one.
     next_variant: str | None = field(default=None, name="amend_form")
-    decision: Literal["fail", "resubmit"] | None = None  # an operator's decision about an unclear answer
+    # An operator's decision about an unclear answer; `release`: what a restored ledger held is sent again.
+    decision: Literal["fail", "resubmit", "release"] | None = None
     adopted: Literal["callback", "operator"] | None = None  # who named its tasks, if no reply to the submit did
     upstream: UpstreamAnswer | None = None  # facts from the answer to the submit that the provider's support needs
 
@@ -175,6 +176,8 @@ class Generation(Struct, frozen=True, kw_only=True, gc=False):
     completed_at: datetime | None = None
     fence: int = 0
     version: int = 1
+    # When an older ledger was restored in which it was open. Nothing is bought until an operator releases it.
+    restored_at: datetime | None = None
     trace: TraceContext | None = None  # the client's span that created it, from the request
 
     def attempt(self, attempt_id: str) -> Attempt:

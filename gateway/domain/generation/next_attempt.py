@@ -80,6 +80,8 @@ def _next_step(generation: Generation, slot: int, health: HealthOf) -> NextTry |
     if may_change_variant and affordable(generation, generation.route(last)):
         return NextTry(last.route, last.next_variant or "")
     failure = _failure_of(last, slot)
+    if last.decision == "release":
+        return _as_decided(generation, last, failure)
     match remedy_for(failure, generation.plan.policy):
         case Remedy.STOP:
             return Stop(failure)
@@ -152,14 +154,16 @@ def remedy_for(failure: Failed, policy: Policy) -> Remedy:
 
 
 def _as_decided(generation: Generation, held: Attempt, failure: Failed) -> NextTry | Stop | AwaitDecision:
-    """What follows an unclear answer under the policy `hold`: what an operator decided, or waiting for the decision."""
+    """What follows an unclear answer on which an operator decides: the decision, or waiting for it."""
     match held.decision:
-        case "resubmit" if not affordable(generation, generation.route(held)):
+        case "resubmit" | "release" if not affordable(generation, generation.route(held)):
             return Stop(failure)  # since the decision, other outputs have used up `max_cost`
         case "fail":
             return Stop(failure)
         case "resubmit":
             return NextTry(held.route, held.variant, resubmit_at(held))
+        case "release":
+            return NextTry(held.route, held.variant)
         case None:
             return AwaitDecision()
 
@@ -200,7 +204,7 @@ def _untried(generation: Generation, before: list[Attempt], slot: int) -> list[i
 def _excludes_provider(attempt: Attempt, slot: int) -> bool:
     """True if no other route of the attempt's provider may be tried either."""
     if attempt.state is AttemptState.UNKNOWN:
-        return attempt.decision != "resubmit"
+        return attempt.decision not in {"resubmit", "release"}
     failure = _failure_of(attempt, slot)
     return failure.kind in _OF_ACCOUNT and not failure.of_model
 

@@ -15,7 +15,10 @@ from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output
 
 ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = {
-    AttemptState.RESERVED: frozenset({AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.REFUSED}),
+    # To `unknown` when an older ledger is restored: the attempt may have been sent since.
+    AttemptState.RESERVED: frozenset(
+        {AttemptState.SUBMITTING, AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN}
+    ),
     AttemptState.SUBMITTING: frozenset(
         {AttemptState.ACCEPTED, AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN}
     ),
@@ -77,7 +80,13 @@ class SaveStatus(Struct, frozen=True, kw_only=True):
     completed_at: datetime | None
 
 
-Write = AddAttempt | SaveAttempt | SaveOutput | SaveArchivedFile | SaveStatus
+class SaveHold(Struct, frozen=True):
+    """Buy nothing for an open generation from now on, because the ledger was restored; `None`: buy again."""
+
+    restored_at: datetime | None
+
+
+Write = AddAttempt | SaveAttempt | SaveOutput | SaveArchivedFile | SaveStatus | SaveHold
 
 
 class IllegalMove(Exception):
@@ -110,6 +119,10 @@ def apply(generation: Generation, write: Write) -> Generation:
             if output.artifact is None or output.kept is not None:
                 raise IllegalMove(f"{generation.id}: output {index} has no file to keep")
             return _with_output(generation, replace(output, kept=file))
+        case SaveHold(restored_at=restored_at):
+            if generation.status.terminal or (generation.restored_at is None) is (restored_at is None):
+                raise IllegalMove(f"{generation.id}: it is held already, or not held, or has ended")
+            return replace(generation, restored_at=restored_at)
         case SaveStatus():
             if generation.status is not write.was or write.status not in STATUS_MOVES[write.was]:
                 raise IllegalMove(f"{generation.id}: {generation.status} → {write.status}")
@@ -145,6 +158,8 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
             return "output.found" if output.artifact is not None else "output.rejected", {"index": output.index}
         case SaveOutput(output=output):
             return f"output.{output.status}", {"index": output.index, "attempt": output.attempt_id}
+        case SaveHold(restored_at=restored_at):
+            return "generation.released" if restored_at is None else "generation.restored", {}
         case SaveStatus(status=status, was=was) if status is not was:
             return f"generation.{status}", {"provider": write.provider}
         case _:

@@ -33,6 +33,8 @@ _ROTATION_MAX_SECONDS = 7 * 86_400  # the longest time that a client may let a r
 _DUE_SECONDS = RETRY_AFTER_MAX + 3600  # the next try of a delivery is never later than this from now
 # Columns with moments at which something happened: none can be later than now.
 _HAPPENED = (
+    ("generations", ("restored_at",)),
+    ("lineages", ("began_at",)),
     ("attempts", ("reserved_at", "sent_at", "accepted_at", "ended_at")),
     ("events", ("at",)),
     ("idempotency_keys", ("created_at",)),

@@ -70,3 +70,13 @@ def not_written(error: Exception, *, at_commit: bool) -> StoreUnavailable:
             " Repeat the request with the same Idempotency-Key.",
         )
     return unavailable(error, "The store cannot take writes now; nothing was accepted.")
+
+
+def unmarked(error: Exception) -> StoreUnavailable:
+    """The error for a submit whose intent is stored, but not in the marker beside the ledger: it must not be sent."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return StoreUnavailable(
+        "The store cannot take writes now; the submit was not sent.",
+        retry_after=RETRY_AFTER_SECONDS,
+        reason=f"database.url: the marker beside the ledger cannot be written: {reason}",
+    )

@@ -17,6 +17,7 @@ from gateway.store.sqlite.progress import migration_progress
 # The write-ahead log is cut to this size when SQLite starts it from the beginning again. SQLite does so at about 4 MB,
 # unless a read of an older state is under way.
 LOG_BYTES = 16 * 2**20
+MOUNTS = Path("/proc/self/mounts")  # the list of mounted file systems, as Linux has it
 _SQLITE_MIN = (3, 51, 3)  # in older versions a reset of the write-ahead log can corrupt the file
 _NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
@@ -24,7 +25,7 @@ _NETWORK = frozenset(
 )
 
 
-def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+def check_place(path: Path, mounts: Path = MOUNTS) -> None:
     """Raise `ConfigurationError` where SQLite could corrupt the file: an old version of it, a network file system.
 
     `mounts` is the list of mounted file systems, as Linux has it.
@@ -39,12 +40,12 @@ def check_place(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
         raise ConfigurationError(f"database.url: the folder {path.parent} does not exist or cannot be reached")
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
-    kind = _file_system(path, mounts)
+    kind = file_system(path, mounts)
     if kind in _NETWORK:
         raise ConfigurationError(f"database.url: {path} is on a network file system ({kind}); SQLite needs a local one")
 
 
-def _file_system(path: Path, mounts: Path) -> str:
+def file_system(path: Path, mounts: Path = MOUNTS) -> str:
     """The type of the file system that holds the path, or `""` if the list of mounts cannot be read."""
     try:
         lines = [line.split(" ") for line in mounts.read_text(errors="surrogateescape").splitlines()]

@@ -15,6 +15,7 @@ from gateway.domain.generation.transitions import (
     IllegalMove,
     SaveArchivedFile,
     SaveAttempt,
+    SaveHold,
     SaveOutput,
     SaveStatus,
     Write,
@@ -44,6 +45,8 @@ _UPDATE_STATUS = (
     "update generations set status = ?, progress = ?, provider = ?, provider_model = ?, failure = ?, completed_at = ?"
     f" where id = ? and status = ? and status in {OPEN}"
 )
+
+_UPDATE_HOLD = f"update generations set restored_at = ? where id = ? and status in {OPEN}"
 
 
 def changes(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:
@@ -97,6 +100,8 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             sql, values = _UPDATE_OUTPUT, (*_output(output), generation_id, output.index)
         case SaveArchivedFile():
             sql, values = save_archived(connection, generation_id, write)
+        case SaveHold(restored_at=restored_at):
+            sql, values = _UPDATE_HOLD, (seconds(restored_at), generation_id)
         case SaveStatus():
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
             ended = (to_json(write.failure), seconds(write.completed_at))

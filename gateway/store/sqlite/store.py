@@ -22,6 +22,7 @@ from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import FileLimits, Library
 from gateway.store.holds import Holds, ProviderHeld
+from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.sqlite import artifacts as sqlite_artifacts
@@ -30,10 +31,12 @@ from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
 from gateway.store.sqlite import idempotency as sqlite_idempotency
+from gateway.store.sqlite import lineage as sqlite_lineage
 from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
+from gateway.store.sqlite.backup import keep_before_migration
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
@@ -80,7 +83,7 @@ _TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
 _BEGIN_SUBMIT = (
     "update attempts set state = 'submitting', sent_at = ? where id = ? and state = 'reserved'"
     " and exists (select 1 from generations where id = attempts.generation_id and fence = ?"
-    f" and status in {OPEN}) returning generation_id"
+    f" and status in {OPEN} and restored_at is null) returning generation_id"
 )
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
@@ -98,10 +101,13 @@ _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files
 class SqliteStore:
     """Implements `Store`. It is made by `open`; one process at a time can have the file open."""
 
-    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+    def __init__(self, path: Path, lock: IO[bytes], begun: sqlite_lineage.Begun) -> None:
         self._path = path
         self._lock = lock
+        self.lineage: LedgerLineage = begun
+        self._marker = begun.file
         self._writer = CommitWriter(connect(path), path)
+        self._writer.after_commit = self._mark
         self._read = ReadConnection(connect(path), self._writer)
         self._long_reads = LongReads(path, self._writer)
         self._log = WriteAheadLog(path, self._writer, self._long_reads)
@@ -122,12 +128,15 @@ class SqliteStore:
         *,
         check_clock: Callable[[LedgerTime], None] = lambda _: None,
         keep_results: timedelta | None = None,
+        read_far: sqlite_lineage.ReadFar = lambda _: None,
+        said: Said | None = None,
     ) -> "SqliteStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
         `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
-        stay.
+        stay. `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about
+        the ledger.
         """
         path = path.resolve()
         check_place(path)
@@ -137,12 +146,14 @@ class SqliteStore:
             try:
                 time = sqlite_clock.ledger_time(connection, lock)
                 check_clock(time)
+                keep_before_migration(connection, path, now)
                 migrate(connection, now)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
+                begun = sqlite_lineage.begin(connection, path, now, read_far, said)
             finally:
                 connection.close()
-            return cls(path, lock)
+            return cls(path, lock, begun)
         except apsw.Error as error:
             lock.close()
             reason = explain(error)
@@ -159,6 +170,16 @@ class SqliteStore:
         with closing(connect(self._path)) as connection:
             return sqlite_artifacts.secret(connection, name)
 
+    def _mark(self, connection: apsw.Connection, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
+        self._marker.advance(sqlite_lineage.position_of(connection), durable=has_purchase)
+
+    def held_after_restore(self) -> int:
+        return int(self._read.all(sqlite_lineage.HELD)[0][0])
+
+    async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
+        rows = self._read.all(sqlite_lineage.HELD_IDS, (after or "", limit))
+        return await self._generations([row[0] for row in rows])
+
     def newest_moment(self) -> datetime | None:
         with closing(connect(self._path)) as connection:
             return sqlite_clock.ledger_time(connection, self._lock).newest
@@ -171,6 +192,7 @@ class SqliteStore:
         await asyncio.to_thread(self._long_reads.close)
         await self._writer.close()
         self._read.close()
+        self._marker.close()
         self._lock.close()
 
     async def ping(self) -> None:
@@ -325,7 +347,7 @@ class SqliteStore:
                 return None
             return sqlite_attempts.moved(connection, generation_id, attempt_id, "submitting", now)
 
-        return await self._writer.run(work)
+        return await self._writer.run(work, is_purchase=True)
 
     async def accept(
         self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None

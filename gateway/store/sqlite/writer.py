@@ -17,7 +17,7 @@ import structlog
 
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
-from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written
+from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written, unmarked
 
 log = structlog.get_logger()
 
@@ -37,10 +37,11 @@ _SWITCH_SECONDS = 0.0005
 
 
 class _Job:
-    __slots__ = ("came_at", "error", "future", "result", "work")
+    __slots__ = ("came_at", "error", "future", "is_purchase", "result", "work")
 
-    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop, *, is_purchase: bool) -> None:
         self.work = work
+        self.is_purchase = is_purchase
         self.came_at = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -84,6 +85,8 @@ class CommitWriter:
         self._file = _identity(path)
         self.damage: str | None = None  # the explanation of the first damage of the file that was met
         self.on_commit: Callable[[], None] = lambda: None  # called on the event loop after each transaction
+        # Called on the writer's thread after each commit; with True if a purchase waits for it. It may raise.
+        self.after_commit: Callable[[apsw.Connection, bool], None] = lambda _connection, _has_purchase: None
         self._checkpoint: asyncio.Future[bool] | None = None  # a checkpoint that is asked for and has not begun
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._ends_at = math.inf
@@ -95,10 +98,11 @@ class CommitWriter:
         self._thread = threading.Thread(target=self._commit_batches, name="store-writer", daemon=True)
         self._thread.start()
 
-    async def run(self, work: Work[T], *, yields: bool = False) -> T:
+    async def run(self, work: Work[T], *, yields: bool = False, is_purchase: bool = False) -> T:
         """Carry out `work` in a transaction. Raises `StoreUnavailable` if that cannot be committed.
 
-        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be. Work that
+        `is_purchase` allows a submit: its result comes after `after_commit` has succeeded.
 
         `work` may be called a second time, if another job of the same transaction failed. So it must change nothing
         but the database.
@@ -110,7 +114,7 @@ class CommitWriter:
         if len(self._jobs) >= _WAITING_MAX:
             raise StoreUnavailable("Too many writes are waiting.", retry_after=1)
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop)
+        job = _Job(work, loop, is_purchase=is_purchase)
         self._jobs.append(job)
         if not self._under_way:
             self._under_way = True
@@ -191,6 +195,18 @@ class CommitWriter:
         except Exception as error:  # noqa: BLE001  # every waiting job gets the error, and the thread goes on
             batch.error = error
             _give_up(self._connection, batch.jobs, not_written(error, at_commit=batch.at_commit))
+        else:
+            self._mark(batch)
+
+    def _mark(self, batch: _Batch) -> None:
+        """Write the marker of the ledger. Without it no submit may leave; everything else is stored all the same."""
+        purchases = [job for job in batch.jobs if job.is_purchase]
+        try:
+            self.after_commit(self._connection, bool(purchases))
+        except Exception as error:  # noqa: BLE001  # the purchases get the error, and the thread goes on
+            batch.error = error
+            for job in purchases:
+                job.error = job.error or unmarked(error)
 
     def _empty_log(self, batch: _Batch) -> None:
         self._connection.set_busy_timeout(_LOG_MILLISECONDS)

@@ -285,7 +285,7 @@ def test_an_sqlite_with_the_wal_bug_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 async def test_the_place_is_checked_when_the_store_opens(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_file, "_file_system", lambda path, mounts: "nfs")
+    monkeypatch.setattr(sqlite_file, "file_system", lambda path, mounts: "nfs")
 
     assert "network file system (nfs)" in await refusal(path)
     assert not path.exists()

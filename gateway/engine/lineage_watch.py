@@ -1,0 +1,43 @@
+"""Brings the marker in the artifact store up to date while the gateway works, and warns the operator."""
+
+import asyncio
+
+from gateway.artifacts.far_marker import FarMarker
+from gateway.store.port import Store
+
+
+class LineageWatch:
+    """Works between `start` and `stop`."""
+
+    def __init__(self, store: Store, far: FarMarker) -> None:
+        self._store = store
+        self._far = far
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Follow the ledger from now on. The event loop's own time is used, which no test clock stops."""
+        self._task = asyncio.create_task(self._run(), name="lineage")
+
+    async def stop(self) -> None:
+        """Write the marker once more, unless it is in a bucket, which may answer late."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if self._far.is_local:
+            await self._far.follow(self._store.lineage.marker)
+
+    def warnings(self) -> list[str]:
+        """What an operator should do after a restore, and about the marker."""
+        held = self._store.held_after_restore()
+        warnings = [] if self._far.trouble is None else [self._far.trouble]
+        if held:
+            warnings.append(
+                f"{held} generation(s) buy nothing since an older ledger was restored: release them, attach their tasks"
+                " or let them fail (`video-gateway restored`, /v1/admin/restored)"
+            )
+        return warnings
+
+    async def _run(self) -> None:
+        while True:
+            await self._far.follow(self._store.lineage.marker)
+            await asyncio.sleep(self._far.follow_seconds)

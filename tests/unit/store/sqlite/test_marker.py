@@ -1,0 +1,75 @@
+"""What the marker of the ledger costs, and that it is never ahead of the ledger."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from msgspec.structs import replace
+
+from gateway.domain.generation.model import Attempt, AttemptState
+from gateway.domain.lineage import Marker
+from gateway.store.sqlite.lineage import POSITION
+from gateway.store.sqlite.marker import MarkerFile, file_number, read_marker
+from gateway.store.sqlite.store import SqliteStore
+
+from .test_store import NOW, generation
+
+
+async def test_one_synchronous_write_serves_all_submits_of_a_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    store = SqliteStore.open(path, NOW)
+    ids = []
+    for _ in range(50):
+        made = generation()
+        attempt = f"att_{made.id.removeprefix('gen_')}_1"
+        reserved = Attempt(id=attempt, number=1, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
+        await store.create(replace(made, attempts=(reserved,)))
+        ids.append((attempt, made.fence))
+    writes: list[bool] = []
+    advance = MarkerFile.advance
+
+    def counted(self: Any, position: int, *, durable: bool) -> None:
+        committed = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        assert committed.execute(POSITION).get == position, "it is committed before the marker says so"
+        committed.close()
+        writes.append(durable)
+        advance(self, position, durable=durable)
+
+    monkeypatch.setattr(MarkerFile, "advance", counted)
+    versions = await asyncio.gather(*(store.begin_submit(attempt, fence, NOW) for attempt, fence in ids))
+    assert all(versions)
+    assert writes == [True], "50 submits, one write"
+    await store.create(generation())
+    assert writes == [True, False], "a create does not wait for it"
+    marker = read_marker(path)
+    assert isinstance(marker, Marker)
+    assert marker.file in {0, file_number(path)}
+    await store.close()
+
+    store = SqliteStore.open(path, NOW + timedelta(seconds=1))
+    assert (store.lineage.copy, store.lineage.held) == (None, ())
+    await store.close()
+
+
+async def test_events_after_a_restore_have_numbers_that_were_never_given(tmp_path: Path) -> None:
+    path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
+    store = SqliteStore.open(path, NOW)
+    first = await store.create(generation())
+    connection = apsw.Connection(str(path))
+    connection.execute("vacuum into ?", (str(copy),))
+    await store.create(generation())
+    newest = connection.execute(POSITION).get
+    connection.close()
+    await store.close()
+    copy.replace(path)
+
+    store = SqliteStore.open(path, NOW)
+    assert store.lineage.held == (first.id,)
+    await store.create(later := generation())
+    assert [event.seq > newest for event in await store.events(later.id)] == [True]
+    await store.close()
