@@ -10,6 +10,7 @@ from gateway.clock import Clock
 from gateway.domain.ledger_clock import SweepHold
 from gateway.domain.redaction import Redactor
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
 from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
@@ -84,6 +85,7 @@ class EngineParts:
     """What drives generations and removes what is past its life."""
 
     engine: Engine
+    open_counts: OpenCounts
     sweeper: Sweeper
     ledger_clock: LedgerClock
 

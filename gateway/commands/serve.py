@@ -14,6 +14,7 @@ import uvloop
 
 from gateway import collector
 from gateway import log as logs
+from gateway.api.metrics import PATH as METRICS_PATH
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
@@ -48,6 +49,7 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
+    metrics = [] if settings.metrics.port is None else listen(settings.metrics.host, settings.metrics.port, "metrics")
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
@@ -74,8 +76,10 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         url = url_of(sockets[0])
         write_apart(sys.stdout.fileno(), f"listening on {url}")
         log.info("listening", url=url)
+        if metrics:
+            log.info("listening_for_metrics", url=f"{url_of(metrics[0])}{METRICS_PATH}")
 
-    server = GatewayServer(application, ready)
+    server = GatewayServer(application, ready, metrics)
 
     is_stopping = False
 

@@ -127,6 +127,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
 
 
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[metrics]`: a port of its own for Prometheus and for health checks, which needs no key."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] | None = None  # 0: any free port. None: there is no such port
+
+
 class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[database]`: where the ledger is."""
 

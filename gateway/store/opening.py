@@ -9,11 +9,14 @@ from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sw
 from gateway.settings.load import Settings
 from gateway.store.port import Store
 from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry import Observer
 
 log = structlog.get_logger()
 
 
-def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
+def open_store(
+    settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool
+) -> tuple[Store, SweepHold | None]:
     """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
     now = clock.now()
     hold: SweepHold | None = None
@@ -37,6 +40,7 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
         settings.database.path,
         now,
         check_clock=check_clock,
+        observer=observer,
         keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
     )
     return store, hold

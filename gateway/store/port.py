@@ -288,6 +288,15 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def waiting_writes(self) -> int:
+        """How many writes wait for the next transaction."""
+        ...
+
+    def log_bytes(self) -> int:
+        """Bytes that were committed and are not in the database file yet. This may wait for the disk."""
+        ...
+
     async def ping(self) -> None:
         """Try a write that changes nothing; raises `StoreUnavailable` if it fails."""
         ...

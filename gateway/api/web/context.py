@@ -22,6 +22,7 @@ from gateway.generations.service import Generations
 from gateway.generations.unanswered import Unanswered
 from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
+from gateway.metrics.service import Metrics
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.sharing.room import Room
@@ -44,6 +45,7 @@ class Context:
     webhooks: WebhookEndpoints
     catalog: Catalog
     health: Health
+    metrics: Metrics
     poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer

@@ -51,6 +51,7 @@ from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import WebhookRows
+from gateway.telemetry import NOBODY, Observer
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
@@ -94,10 +95,10 @@ _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files
 class SqliteStore:
     """Implements `Store`. It is made by `open`; one process at a time can have the file open."""
 
-    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+    def __init__(self, path: Path, lock: IO[bytes], observer: Observer) -> None:
         self._path = path
         self._lock = lock
-        self._writer = CommitWriter(connect(path), path)
+        self._writer = CommitWriter(connect(path), path, observer)
         self._read = ReadConnection(connect(path), self._writer)
         self._long_reads = LongReads(path, self._writer)
         self._log = WriteAheadLog(path, self._writer, self._long_reads)
@@ -117,12 +118,13 @@ class SqliteStore:
         *,
         check_clock: Callable[[LedgerTime], None] = lambda _: None,
         keep_results: timedelta | None = None,
+        observer: Observer = NOBODY,
     ) -> "SqliteStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
         `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
-        stay.
+        stay. `observer` gets an event for each transaction.
         """
         path = path.resolve()
         check_place(path)
@@ -137,7 +139,7 @@ class SqliteStore:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
             finally:
                 connection.close()
-            return cls(path, lock)
+            return cls(path, lock, observer)
         except apsw.Error as error:
             lock.close()
             reason = explain(error)
@@ -167,6 +169,13 @@ class SqliteStore:
         await self._writer.close()
         self._read.close()
         self._lock.close()
+
+    @property
+    def waiting_writes(self) -> int:
+        return self._writer.waiting
+
+    def log_bytes(self) -> int:
+        return self._log.size()
 
     async def ping(self) -> None:
         if self._writer.damage is not None:
