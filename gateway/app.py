@@ -44,7 +44,7 @@ from gateway.domain.keyless_access import is_loopback, origin_of
 from gateway.drain import drain_of
 from gateway.inputs.blobs import refuses_images
 from gateway.log import dropped_lines
-from gateway.metrics.figures import unfollowed
+from gateway.metrics.figures import unfollowed, warnings
 from gateway.metrics.service import Metrics
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
@@ -142,6 +142,7 @@ class Application:
         )
         add_figures(base, upstream=upstream, engine=engine, webhooks=webhooks, context=context)
         self.metrics.add(lambda: unfollowed(self.unfollowed))
+        self.metrics.add(lambda: warnings(self._health_warnings), disk=True)
         feed = Feed(generations.event_source, self.health.of)
         origins = settings.server.cors_origins
         self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))

@@ -1,6 +1,6 @@
 """The figures that are read at a scrape. Each function gives metrics of what it is given; none scans generations."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
@@ -121,6 +121,11 @@ def unfollowed(by_provider: Mapping[str, int]) -> Iterator[Metric]:
         [((name,), float(count)) for name, count in by_provider.items()],
         "provider",
     )
+
+
+def warnings(of_health: Callable[[], Sequence[str]]) -> Iterator[Metric]:
+    """What the health check shows beside an `ok`."""
+    yield gauge("health_warnings", "Warnings that /health/ready shows for operators.", [((), len(of_health()))])
 
 
 def work(store: Store, sending: Callable[[], int]) -> Iterator[Metric]:
