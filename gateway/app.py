@@ -141,7 +141,7 @@ class Application:
             health_warnings=self._health_warnings,
         )
         add_figures(base, upstream=upstream, engine=engine, webhooks=webhooks, context=context)
-        self.metrics.add(lambda: unfollowed(self.unfollowed))
+        self.metrics.add(lambda: unfollowed({**dict.fromkeys(self.providers, 0), **self.unfollowed}))
         self.metrics.add(lambda: warnings(self._health_warnings), disk=True)
         feed = Feed(generations.event_source, self.health.of)
         origins = settings.server.cors_origins

@@ -176,6 +176,7 @@ class Series:
         for route in routes:
             self.submits[*route, "accepted"].inc(0)
             self.attempts[*route, "unknown", "ambiguous"].inc(0)
+            _ = self.unknown_words[route[0],]
         for outcome in ("succeeded", "pending", "dead"):
             self.deliveries[outcome,].inc(0)
         for outcome in ("committed", "failed"):
