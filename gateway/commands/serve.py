@@ -19,6 +19,7 @@ from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.domain.adapter.contract import Adapter
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
@@ -28,6 +29,7 @@ from gateway.settings.secret_values import redactor_of
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
 UNCOLLECTED_SECONDS = 120.0  # without the garbage collector at most, while open generations are taken over
+REFUSED = 2  # the exit code of a start that the configuration, the clock or the machine does not allow
 ROOT_REMEDY = "a fault in the gateway would be a fault with all rights: start it as a user of its own"
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
@@ -43,7 +45,13 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
-        return _serve(settings, adapters, accept_clock=accept_clock)
+        try:
+            return _serve(settings, adapters, accept_clock=accept_clock)
+        except ClockTrouble:
+            pass  # it is logged with both times
+        except ConfigurationError as error:  # the log has begun, so the reason comes in its format
+            log.error("start_refused", problem=str(error))  # noqa: TRY400  # the traceback does not help
+        return REFUSED
 
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
@@ -56,6 +64,7 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
             problem=trouble.problem,
+            detail=str(trouble),
             clock=trouble.clock.isoformat(),
             ledger=trouble.ledger.isoformat(),
             remedy=ACCEPT,

@@ -103,7 +103,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free port
     public_url: HttpUrl | None = None  # where clients and providers reach the gateway; without a trailing slash
     api_keys: tuple[ApiKey, ...] = ()  # of clients
-    admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
+    admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin, and /metrics
     kling_keys: tuple[KlingKey, ...] = ()  # of clients that sign a JWT, as those of Kling's API do
     cors_origins: tuple[Origin, ...] = ()  # of web pages that may call the gateway with a key, from a browser
     auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"

@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,6 +14,7 @@ from gateway.fetch.fetcher import Posted
 from gateway.server import GatewayServer
 from gateway.settings.load import ModelSettings, ProviderModel
 
+from ..docs.pages import ROOT, table_below
 from ..promql import ALERTS, alerts, exposed, family, names, problems, queries
 from .conftest import IMAGE_URL, Gateway
 
@@ -34,6 +35,17 @@ class Figures:
             for sample in self.samples
             if sample.name == f"video_gateway_{name}" and labels.items() <= sample.labels.items()
         )
+
+
+def rows_of(text: str) -> Iterator[list[str]]:
+    """The metrics of the gateway itself as rows of the table in the documentation."""
+    for shown in text_string_to_metric_families(text):
+        if not shown.name.startswith("video_gateway_"):
+            continue
+        name = shown.name + ("_total" if shown.type == "counter" else "")
+        labels = [label for label in shown.samples[0].labels if label != "le"] if shown.samples else []
+        kind = "info" if name.endswith("_info") else shown.type
+        yield [f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), shown.documentation]
 
 
 async def scraped(gateway: Gateway) -> Figures:
@@ -115,6 +127,9 @@ async def test_a_gateway_that_has_worked_shows_what_alerts_and_dashboard_ask_for
     own = {name for name in series if name.startswith("video_gateway_") and name != "video_gateway_build_info"}
     asked = {name for query in queries() for name in names(query)}
     assert {family(name) for name in own} == {family(name) for name in asked}, "each metric is shown somewhere"
+
+    documented = table_below(ROOT / "docs" / "metrics.md", "## All metrics")
+    assert sorted(documented) == sorted(rows_of(figures.text)), "docs/metrics.md"
 
     held = (await gateway.client.get("/v1/videos/generations?status=queued")).json()["data"][0]["id"]
     await gateway.client.post(f"/v1/videos/generations/{held}/cancel")
