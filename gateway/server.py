@@ -115,8 +115,8 @@ class GatewayServer(uvicorn.Server):
         self._leaving: asyncio.Task[None] | None = None
         self._grace_seconds = int(min(GRACE_SECONDS, application.drain_seconds / 3))
         wanted = application.settings.server.max_connections
-        kept = DESCRIPTORS_KEPT + (METRICS_CONNECTIONS if metrics else 0)
-        allowed = min(wanted, _descriptors() - kept)
+        reserved = DESCRIPTORS_KEPT + (METRICS_CONNECTIONS if metrics else 0)
+        allowed = min(wanted, _descriptors() - reserved)
         if allowed < wanted:
             log.warning("connections_limited", max_connections=wanted, allowed=allowed)
         open_connections = OpenConnections(allowed, application.settings.server.max_connections_per_address)

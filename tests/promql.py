@@ -25,7 +25,7 @@ Exposed = Mapping[str, Sequence[Mapping[str, str]]]  # by the name of a series: 
 
 
 class Query(NamedTuple):
-    """A query, where it stands, and the labels that texts about its result show."""
+    """A query, where it is, and the labels that texts about its result show."""
 
     place: str
     text: str
@@ -65,7 +65,7 @@ def exposed(text: str) -> Exposed:
 
 
 def problems(query: Query, series: Exposed) -> Iterator[str]:
-    """What the query asks for and the gateway does not have. Raises `ValueError` if it is no PromQL."""
+    """What the query asks for and the gateway does not have. Raises `ValueError` if it is not PromQL."""
     root = promql_parser.parse(query.text)
     nodes = _nodes(root)
     selectors = [node for node in nodes if isinstance(node, promql_parser.VectorSelector)]
@@ -74,10 +74,10 @@ def problems(query: Query, series: Exposed) -> Iterator[str]:
             yield f"{query.place}: no metric {selector.name}"
             continue
         yield from (f"{query.place}: {selector.name} has {fault}" for fault in _unmatched(selector, series))
-    known = {label for selector in selectors for label in _labels(selector, series)}
-    asked = {label for node in nodes if isinstance(node, promql_parser.AggregateExpr) for label in _grouping(node)}
-    yield from (f"{query.place}: no series has the label {label}" for label in sorted(asked - known))
-    left = asked if isinstance(root, promql_parser.AggregateExpr) or asked else known
+    exposed_labels = {label for selector in selectors for label in _labels(selector, series)}
+    grouped = {label for node in nodes if isinstance(node, promql_parser.AggregateExpr) for label in _grouping(node)}
+    yield from (f"{query.place}: no series has the label {label}" for label in sorted(grouped - exposed_labels))
+    left = grouped or exposed_labels
     yield from (f"{query.place}: shows {{{label}}}, which its result lacks" for label in sorted(query.shown - left))
 
 
@@ -102,11 +102,11 @@ def _nodes(root: Any) -> list[Any]:
 
 
 def _unmatched(selector: Any, series: Exposed) -> Iterator[str]:
-    found = series[selector.name]
+    samples = series[selector.name]
     for matcher in selector.matchers.matchers:
         if matcher.name in OF_PROMETHEUS:
             continue
-        values = {labels[matcher.name] for labels in found if matcher.name in labels}
+        values = {labels[matcher.name] for labels in samples if matcher.name in labels}
         if not values:
             yield f"no label {matcher.name}"
         elif matcher.op in (promql_parser.MatchOp.Equal, promql_parser.MatchOp.NotEqual):  # they have no hash

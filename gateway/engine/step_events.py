@@ -1,4 +1,4 @@
-"""What telemetry is told about a step of a generation that has been stored. Pure."""
+"""The events of a step of a generation that has been stored, for telemetry. Pure."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime

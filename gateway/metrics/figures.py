@@ -117,7 +117,7 @@ def unfollowed(by_provider: Mapping[str, int]) -> Iterator[Metric]:
     yield gauge(
         "unfollowed_generations",
         "Open generations at the start whose provider has no key, so that their tasks are not polled.",
-        # The provider is not configured, so its name comes from the ledger: there are as many as ever were configured.
+        # The name may come from the ledger: there are as many as were configured at any time.
         [((name,), float(count)) for name, count in by_provider.items()],
         "provider",
     )

@@ -125,8 +125,8 @@ async def test_a_gateway_that_has_worked_shows_what_alerts_and_dashboard_ask_for
     series = exposed(figures.text)
     assert [problem for query in queries() for problem in problems(query, series)] == []
     own = {name for name in series if name.startswith("video_gateway_") and name != "video_gateway_build_info"}
-    asked = {name for query in queries() for name in names(query)}
-    assert {family(name) for name in own} == {family(name) for name in asked}, "each metric is shown somewhere"
+    queried = {name for query in queries() for name in names(query)}
+    assert {family(name) for name in own} == {family(name) for name in queried}, "each metric is shown somewhere"
 
     documented = table_below(ROOT / "docs" / "metrics.md", "## All metrics")
     assert sorted(documented) == sorted(rows_of(figures.text)), "docs/metrics.md"
