@@ -34,6 +34,7 @@ from gateway.build import (
     build_generations,
     build_inputs,
     build_reconciliation,
+    build_tracing,
     build_upstream,
     build_webhooks,
 )
@@ -105,10 +106,12 @@ class Application:
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
+        clock = clock or SystemClock()
+        self._tracing = build_tracing(settings, clock)
         catalog = build_catalog(settings, self.providers)
         self.metrics = Metrics(self.providers, catalog.has)
-        observer = Observers([LogObserver(), self.metrics, *observers])
-        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
+        observer = Observers([LogObserver(), self.metrics, *observers, *filter(None, [self._tracing])])
+        base = build_base(settings, clock, observer, accept_clock=accept_clock)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -208,6 +211,8 @@ class Application:
             await self.artifact_store.close()
             self._ledger_clock.stop()
             await self.store.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
 
     async def _warn_about_unfollowed(self) -> None:

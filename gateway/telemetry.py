@@ -19,6 +19,7 @@ from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState
+from gateway.domain.trace_context import TraceContext
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class GenerationStatusChanged(Struct, frozen=True, kw_only=True):
     provider: str | None  # of the first completed output, else of the newest accepted attempt
     failure: Failed | None  # why it failed, in words without secrets
     age_seconds: float  # since the create
+    trace: TraceContext | None = None  # the client's span that created it
 
 
 class GenerationCancelled(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,7 @@ class GenerationCancelled(Struct, frozen=True, kw_only=True):
     model: str  # the public name that the client asked for
     provider: str | None  # of the newest accepted attempt
     age_seconds: float  # since the create
+    trace: TraceContext | None = None  # the client's span that created it
 
 
 class GenerationDeleted(Struct, frozen=True, kw_only=True):
@@ -177,6 +180,8 @@ class DeliveryTried(Struct, frozen=True, kw_only=True):
     state: str | None  # of the delivery after the try; None: the delivery was deleted
     duration_seconds: float
     age_seconds: float  # since the event happened
+    trace: TraceContext | None = None  # the client's span that created the generation
+    sent_span_id: str | None = None  # of this try in the client's trace, as the receiver saw it; None: no `trace`
 
 
 class RequestFinished(Struct, frozen=True, kw_only=True):
@@ -190,6 +195,7 @@ class RequestFinished(Struct, frozen=True, kw_only=True):
     error_code: str | None  # of the error body; "overloaded" and "shutting_down" are requests that were shed
     duration_seconds: float
     bytes: int  # of the body of the answer, as far as it was sent
+    trace: TraceContext | None = None  # the client's span
 
 
 class BatchCommitted(Struct, frozen=True, kw_only=True):

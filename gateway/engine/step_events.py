@@ -20,6 +20,7 @@ def step_events(before: Generation, after: Generation, writes: Sequence[Write], 
             provider=after.provider,
             failure=after.failure,
             age_seconds=(now - after.created_at).total_seconds(),
+            trace=after.trace,
         )
     for write in writes:
         match write:

@@ -19,6 +19,7 @@ from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, N
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
+from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
@@ -117,11 +118,13 @@ class Generations:
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
+        trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
         A request with the idempotency key of an earlier one gets the generation of that one. So does a
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = digest_of(request)
@@ -134,7 +137,7 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            created = await self._create(request, key, files or {}, idempotency)
+            created = await self._create(request, key, files or {}, idempotency, trace)
         except GatewayError as error:
             self._observer.observe(CreateRefused(model=request.model, code=error.code))
             raise
@@ -175,6 +178,7 @@ class Generations:
         key: str,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
         if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
@@ -204,8 +208,11 @@ class Generations:
                 deadline_at=now + timedelta(seconds=request.deadline_seconds),
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
+                trace=trace,
             )
-            created = await self._store.create(generation, stored, idempotency, named_files(request, files))
+            created = await self._store.create(
+                generation, stored, idempotency, named_files(request, files), self._files.limits
+            )
             if created is generation:
                 reach("create_committed")
                 self._observer.observe(
@@ -311,6 +318,7 @@ class Generations:
                         model=generation.request.model,
                         provider=generation.provider,
                         age_seconds=(now - generation.created_at).total_seconds(),
+                        trace=generation.trace,
                     )
                 )
                 self._notifier.changed(generation_id)
