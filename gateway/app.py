@@ -16,6 +16,7 @@ from gateway.api.docs import docs, docs_script, docs_style, openapi
 from gateway.api.generations.event_feed import Feed
 from gateway.api.handlers import ERROR_FORMATS, HANDLERS
 from gateway.api.mcp.plugin import McpPlugin
+from gateway.api.metrics import MetricsPort
 from gateway.api.web.cross_origin import CrossOrigin
 from gateway.api.web.errors import EXCEPTION_HANDLERS, refuse_all
 from gateway.api.web.head import with_sound_heads
@@ -23,6 +24,7 @@ from gateway.api.web.keyless_guard import KeylessGuard
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
+    add_figures,
     build_artifacts,
     build_base,
     build_callback_urls,
@@ -39,11 +41,13 @@ from gateway.build import (
 from gateway.clock import Clock, SystemClock
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
-from gateway.domain.keyless_access import origin_of
+from gateway.domain.keyless_access import is_loopback, origin_of
 from gateway.drain import drain_of
 from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
 from gateway.log import dropped_lines
+from gateway.metrics.figures import unfollowed, warnings
+from gateway.metrics.service import Metrics
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
 from gateway.store.lineage import Said
@@ -107,8 +111,9 @@ class Application:
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         clock = clock or SystemClock()
         self._tracing = build_tracing(settings, clock)
-        observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
         catalog = build_catalog(settings, self.providers)
+        self.metrics = Metrics(self.providers, catalog.has)
+        observer = Observers([LogObserver(), self.metrics, *observers, *filter(None, [self._tracing])])
         base = build_base(settings, clock, observer, accept_clock=accept_clock, said=said)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
@@ -138,17 +143,24 @@ class Application:
             webhooks=webhooks,
             reconciliation=reconciliation,
             generations=generations,
+            metrics=self.metrics,
             callback_urls=callback_urls,
             ready=self._not_ready,
             health_warnings=self._health_warnings,
         )
+        add_figures(base, upstream=upstream, engine=engine, webhooks=webhooks, context=context)
+        self.metrics.add(lambda: unfollowed({**dict.fromkeys(self.providers, 0), **self.unfollowed}))
+        self.metrics.add(lambda: warnings(self._health_warnings), disk=True)
         feed = Feed(generations.event_source, self.health.of)
         origins = settings.server.cors_origins
         self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
-        handled = CrossOrigin(with_sound_heads(self.litestar), origins)
+        sound = with_sound_heads(self.litestar)
+        handled = CrossOrigin(sound, origins)
         self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
         refusal = CrossOrigin(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), origins)
+        port = MetricsPort(self.metrics, sound, loopback=is_loopback(settings.metrics.host))
+        self.metrics_asgi = RequestLog(port, context.bodies, self.clock, observer, base.redactor)
         self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
@@ -175,6 +187,7 @@ class Application:
         await self._lineage.start()
         await self.engine.start()
         self._ledger_clock.start()
+        self.metrics.loop_lag.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
         open_for_work = accepting(self.providers)
@@ -188,6 +201,7 @@ class Application:
             yield
         finally:
             self.drain()
+            self.metrics.loop_lag.stop()
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
             await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())

@@ -7,6 +7,7 @@ Each function gets what the earlier ones built, and returns one of the small val
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import httpx
@@ -30,6 +31,7 @@ from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.open_counts import OpenCounts
 from gateway.engine.poll import Poller
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
@@ -42,11 +44,13 @@ from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.generations.unanswered import Unanswered
-from gateway.inputs.blobs import Blobs
+from gateway.inputs.blobs import Blobs, disk_room
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.inputs.remote_images import RemoteImages
+from gateway.metrics import figures
+from gateway.metrics.service import Metrics
 from gateway.parts import (
     ArtifactParts,
     Base,
@@ -103,7 +107,7 @@ def build_base(
 ) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
     place = marker_place(settings)
-    store, hold = open_store(settings, clock, accept_clock=accept_clock, read_far=place.read, said=said)
+    store, hold = open_store(settings, clock, observer, accept_clock=accept_clock, read_far=place.read, said=said)
     return Base(
         settings=settings,
         observer=observer,
@@ -219,6 +223,7 @@ def build_engine(
         observer=base.observer,
     )
     effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
+    open_counts = OpenCounts()
     new_driver = partial(
         Driver,
         store=base.store,
@@ -228,6 +233,7 @@ def build_engine(
         notifier=base.notifier,
         clock=base.clock,
         observer=base.observer,
+        open_counts=open_counts,
     )
     engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=base.settings.server.max_open_generations)
     sweeper = Sweeper(
@@ -250,6 +256,7 @@ def build_engine(
     return EngineParts(
         control=control,
         engine=engine,
+        open_counts=open_counts,
         sweeper=sweeper,
         ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift),
     )
@@ -332,6 +339,7 @@ def build_context(
     webhooks: WebhookParts,
     reconciliation: ReconciliationParts,
     generations: GenerationParts,
+    metrics: Metrics,
     callback_urls: CallbackUrls,
     ready: Callable[[], Awaitable[str | None]],
     health_warnings: Callable[[], list[str]],
@@ -350,6 +358,7 @@ def build_context(
         webhooks=webhooks.endpoints,
         health=upstream.health,
         control=engine.control,
+        metrics=metrics,
         poll_advisor=generations.poll_advisor,
         authenticator=authenticator_of(server, base.clock),
         signer=base.signer,
@@ -367,6 +376,35 @@ def build_context(
         public_url=server.public_url,
         started_at=int(base.clock.now().timestamp()),
     )
+
+
+def add_figures(
+    base: Base, *, upstream: UpstreamParts, engine: EngineParts, webhooks: WebhookParts, context: Context
+) -> None:
+    """What metrics show beside the counts of events. A new figure is one line here and its function in `figures.py`."""
+    settings, metrics, labels = base.settings, context.metrics, context.metrics.labels
+    rooms = {
+        "long_polls": base.notifier.long_polls,
+        "event_streams": base.notifier.streams,
+        "downloads": context.downloads,
+        "request_bodies": context.bodies,
+    }
+    folders = {"ledger": settings.database.path.parent, "artifacts": settings.artifacts.path}
+    disks = {name: partial(disk_room, folder, settings.artifacts.min_free_bytes) for name, folder in folders.items()}
+    metrics.add(
+        partial(figures.program, version("video-gateway")),
+        partial(
+            figures.open_generations,
+            engine.open_counts,
+            engine.engine,
+            settings.server.max_open_generations,
+            labels,
+        ),
+        partial(figures.providers, upstream.health, labels),
+        partial(figures.rooms, rooms),
+        partial(figures.work, base.store, lambda: webhooks.deliverer.sending),
+    )
+    metrics.add(partial(figures.disks, base.store, disks), disk=True)
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:

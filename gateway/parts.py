@@ -11,6 +11,7 @@ from gateway.clock import Clock
 from gateway.domain.ledger_clock import SweepHold
 from gateway.domain.redaction import Redactor
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
 from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
@@ -89,6 +90,7 @@ class EngineParts:
 
     engine: Engine
     control: ProviderControl
+    open_counts: OpenCounts
     sweeper: Sweeper
     ledger_clock: LedgerClock
 

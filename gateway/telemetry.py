@@ -1,11 +1,13 @@
 """What the gateway reports about its own work: one observer, which gets an event for everything that a metric counts.
 
-The engine, the archiver, the webhook deliverer, the health of routes and the API call `Observer.observe`. `LogObserver`
-writes the log lines. Another observer, for example one that counts for `/metrics`, is passed to `Application` and
-gets the same events. Log lines that nobody would count (a start, a retry of the store, an operator's decision) are
-written where they happen. So is `submission_receipt`: it is the last copy of a task id that is not stored yet.
+The engine, the archiver, the webhook deliverer, the health of routes, the store and the API call `Observer.observe`.
+`LogObserver` writes the log lines, `gateway/metrics/` counts for `/metrics`, and another observer that is passed to
+`Application` gets the same events. Log lines that nobody would count (a start, a retry of the store, an operator's
+decision) are written where they happen. So is `submission_receipt`: it is the last copy of a task id that is not stored
+yet.
 """
 
+import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -13,7 +15,7 @@ from typing import Literal, Protocol
 import structlog
 from msgspec import Struct
 
-from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState
@@ -23,19 +25,35 @@ log = structlog.get_logger()
 
 
 class GenerationCreated(Struct, frozen=True, kw_only=True):
-    """A new generation is stored. A repeated request that got an earlier generation is not reported."""
+    """A new generation is stored."""
 
     generation: str
     model: str  # the public name that the client asked for
     routes: int  # in the plan
 
 
+class GenerationRepeated(Struct, frozen=True, kw_only=True):
+    """A create repeats an earlier one and got its generation."""
+
+    generation: str  # the earlier one
+    model: str  # the public name that the client asked for
+
+
+class CreateRefused(Struct, frozen=True, kw_only=True):
+    """A create that could be read was refused. The log has its code in the line of the request."""
+
+    model: str  # the public name that the client asked for, whether it exists or not
+    code: str  # of the error
+
+
 class GenerationStatusChanged(Struct, frozen=True, kw_only=True):
     """The driver stored another status of a generation."""
 
     generation: str
+    model: str  # the public name that the client asked for
     status: Status
     provider: str | None  # of the first completed output, else of the newest accepted attempt
+    failure: Failed | None  # why it failed, in words without secrets
     age_seconds: float  # since the create
     trace: TraceContext | None = None  # the client's span that created it
 
@@ -44,6 +62,9 @@ class GenerationCancelled(Struct, frozen=True, kw_only=True):
     """A client cancelled a generation."""
 
     generation: str
+    model: str  # the public name that the client asked for
+    provider: str | None  # of the newest accepted attempt
+    age_seconds: float  # since the create
     trace: TraceContext | None = None  # the client's span that created it
 
 
@@ -51,6 +72,18 @@ class GenerationDeleted(Struct, frozen=True, kw_only=True):
     """A client deleted a generation."""
 
     generation: str
+
+
+class AttemptReserved(Struct, frozen=True, kw_only=True):
+    """The driver stored a new attempt. Nothing is sent yet."""
+
+    generation: str
+    attempt: str
+    provider: str
+    model: str
+    is_fallback: bool  # an earlier attempt for the same output was made on another route
+    is_retry: bool  # the same route was tried before for the same output
+    kind: FailureKind | None  # the failure of that earlier attempt
 
 
 class SubmitFinished(Struct, frozen=True, kw_only=True):
@@ -65,6 +98,7 @@ class SubmitFinished(Struct, frozen=True, kw_only=True):
     # itself failed.
     answer: UpstreamAnswer | None
     duration_seconds: float
+    age_seconds: float  # since the create of the generation
 
 
 class AttemptFinished(Struct, frozen=True, kw_only=True):
@@ -79,6 +113,8 @@ class AttemptFinished(Struct, frozen=True, kw_only=True):
     model: str
     state: AttemptState
     kind: FailureKind | None
+    billed: Billed
+    cost_usd: float | None  # what it cost or may have cost; None: the route has no price
     duration_seconds: float  # since it was reserved
 
 
@@ -143,6 +179,7 @@ class DeliveryTried(Struct, frozen=True, kw_only=True):
     error: str | None
     state: str | None  # of the delivery after the try; None: the delivery was deleted
     duration_seconds: float
+    age_seconds: float  # since the event happened
     trace: TraceContext | None = None  # the client's span that created the generation
     sent_span_id: str | None = None  # of this try in the client's trace, as the receiver saw it; None: no `trace`
 
@@ -151,12 +188,23 @@ class RequestFinished(Struct, frozen=True, kw_only=True):
     """A request of a client was answered, or the client left. Requests for health and metrics are not reported."""
 
     request_id: str
+    client: str  # the owner id of the key; empty for a request that did not prove who it is from
     method: str
     location: dict[str, str]  # the path without what a client put into it, as the log shows it
     status: int  # 499: the client left; 0: nothing was answered
     error_code: str | None  # of the error body; "overloaded" and "shutting_down" are requests that were shed
     duration_seconds: float
+    bytes: int  # of the body of the answer, as far as it was sent
     trace: TraceContext | None = None  # the client's span
+
+
+class BatchCommitted(Struct, frozen=True, kw_only=True):
+    """The store has ended one transaction, or could not. It is not logged: the store logs when it begins to fail."""
+
+    jobs: int  # writes that the transaction has
+    commit_seconds: float  # from the begin of its statements to the end of the commit
+    oldest_seconds: float  # how long the write that came first has waited for its result
+    succeeded: bool
 
 
 class CircuitOpened(Struct, frozen=True, kw_only=True):
@@ -178,9 +226,12 @@ class CircuitClosed(Struct, frozen=True, kw_only=True):
 
 Event = (
     GenerationCreated
+    | GenerationRepeated
+    | CreateRefused
     | GenerationStatusChanged
     | GenerationCancelled
     | GenerationDeleted
+    | AttemptReserved
     | SubmitFinished
     | AttemptFinished
     | PollFinished
@@ -189,6 +240,7 @@ Event = (
     | ThumbnailDropped
     | DeliveryTried
     | RequestFinished
+    | BatchCommitted
     | CircuitOpened
     | CircuitClosed
 )
@@ -217,6 +269,9 @@ class Observers:
                 log.exception("observer_failed", observer=type(observer).__name__, observed=type(event).__name__)
 
 
+NOBODY = Observers(())  # an observer for work that nobody watches
+
+
 class LogObserver:
     """Writes a log line for each event that an operator wants to read. Successful polls are not logged."""
 
@@ -225,13 +280,10 @@ class LogObserver:
         match event:
             case GenerationCreated():
                 log.info("generation_created", generation=event.generation, model=event.model, routes=event.routes)
+            case GenerationRepeated():
+                log.info("generation_repeated", generation=event.generation, model=event.model)
             case GenerationStatusChanged():
-                log.info(
-                    "generation_status_changed",
-                    generation=event.generation,
-                    status=event.status,
-                    provider=event.provider,
-                )
+                _log_status(event)
             case GenerationCancelled():
                 log.info("generation_cancelled", generation=event.generation)
             case GenerationDeleted():
@@ -251,14 +303,7 @@ class LogObserver:
             case DeliveryTried():
                 _log_delivery(event)
             case RequestFinished():
-                log.info(
-                    "request_finished",
-                    request_id=event.request_id,
-                    method=event.method,
-                    **event.location,
-                    status=event.status,
-                    duration_seconds=event.duration_seconds,
-                )
+                _log_request(event)
             case CircuitOpened():
                 write = log.error if event.needs_operator else log.warning
                 write(
@@ -270,8 +315,48 @@ class LogObserver:
                 )
             case CircuitClosed():
                 log.info("circuit_closed", provider=event.provider, model=event.model)
-            case AttemptFinished():
-                pass  # `submit_finished` and `generation_status_changed` say it in the log
+            case AttemptReserved() if event.is_fallback or event.is_retry:
+                _log_next_attempt(event)
+            # `submit_finished`, `generation_status_changed` and `request_finished` say it in the log.
+            case AttemptReserved() | AttemptFinished() | CreateRefused() | BatchCommitted():
+                pass
+
+
+def _log_status(event: GenerationStatusChanged) -> None:
+    """A failure is a warning, because somebody asks about it sooner or later."""
+    failure = event.failure if event.status is Status.FAILED else None
+    log.log(
+        logging.INFO if failure is None else logging.WARNING,
+        "generation_status_changed",
+        generation=event.generation,
+        status=event.status,
+        provider=event.provider,
+        **({} if failure is None else {"kind": failure.kind, "message": failure.message}),
+    )
+
+
+def _log_next_attempt(event: AttemptReserved) -> None:
+    log.info(
+        "fallback_begun" if event.is_fallback else "retry_begun",
+        generation=event.generation,
+        attempt=event.attempt,
+        provider=event.provider,
+        model=event.model,
+        kind=event.kind,
+    )
+
+
+def _log_request(event: RequestFinished) -> None:
+    log.info(
+        "request_finished",
+        request_id=event.request_id,
+        **({"client": event.client} if event.client else {}),
+        method=event.method,
+        **event.location,
+        status=event.status,
+        **({} if event.error_code is None else {"code": event.error_code}),
+        duration_seconds=event.duration_seconds,
+    )
 
 
 def _log_submit(event: SubmitFinished) -> None:

@@ -25,6 +25,7 @@ from gateway.api.generations.controller import VideoGenerationController
 from gateway.api.generations.events import image_events, video_events
 from gateway.api.health import live, ready
 from gateway.api.images.controller import ImageGenerationController, edit_image, vary_image
+from gateway.api.metrics import metrics
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.restored.controller import RestoredController
@@ -76,4 +77,5 @@ HANDLERS: Handlers = (
     callback,
     live,
     ready,
+    metrics,
 )

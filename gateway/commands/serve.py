@@ -14,10 +14,12 @@ import uvloop
 
 from gateway import collector
 from gateway import log as logs
+from gateway.api.metrics import PATH as METRICS_PATH
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.domain.adapter.contract import Adapter
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
@@ -28,6 +30,7 @@ from gateway.store.lineage import Said
 log = structlog.get_logger()
 OWNER_ONLY = 0o077
 UNCOLLECTED_SECONDS = 120.0  # without the garbage collector at most, while open generations are taken over
+REFUSED = 2  # the exit code of a start that the configuration, the clock or the machine does not allow
 ROOT_REMEDY = "a fault in the gateway would be a fault with all rights: start it as a user of its own"
 SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as the same signal
 
@@ -45,18 +48,26 @@ def serve(
     settings, adapters = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
-        return _serve(settings, adapters, accept_clock=accept_clock, said=said)
+        try:
+            return _serve(settings, adapters, accept_clock=accept_clock, said=said)
+        except ClockTrouble:
+            pass  # it is logged with both times
+        except ConfigurationError as error:  # the log has begun, so the reason comes in its format
+            log.error("start_refused", problem=str(error))  # noqa: TRY400  # the traceback does not help
+        return REFUSED
 
 
 def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool, said: Said | None) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
+    metrics = [] if settings.metrics.port is None else listen(settings.metrics.host, settings.metrics.port, "metrics")
     try:
         application = Application(settings, adapters=adapters, accept_clock=accept_clock, said=said)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
             problem=trouble.problem,
+            detail=str(trouble),
             clock=trouble.clock.isoformat(),
             ledger=trouble.ledger.isoformat(),
             remedy=ACCEPT,
@@ -77,8 +88,10 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         url = url_of(sockets[0])
         write_apart(sys.stdout.fileno(), f"listening on {url}")
         log.info("listening", url=url)
+        if metrics:
+            log.info("listening_for_metrics", url=f"{url_of(metrics[0])}{METRICS_PATH}")
 
-    server = GatewayServer(application, ready)
+    server = GatewayServer(application, ready, metrics)
 
     is_stopping = False
 

@@ -40,7 +40,7 @@ def check_keyless(method: str, scheme: str, headers: Iterable[tuple[bytes, bytes
         if name in values:
             values[name].append(value.decode("latin-1"))
     hosts = values["host"]
-    if len(hosts) != 1 or not _is_own_host(hosts[0]):
+    if len(hosts) != 1 or not is_own_host(hosts[0]):
         raise ForbiddenHost(
             "Without API keys the gateway answers to localhost and loopback addresses alone;"
             f" {_KEYS}, to be called by another name."
@@ -74,7 +74,8 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _is_own_host(host: str) -> bool:
+def is_own_host(host: str) -> bool:
+    """Whether the value of a `Host` header means this machine itself."""
     match = _HOST.fullmatch(host)
     return match is not None and is_loopback((match[1] or match[2] or "").lower().removesuffix("."))
 

@@ -1,7 +1,7 @@
 """Drives one generation from its start to its end: advance, store the writes, start the effects, sleep."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -11,15 +11,17 @@ from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
 from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_polling import PollSchedule, TaskKey
-from gateway.domain.generation.transitions import SaveArchivedFile, SaveAttempt, Write
+from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.engine.effects import Effects
 from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
+from gateway.engine.open_counts import Count, OpenCounts
 from gateway.engine.route_profiles import RouteProfiles
+from gateway.engine.step_events import step_events
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.generations.notifier import Notifier
 from gateway.store.port import Store
-from gateway.telemetry import AttemptFinished, GenerationStatusChanged, Observer
+from gateway.telemetry import Observer
 from gateway.upstream.health import Health
 
 STOP_SECONDS = 3600.0  # while stopping, only the end of a submit wakes the driver
@@ -38,6 +40,7 @@ class Driver:
         notifier: Notifier,
         clock: Clock,
         observer: Observer,
+        open_counts: OpenCounts,
     ) -> None:
         self._store = store
         self._effects = effects
@@ -46,6 +49,8 @@ class Driver:
         self._notifier = notifier
         self._clock = clock
         self._observer = observer
+        self._open_counts = open_counts
+        self._place: Count | None = None  # in `open_counts`
         self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
         self._sleeping: asyncio.Future[None] | None = None  # while the driver sleeps; its result ends the sleep
         self._nudged: set[str] = set()  # attempts whose provider has called back since the last step
@@ -91,6 +96,7 @@ class Driver:
                 await asyncio.wait(self._running)
             raise
         finally:
+            self._place = self._open_counts.move(self._place, None)
             await self._effects.ended(generation.id)
 
     async def _run(self, generation: Generation) -> None:
@@ -105,6 +111,7 @@ class Driver:
                 current = await self._reload(current)
                 continue
             current, schedules, archive_schedules, facts = stored, step.schedules, step.archive_schedules, []
+            self._place = self._open_counts.move(self._place, current)
             if self._effect_error is not None:
                 raise self._effect_error
             if current.status.terminal:
@@ -167,38 +174,9 @@ class Driver:
             if isinstance(write, SaveArchivedFile):
                 self._effects.archived(write.file)
         after = replace(step.generation, version=version)
-        self._report(before, after, step.writes)
+        for event in step_events(before, after, step.writes, self._clock.now()):
+            self._observer.observe(event)
         return after
-
-    def _report(self, before: Generation, after: Generation, writes: Sequence[Write]) -> None:
-        """Report to telemetry what has just been stored."""
-        now = self._clock.now()
-        if after.status is not before.status:
-            age_seconds = (now - after.created_at).total_seconds()
-            self._observer.observe(
-                GenerationStatusChanged(
-                    generation=after.id,
-                    status=after.status,
-                    provider=after.provider,
-                    age_seconds=age_seconds,
-                    trace=after.trace,
-                )
-            )
-        for write in writes:
-            if isinstance(write, SaveAttempt) and write.attempt.state is not write.was:
-                attempt = write.attempt
-                route = after.route(attempt)
-                self._observer.observe(
-                    AttemptFinished(
-                        generation=after.id,
-                        attempt=attempt.id,
-                        provider=route.provider,
-                        model=route.model,
-                        state=attempt.state,
-                        kind=None if attempt.failure is None else attempt.failure.kind,
-                        duration_seconds=(now - attempt.reserved_at).total_seconds(),
-                    )
-                )
 
     async def _reload(self, generation: Generation) -> Generation | None:
         """The generation as it is stored now. `None`: it was deleted, or another process has taken the fence."""

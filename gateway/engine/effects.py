@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gateway import log_context
 from gateway.artifacts.archiver import Archiver
 from gateway.domain.generation.archiving import ArchiveFile
 from gateway.domain.generation.lifecycle import Effect, Fact, Poll
@@ -37,7 +38,9 @@ class Effects:
     async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
         """Carry out the effect and return the fact that was learnt; `None` if the outcome is stored already."""
         if isinstance(effect, ArchiveFile):
+            log_context.add(attempt=generation.output(effect.index).attempt_id or "")
             return await self._archiver.archive(generation, effect.index)
+        log_context.add(attempt=effect.attempt_id)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
         provider = self._providers.get(route.provider)

@@ -10,6 +10,7 @@ from itertools import islice
 
 import structlog
 
+from gateway import log_context
 from gateway.clock import Clock
 from gateway.clock import sleep as sleep_on
 from gateway.domain.errors import Overloaded, ShuttingDown
@@ -57,6 +58,11 @@ class EmbeddedEngine:
         """How many generations have a driver now."""
         return len(self._tasks)
 
+    @property
+    def untaken(self) -> int:
+        """See `Engine`."""
+        return len(self._untaken) + len(self._being_taken)
+
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""
         self._untaken = dict.fromkeys(await self._store.open_ids(self._clock.now()))
@@ -72,8 +78,7 @@ class EmbeddedEngine:
         """See `Engine`. Drivers are counted, except those of ended generations, and what waits for its take-over."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
-        waiting = len(self._untaken) + len(self._being_taken)
-        taken = len(self._tasks) + waiting - len(self._ended) + self._arriving.total()
+        taken = len(self._tasks) + self.untaken - len(self._ended) + self._arriving.total()
         if taken >= self._open_max:
             raise Overloaded(
                 f"{self._open_max:,} generations are open already, as many as server.max_open_generations allows.",
@@ -184,7 +189,8 @@ class EmbeddedEngine:
         self._untaken.pop(generation_id, None)
         if taken is not None:
             self._count(taken)
-        task = asyncio.create_task(self._run_driver(generation_id, taken), name=generation_id)
+        run = self._run_driver(generation_id, taken)
+        task = asyncio.create_task(run, name=generation_id, context=log_context.nothing())
         self._tasks[generation_id] = task
         task.add_done_callback(self._after_drive)
 
@@ -214,6 +220,7 @@ class EmbeddedEngine:
 
     async def _run_driver(self, generation_id: str, generation: Generation | None) -> None:
         delay = 0.0
+        log_context.add(generation=generation_id)
         while not self._stopping:
             try:
                 if delay:
@@ -223,6 +230,7 @@ class EmbeddedEngine:
                     taken = await until_store_works(self._clock, take_over, generation=generation_id)
                     generation = next(iter(taken), None)
                 if generation is not None:
+                    log_context.add(client=generation.owner)
                     self._count(generation)
                     driver = self._drivers[generation_id] = self._new_driver()
                     driver.on_end = partial(self._has_ended, generation_id)

@@ -12,6 +12,16 @@ from gateway.domain.generation.model import Generation
 class Engine(Protocol):
     """Wakes drivers at least once. It may wake one too often, or start two: the guards of the ledger allow for that."""
 
+    @property
+    def driven(self) -> int:
+        """How many generations have a driver now, ended ones included."""
+        ...
+
+    @property
+    def untaken(self) -> int:
+        """How many generations that were open at the start have no driver yet."""
+        ...
+
     async def start(self) -> None:
         """Begin to start a driver for every open generation. This returns before they run."""
         ...

@@ -180,6 +180,7 @@ class Submitter:
                 failure=failure,
                 answer=None if ended is None else ended.upstream,
                 duration_seconds=(self._clock.now() - started).total_seconds(),
+                age_seconds=(self._clock.now() - generation.created_at).total_seconds(),
             )
         )
         if failure is not None:

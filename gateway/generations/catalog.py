@@ -61,6 +61,10 @@ class Catalog:
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
 
+    def has(self, name: str) -> bool:
+        """Whether a client can ask for a model of exactly this name."""
+        return name in self._models
+
     def resolve(self, name: str, param: str = "model") -> Model:
         """The model with this name.
 

@@ -11,10 +11,11 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import Struct
 
+from gateway import log_context
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
-from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
+from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
@@ -29,7 +30,14 @@ from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary
 from gateway.sharing.room import Place
 from gateway.store.port import Event, Idempotency, Page, Query, Store, StoredFile
-from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
+from gateway.telemetry import (
+    CreateRefused,
+    GenerationCancelled,
+    GenerationCreated,
+    GenerationDeleted,
+    GenerationRepeated,
+    Observer,
+)
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longer while an open generation uses it
@@ -129,7 +137,15 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            return await self._create(request, key, files or {}, idempotency, trace)
+            created = await self._create(request, key, files or {}, idempotency, trace)
+        except GatewayError as error:
+            self._observer.observe(CreateRefused(model=request.model, code=error.code))
+            raise
+        else:
+            log_context.add(generation=created.generation.id)
+            if created.replayed:
+                self._observer.observe(GenerationRepeated(generation=created.generation.id, model=request.model))
+            return created
         finally:
             for mark in marks:
                 left = self._under_way.pop(mark) - 1
@@ -304,7 +320,15 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                self._observer.observe(GenerationCancelled(generation=generation_id, trace=generation.trace))
+                self._observer.observe(
+                    GenerationCancelled(
+                        generation=generation_id,
+                        model=generation.request.model,
+                        provider=generation.provider,
+                        age_seconds=(now - generation.created_at).total_seconds(),
+                        trace=generation.trace,
+                    )
+                )
                 self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)

@@ -10,6 +10,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from typing import NamedTuple
 
 from gateway.clock import Clock
 from gateway.domain.errors import InsufficientStorage, StoreUnavailable
@@ -153,8 +154,21 @@ class Blobs:
 
 def room_left(free: int, total: int, min_free: int | None) -> int:
     """How many bytes may be written to a disk of `total` bytes, of which `free` are free; negative below the floor."""
-    floor = min(MIN_FREE_BYTES, total // MIN_FREE_PART) if min_free is None else min_free
-    return free - floor
+    return free - _floor(total, min_free)
+
+
+class DiskRoom(NamedTuple):
+    """How full the disk of a folder is, in bytes."""
+
+    free: int
+    floor: int  # with less than this free, no image is stored
+
+
+def disk_room(folder: Path, min_free_bytes: int | None) -> DiskRoom:
+    """The room on the disk of a folder, or of the next folder above it if it does not exist yet. Raises `OSError`."""
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    disk = os.statvfs(existing)
+    return DiskRoom(disk.f_bavail * disk.f_frsize, _floor(disk.f_blocks * disk.f_frsize, min_free_bytes))
 
 
 def refuses_images(folder: Path, min_free_bytes: int | None) -> str | None:
@@ -162,9 +176,9 @@ def refuses_images(folder: Path, min_free_bytes: int | None) -> str | None:
 
     `folder` may not exist yet; its disk is then that of the next folder above it.
     """
-    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
     with contextlib.suppress(OSError):  # a disk that fails is reported where something is read or written
-        if existing is not None and _room_in(existing, min_free_bytes) <= 0:
+        room = disk_room(folder, min_free_bytes)
+        if room.free <= room.floor:
             return (
                 "artifacts.min_free_bytes: less of the disk is free, so creates and uploads with images get 507; make"
                 " room, or set less"
@@ -172,9 +186,13 @@ def refuses_images(folder: Path, min_free_bytes: int | None) -> str | None:
     return None
 
 
+def _floor(total: int, min_free: int | None) -> int:
+    return min(MIN_FREE_BYTES, total // MIN_FREE_PART) if min_free is None else min_free
+
+
 def _room_in(folder: Path, min_free_bytes: int | None) -> int:
-    disk = os.statvfs(folder)
-    return room_left(disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize, min_free_bytes)
+    room = disk_room(folder, min_free_bytes)
+    return room.free - room.floor
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from gateway.settings.sections import (
     DatabaseSettings,
     FetchSettings,
     FileSettings,
+    MetricsSettings,
     ModelSettings,
     PollingSettings,
     ProviderModel,
@@ -58,6 +59,7 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "HeaderValue",
     "Host",
     "HttpUrl",
+    "MetricsSettings",
     "ModelSettings",
     "Network",
     "PollingSettings",
@@ -83,6 +85,7 @@ OWN_HEADERS = frozenset(
 
 class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     database: DatabaseSettings = DatabaseSettings()
     providers: Mapping[str, ProviderSettings] = {}
     models: Mapping[str, ModelSettings] = {}

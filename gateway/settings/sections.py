@@ -109,7 +109,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080  # 0: any free port
     public_url: HttpUrl | None = None  # where clients and providers reach the gateway; without a trailing slash
     api_keys: tuple[ApiKey, ...] = ()  # of clients
-    admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin and no others
+    admin_keys: tuple[ApiKey, ...] = ()  # of operators; they open the paths below /v1/admin, and /metrics
     kling_keys: tuple[KlingKey, ...] = ()  # of clients that sign a JWT, as those of Kling's API do
     cors_origins: tuple[Origin, ...] = ()  # of web pages that may call the gateway with a key, from a browser
     auth: Literal["keys", "none"] | None = None  # None only before loading: then "keys" if there are any, else "none"
@@ -131,6 +131,13 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+
+
+class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[metrics]`: a port of its own for Prometheus and for health checks, which needs no key."""
+
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] | None = None  # 0: any free port. None: there is no such port
 
 
 class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,6 +63,11 @@ class Room:
         self._problem = problem
         self._held: dict[str, dict[str, _Held]] = {}  # by client and part
 
+    @property
+    def capacity(self) -> int:
+        """Units of all places together, at most."""
+        return self._capacity
+
     @contextmanager
     def place(
         self, client: str, when_lost: Callable[[], None] | None = None, size: int = 1, part: str = ""

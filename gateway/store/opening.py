@@ -12,6 +12,7 @@ from gateway.settings.load import Settings
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import Store
 from gateway.store.sqlite.store import SqliteStore
+from gateway.telemetry import Observer
 
 log = structlog.get_logger()
 HELD_SHOWN = 20  # generation ids that are logged
@@ -20,6 +21,7 @@ HELD_SHOWN = 20  # generation ids that are logged
 def open_store(
     settings: Settings,
     clock: Clock,
+    observer: Observer,
     *,
     accept_clock: bool,
     read_far: Callable[[str], Reading | None],
@@ -51,6 +53,7 @@ def open_store(
         settings.database.path,
         now,
         check_clock=check_clock,
+        observer=observer,
         keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
         read_far=read_far,
         said=said,

@@ -307,6 +307,15 @@ class Store(Protocol):
         """At most `limit` of these generations with an id after `after`, the oldest first."""
         ...
 
+    @property
+    def waiting_writes(self) -> int:
+        """How many writes wait for the next transaction."""
+        ...
+
+    def log_bytes(self) -> int:
+        """Bytes that were committed and are not in the database file yet. This may wait for the disk."""
+        ...
+
     async def ping(self) -> None:
         """Try a write that changes nothing; raises `StoreUnavailable` if it fails."""
         ...

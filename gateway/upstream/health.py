@@ -4,7 +4,7 @@ It is kept in the memory of this process, because it only saves work. What decid
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from math import inf
 from statistics import quantiles
@@ -97,6 +97,17 @@ class Health:
         return next(
             state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED) if state in states
         )
+
+    def circuit_states(self) -> Iterator[tuple[str, str | None, CircuitState, FailureKind | None]]:
+        """Every circuit that has seen an outcome, and those of all accounts: provider, model, state, and its reason.
+
+        Without a model it is that of the account. The reason is the failure that opened it; `None` while it is closed.
+        """
+        now = self._clock.now()
+        for key in dict.fromkeys([*((name, ACCOUNT) for name in self._budgets), *self._circuits]):
+            circuit = self._circuits.get(key, _NEW)
+            reason = None if circuit.opened_at is None else circuit.reason
+            yield key[0], key[1] or None, state_of(circuit, now), reason
 
     def reason(self, provider: str, model: str) -> FailureKind | None:
         """The failure that opened the circuit; `None` while it is closed."""

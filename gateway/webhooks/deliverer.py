@@ -18,6 +18,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway import log_context
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
@@ -98,6 +99,11 @@ class Deliverer:
         store.webhooks.on_due(self._wake.set)
         self._sending: dict[asyncio.Task[None], tuple[str, str]] = {}  # by task: API key and receiver
         self._stopping = False
+
+    @property
+    def sending(self) -> int:
+        """How many deliveries are being sent."""
+        return len(self._sending)
 
     async def run(self) -> None:
         """Send due deliveries until `stop` is called, then wait for those that are being sent."""
@@ -190,6 +196,8 @@ class Deliverer:
 
     async def _send(self, claim: Claim) -> None:
         delivery, at = claim.delivery, self._clock.now()
+        about = {} if delivery.generation_id is None else {"generation": delivery.generation_id}
+        log_context.begin(client=delivery.key, delivery=delivery.id, **about)
         try:
             sent = await self._tried(claim, at)
             if sent is None:
@@ -215,6 +223,7 @@ class Deliverer:
                 error=sent.made.error,
                 state=None if after is None else after.state,
                 duration_seconds=sent.made.duration_seconds,
+                age_seconds=(self._clock.now() - delivery.created_at).total_seconds(),
                 trace=sent.trace,
                 sent_span_id=sent.span_id,
             )

@@ -244,7 +244,12 @@ async def test_each_request_has_one_line_without_its_contents(lines: Any, gatewa
         ("GET", "/v1/models", 401),
         ("GET", "", 404),
     ]
-    assert [line.get("generation") for line in requests] == [None, created["id"], None, created["id"], None, None]
+    own = created["id"]
+    assert [line.get("generation") for line in requests] == [own, own, None, own, None, None]
+    assert [line.get("code") for line in requests] == [*[None] * 3, "not_found", "invalid_api_key", "not_found"]
+    clients = [line.get("client") for line in requests]
+    assert clients[0].startswith("key_")
+    assert clients == [*[clients[0]] * 4, None, None]
     assert requests[3]["request_id"] == refused.json()["request_id"]
     assert all(line["duration_seconds"] >= 0 and line["level"] == "info" for line in requests)
     everything = json.dumps(lines())

@@ -18,6 +18,7 @@ from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Origin
 SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
     ("## server", sections.ServerSettings, None),
     ("### Kling keys", sections.KlingKey, None),
+    ("## metrics", sections.MetricsSettings, None),
     ("## database", sections.DatabaseSettings, None),
     ("## providers", sections.ProviderSettings, sections.PollingSettings),
     ("### Polling", sections.PollingSettings, None),

@@ -6,21 +6,25 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import telemetry
-from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
-from gateway.domain.adapter.task import Status
+from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState
 from gateway.telemetry import (
     ArchiveFinished,
     AttemptFinished,
+    AttemptReserved,
+    BatchCommitted,
     CircuitClosed,
     CircuitOpened,
+    CreateRefused,
     DeliveryTried,
     Event,
     GenerationCancelled,
     GenerationCreated,
     GenerationDeleted,
+    GenerationRepeated,
     GenerationStatusChanged,
     LogObserver,
     Observers,
@@ -61,6 +65,7 @@ def submit(**changes: Any) -> SubmitFinished:
         "failure": None,
         "answer": None,
         "duration_seconds": 1.23456,
+        "age_seconds": 2.0,
     }
     return SubmitFinished(**{**values, **changes})
 
@@ -76,6 +81,26 @@ def archive(**changes: Any) -> ArchiveFinished:
     )
 
 
+def changed(status: Status, failure: Failed | None = None) -> GenerationStatusChanged:
+    return GenerationStatusChanged(
+        generation="gen_1", model="m", status=status, provider="acme", failure=failure, age_seconds=9
+    )
+
+
+def reserved(*, is_fallback: bool = False, is_retry: bool = False) -> AttemptReserved:
+    kind = FailureKind.RATE_LIMITED if is_fallback or is_retry else None
+    return AttemptReserved(
+        generation="gen_1",
+        attempt="att_1",
+        provider="acme",
+        model="one",
+        is_fallback=is_fallback,
+        is_retry=is_retry,
+        kind=kind,
+    )
+
+
+NEXT = {"generation": "gen_1", "attempt": "att_1", "provider": "acme", "model": "one", "kind": "rate_limited"}
 CREATED = GenerationCreated(generation="gen_1", model="m", routes=2)
 ERROR = ValueError("no")
 ABOUT = {"attempt": "att_1", "provider": "acme"}
@@ -85,10 +110,34 @@ ANSWER = UpstreamAnswer(status=429, request_id="r-1", message="slow down")
 LINES: list[tuple[Event, dict[str, Any] | None]] = [
     (CREATED, {"event": "generation_created", "generation": "gen_1", "model": "m", "routes": 2}),
     (
-        GenerationStatusChanged(generation="gen_1", status=Status.COMPLETED, provider="acme", age_seconds=9),
+        changed(Status.COMPLETED),
         {"event": "generation_status_changed", "generation": "gen_1", "status": "completed", "provider": "acme"},
     ),
-    (GenerationCancelled(generation="gen_1"), {"event": "generation_cancelled", "generation": "gen_1"}),
+    (
+        changed(Status.FAILED, failure=Failed(kind=FailureKind.TASK_FAILED, message="The provider's own words.")),
+        {
+            "event": "generation_status_changed",
+            "log_level": "warning",
+            "generation": "gen_1",
+            "status": "failed",
+            "provider": "acme",
+            "kind": "task_failed",
+            "message": "The provider's own words.",
+        },
+    ),
+    (
+        GenerationRepeated(generation="gen_1", model="m"),
+        {"event": "generation_repeated", "generation": "gen_1", "model": "m"},
+    ),
+    (CreateRefused(model="m", code="model_not_found"), None),
+    (BatchCommitted(jobs=3, commit_seconds=0.1, oldest_seconds=0.2, succeeded=True), None),
+    (
+        GenerationCancelled(generation="gen_1", model="m", provider=None, age_seconds=9),
+        {"event": "generation_cancelled", "generation": "gen_1"},
+    ),
+    (reserved(), None),
+    (reserved(is_fallback=True), {"event": "fallback_begun", **NEXT}),
+    (reserved(is_retry=True), {"event": "retry_begun", **NEXT}),
     (GenerationDeleted(generation="gen_1"), {"event": "generation_deleted", "generation": "gen_1"}),
     (submit(), {"event": "submit_finished", **SENT, "kind": None, "upstream_code": None}),
     (
@@ -111,6 +160,8 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
             model="one",
             state=AttemptState.FAILED,
             kind=FailureKind.TASK_FAILED,
+            billed=Billed.MAYBE,
+            cost_usd=None,
             duration_seconds=5,
         ),
         None,
@@ -156,6 +207,7 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
             error=None,
             state="delivered",
             duration_seconds=0.12345,
+            age_seconds=1.0,
         ),
         {
             "event": "webhook_sent",
@@ -172,18 +224,22 @@ LINES: list[tuple[Event, dict[str, Any] | None]] = [
     (
         RequestFinished(
             request_id="req_1",
+            client="key_1",
             method="GET",
             location={"path": "/v1/models"},
             status=503,
             error_code="overloaded",
             duration_seconds=0.00123,
+            bytes=7,
         ),
         {
             "event": "request_finished",
             "request_id": "req_1",
+            "client": "key_1",
             "method": "GET",
             "path": "/v1/models",
             "status": 503,
+            "code": "overloaded",
             "duration_seconds": 0.00123,
         },
     ),

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from gateway.clock import SystemClock
-from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.trace_context import TraceContext
@@ -63,7 +63,9 @@ def spans() -> Iterator[Spans]:
 
 
 def ended(status: Status = Status.COMPLETED, trace: TraceContext | None = None) -> GenerationStatusChanged:
-    return GenerationStatusChanged(generation=GENERATION, status=status, provider="acme", age_seconds=60, trace=trace)
+    return GenerationStatusChanged(
+        generation=GENERATION, model="m", status=status, provider="acme", failure=None, age_seconds=60, trace=trace
+    )
 
 
 def attempt(kind: FailureKind | None = None) -> AttemptFinished:
@@ -74,6 +76,8 @@ def attempt(kind: FailureKind | None = None) -> AttemptFinished:
         model="m",
         state=AttemptState.COMPLETED if kind is None else AttemptState.REFUSED,
         kind=kind,
+        billed=Billed.NO,
+        cost_usd=None,
         duration_seconds=20,
     )
 
@@ -87,7 +91,12 @@ def submit(failure: Failed | None = None) -> SubmitFinished:
         failure=failure,
         answer=None,
         duration_seconds=2,
+        age_seconds=3,
     )
+
+
+def cancelled() -> GenerationCancelled:
+    return GenerationCancelled(generation=GENERATION, model="m", provider=None, age_seconds=60)
 
 
 def poll(outcome: ReadOutcome) -> PollFinished:
@@ -108,6 +117,7 @@ def delivery(trace: TraceContext | None) -> DeliveryTried:
         error=None,
         state="pending",
         duration_seconds=0.5,
+        age_seconds=1,
         trace=trace,
         sent_span_id=None if trace is None else "00000000000000aa",
     )
@@ -116,11 +126,13 @@ def delivery(trace: TraceContext | None) -> DeliveryTried:
 def request(status: int, trace: TraceContext | None = None) -> RequestFinished:
     return RequestFinished(
         request_id="req_1",
+        client="key_1",
         method="POST",
         location={"path": "/v1/videos/generations"},
         status=status,
         error_code="internal_error" if status >= 500 else None,
         duration_seconds=0.01,
+        bytes=2,
         trace=trace,
     )
 
@@ -152,7 +164,7 @@ def test_another_process_continues_the_same_trace(spans: Spans) -> None:
     before, after = Spans(), spans
     with closing(before.observer):
         (first,) = before.of(attempt(FailureKind.UNAVAILABLE))
-    second = by_name(after.of(attempt(), GenerationCancelled(generation=GENERATION)))["generation"]
+    second = by_name(after.of(attempt(), cancelled()))["generation"]
     assert (first.context.trace_id, first.parent.span_id) == (second.context.trace_id, second.context.span_id)
 
 

@@ -37,7 +37,9 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
         " operations need an admin key.",
         ("/v1/admin/",),
     ),
-    Tag("Health", "Whether the process is alive, and whether it should get traffic.", ("/health/",)),
+    Tag(
+        "Health", "Whether the process is alive, and whether it should get traffic; metrics.", ("/health/", "/metrics")
+    ),
     Tag("Callbacks", "What providers call. Clients do not need it.", ("/callbacks/",)),
     Tag("OpenAI videos", "The calls of OpenAI's video API: `client.videos.*`.", ("/v1/videos",)),
     Tag("OpenRouter", "The calls of OpenRouter's video API.", ("/api/v1/", "/openrouter/", "/v1/videos/models")),

@@ -11,6 +11,8 @@ from typing import Any
 from litestar import Request
 from litestar.types import Scope
 
+from gateway import log_context
+
 OPERATOR = "operator"  # the client of all requests with an admin key
 _CLIENT = "client"  # key in the state of a request
 _PART = "part"  # likewise
@@ -20,6 +22,7 @@ _STRANGER = ""
 def note_client(request: Request[Any, Any, Any], client: str) -> None:
     """Note the client: the id of a key, or another text that no key has for an id."""
     request.scope["state"][_CLIENT] = client
+    log_context.add(client=client)
 
 
 def note_link(request: Request[Any, Any, Any], owner: str, what: str) -> None:

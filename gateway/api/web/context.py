@@ -22,6 +22,7 @@ from gateway.generations.service import Generations
 from gateway.generations.unanswered import Unanswered
 from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
+from gateway.metrics.service import Metrics
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
@@ -48,6 +49,7 @@ class Context:
     catalog: Catalog
     health: Health
     control: ProviderControl
+    metrics: Metrics
     poll_advisor: PollAdvisor
     authenticator: Authenticator
     signer: Signer

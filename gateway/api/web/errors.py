@@ -136,6 +136,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     status = error.status_code
     request_id = _request_id(request)
     if status == HTTPStatus.NOT_FOUND:
+        request.scope["state"][ERROR_CODE] = NotFound.code
         return render(_no_path(request), request_id, _format(request))
     if not 400 <= status < 500:
         if status == HTTPStatus.INTERNAL_SERVER_ERROR or not 500 <= status < 600:

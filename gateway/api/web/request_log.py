@@ -1,6 +1,10 @@
-"""Gives every request an id, which its answer, its errors and the log share, and logs one line when it has finished."""
+"""Gives every request an id, which its answer, its errors and the log share, and logs one line when it has finished.
+
+A client or a proxy may name the request itself (`X-Request-ID`), so that one id leads through the logs of both.
+"""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable
 from secrets import token_hex
@@ -8,6 +12,7 @@ from secrets import token_hex
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
+from gateway import log_context
 from gateway.api.web.client import client_of
 from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
@@ -31,6 +36,8 @@ LINGER_BYTES = 256 * 2**20
 LINGER_SECONDS = 30.0
 LINGER_IDLE_SECONDS = 5.0  # the longest pause within the body
 _QUIET = ("/health/", "/metrics")  # not logged: they are called every few seconds
+REQUEST_ID = b"x-request-id"
+_SOUND_ID = re.compile(rb"[A-Za-z0-9._~:=/+@-]{1,128}")  # such as a UUID, or the `Root=1-67…` of a load balancer
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 # Answers are private. A client may store an answer with an ETag, if it asks each time whether it is still current.
 _NO_STORE = (b"cache-control", b"no-store")
@@ -58,11 +65,10 @@ class RequestLog:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        request_id = "req_" + token_hex(12)
-        scope.setdefault("state", {})["request_id"] = request_id
+        request_id = self._begin(scope)
         started = time.perf_counter()
         path = scope["path"]  # the framework replaces it later
-        status = 0
+        status = size = 0  # `size`: bytes of the body that were sent
         gone = False
         body = HeldBody(scope, self._bodies)
         unread = _has_body(scope)
@@ -86,7 +92,7 @@ class RequestLog:
             return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status, end, is_text
+            nonlocal status, size, end, is_text
             if gone:
                 return
             if message["type"] == "http.response.start":
@@ -102,6 +108,8 @@ class RequestLog:
                 end = {"type": "http.response.body", "body": b"", "more_body": False}
                 message["more_body"] = True
             await send(message)
+            if message["type"] == "http.response.body":
+                size += len(message["body"])
 
         try:
             await self._app(scope, receive_counted, send_with_headers)
@@ -111,17 +119,33 @@ class RequestLog:
                 self._observer.observe(
                     RequestFinished(
                         request_id=request_id,
+                        client=client_of(scope),
                         method=scope["method"],
                         location=log_location(scope),
                         status=status or (CLIENT_GONE if gone else 0),
                         error_code=scope["state"].get(ERROR_CODE),
                         duration_seconds=round(time.perf_counter() - started, 5),
+                        bytes=size,
                         trace=_trace_of(scope),
                     )
                 )
         if end is not None and not gone:
             await self._read_rest(scope, receive)
             await send(end)
+
+    def _begin(self, scope: HTTPScope) -> str:
+        """Give the request its id, which its log lines have from now on."""
+        request_id = self._named_id(scope) or "req_" + token_hex(12)
+        scope.setdefault("state", {})["request_id"] = request_id
+        log_context.begin(request_id=request_id)
+        return request_id
+
+    def _named_id(self, scope: HTTPScope) -> str | None:
+        """The id that the client gave the request; None if it gave none, or one that a log should not have."""
+        ids = [value for name, value in scope["headers"] if name == REQUEST_ID]
+        if len(ids) != 1 or not _SOUND_ID.fullmatch(ids[0]) or self._redactor.body(ids[0]) != ids[0]:
+            return None
+        return ids[0].decode()
 
     async def _without_secrets(self, text: bytes, client: str) -> bytes:
         if len(text) <= LARGE:
@@ -189,8 +213,8 @@ def _is_text(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str, redactor: Redactor) -> list[tuple[bytes, bytes]]:
     """The headers of an answer without secrets, and those that every answer has."""
-    own = [(lower, redactor.body(value)) for name, value in headers if (lower := name.lower()) != b"x-request-id"]
+    own = [(lower, redactor.body(value)) for name, value in headers if (lower := name.lower()) != REQUEST_ID]
     names = {name for name, _ in own}
     if b"cache-control" not in names:
         own.append(_REVALIDATE if b"etag" in names else _NO_STORE)
-    return [*own, _NO_SNIFFING, (b"x-request-id", request_id.encode())]
+    return [*own, _NO_SNIFFING, (REQUEST_ID, request_id.encode())]

@@ -178,6 +178,17 @@ def is_retry(generation: Generation, attempt: Attempt) -> bool:
     )
 
 
+def replaced(generation: Generation, attempt: Attempt) -> Attempt | None:
+    """The attempt that this one follows for one of its outputs, on the same route or another; None if it is the first.
+
+    An attempt that was dropped before it was sent, without a failure, does not count.
+    """
+    earlier = (
+        before for slot in attempt.slots for before in history(generation, slot) if before.number < attempt.number
+    )
+    return max(earlier, key=lambda before: before.number, default=None)
+
+
 def _next_route(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> int | None:
     """The first route in the plan that was not tried, open circuits and then held ones last; `None` if none is left.
 

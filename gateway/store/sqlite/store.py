@@ -56,6 +56,7 @@ from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.webhooks import WebhookRows
+from gateway.telemetry import NOBODY, Observer
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
@@ -101,12 +102,12 @@ _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files
 class SqliteStore:
     """Implements `Store`. It is made by `open`; one process at a time can have the file open."""
 
-    def __init__(self, path: Path, lock: IO[bytes], begun: sqlite_lineage.Begun) -> None:
+    def __init__(self, path: Path, lock: IO[bytes], begun: sqlite_lineage.Begun, observer: Observer) -> None:
         self._path = path
         self._lock = lock
         self.lineage: LedgerLineage = begun
         self._marker = begun.file
-        self._writer = CommitWriter(connect(path), path)
+        self._writer = CommitWriter(connect(path), path, observer)
         self._writer.after_commit = self._mark
         self._read = ReadConnection(connect(path), self._writer)
         self._long_reads = LongReads(path, self._writer)
@@ -130,13 +131,14 @@ class SqliteStore:
         keep_results: timedelta | None = None,
         read_far: sqlite_lineage.ReadFar = lambda _: None,
         said: Said | None = None,
+        observer: Observer = NOBODY,
     ) -> "SqliteStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
         `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
         stay. `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about
-        the ledger.
+        the ledger. `observer` gets an event for each transaction.
         """
         path = path.resolve()
         check_place(path)
@@ -153,7 +155,7 @@ class SqliteStore:
                 begun = sqlite_lineage.begin(connection, path, now, read_far, said)
             finally:
                 connection.close()
-            return cls(path, lock, begun)
+            return cls(path, lock, begun, observer)
         except apsw.Error as error:
             lock.close()
             reason = explain(error)
@@ -194,6 +196,13 @@ class SqliteStore:
         self._read.close()
         self._marker.close()
         self._lock.close()
+
+    @property
+    def waiting_writes(self) -> int:
+        return self._writer.waiting
+
+    def log_bytes(self) -> int:
+        return self._log.size()
 
     async def ping(self) -> None:
         if self._writer.damage is not None:

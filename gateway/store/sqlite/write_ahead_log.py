@@ -38,10 +38,11 @@ class WriteAheadLog:
 
     def _look(self) -> None:
         self._commits += 1
-        if self._commits % _COMMITS == 0 and self._emptying is None and self._size() > self._limit:
+        if self._commits % _COMMITS == 0 and self._emptying is None and self.size() > self._limit:
             self._emptying = asyncio.get_running_loop().create_task(self._empty(), name="checkpoint")
 
-    def _size(self) -> int:
+    def size(self) -> int:
+        """Bytes of the log."""
         try:
             return self._path.stat().st_size
         except OSError:  # it is gone, which the writer finds out at its next commit
@@ -49,7 +50,7 @@ class WriteAheadLog:
 
     async def _empty(self) -> None:
         """Empty the log while no long read is under way. They take `READ_SECONDS` at most, so the pause is short."""
-        size = self._size()
+        size = self.size()
         await self._long_reads.pause()
         try:
             is_empty = await self._writer.checkpoint()

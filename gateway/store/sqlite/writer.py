@@ -15,14 +15,17 @@ from typing import Any, TypeVar
 import apsw
 import structlog
 
+from gateway import log_context
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
 from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written, unmarked
+from gateway.telemetry import NOBODY, BatchCommitted, Observer
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 Work = Callable[[apsw.Connection], T]
+_OF_NOBODY = log_context.nothing()  # a batch is about many requests: its lines name none of them
 _BATCH_MAX = 64  # jobs in one transaction: their statements hold the event loop for about 10 ms
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
 _YIELDING_MAX = 4096  # the same for new work, so that there is always room to store what happened to the old
@@ -54,7 +57,7 @@ class _Batch:
     A batch with a `checkpoint` has no jobs: it empties the write-ahead log.
     """
 
-    __slots__ = ("at_commit", "begun", "checkpoint", "error", "jobs", "log_is_empty", "loop")
+    __slots__ = ("at_commit", "began_at", "begun", "checkpoint", "error", "jobs", "log_is_empty", "loop")
 
     def __init__(
         self, jobs: list[_Job], loop: asyncio.AbstractEventLoop, checkpoint: asyncio.Future[bool] | None = None
@@ -63,6 +66,7 @@ class _Batch:
         self.loop = loop
         self.checkpoint = checkpoint
         self.log_is_empty = True
+        self.began_at = time.monotonic()
         self.begun = False
         self.at_commit = False
         self.error: Exception | None = None
@@ -76,12 +80,13 @@ class CommitWriter:
     for another program's lock, runs on the writer's thread. Only one of the two threads uses the connection at a time.
     """
 
-    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path, observer: Observer = NOBODY) -> None:
         """`path` is the file of the connection. Writes fail once another file, or none, is at this path."""
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         self._connection = connection
         self._connection.set_busy_timeout(0)
         self._path = path
+        self._observer = observer
         self._file = _identity(path)
         self.damage: str | None = None  # the explanation of the first damage of the file that was met
         self.on_commit: Callable[[], None] = lambda: None  # called on the event loop after each transaction
@@ -97,6 +102,11 @@ class CommitWriter:
         self._idle: asyncio.Future[None] | None = None
         self._thread = threading.Thread(target=self._commit_batches, name="store-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the next transaction."""
+        return len(self._jobs)
 
     async def run(self, work: Work[T], *, yields: bool = False, is_purchase: bool = False) -> T:
         """Carry out `work` in a transaction. Raises `StoreUnavailable` if that cannot be committed.
@@ -118,7 +128,7 @@ class CommitWriter:
         self._jobs.append(job)
         if not self._under_way:
             self._under_way = True
-            loop.call_soon(self._next, loop)
+            loop.call_soon(self._next, loop, context=_OF_NOBODY)
         result: T = await asyncio.shield(job.future)
         return result
 
@@ -134,7 +144,7 @@ class CommitWriter:
             self._checkpoint = loop.create_future()
             if not self._under_way:
                 self._under_way = True
-                loop.call_soon(self._next, loop)
+                loop.call_soon(self._next, loop, context=_OF_NOBODY)
         return await asyncio.shield(self._checkpoint)
 
     async def close(self) -> None:
@@ -245,6 +255,7 @@ class CommitWriter:
         if batch.checkpoint is not None:
             batch.checkpoint.set_result(batch.log_is_empty)
         else:
+            self._report(batch)
             self.on_commit()
         for job in batch.jobs:
             if job.future.cancelled():
@@ -254,6 +265,17 @@ class CommitWriter:
             else:
                 job.future.set_result(job.result)
         self._next(batch.loop)
+
+    def _report(self, batch: _Batch) -> None:
+        now = time.monotonic()
+        self._observer.observe(
+            BatchCommitted(
+                jobs=len(batch.jobs),
+                commit_seconds=now - batch.began_at,
+                oldest_seconds=now - batch.jobs[0].came_at,
+                succeeded=batch.error is None,
+            )
+        )
 
     def _log_fault(self, error: Exception | None) -> None:
         """Log a fault when it begins, and when it is over."""

@@ -73,3 +73,30 @@ async def test_a_large_text_is_searched_beside_the_event_loop() -> None:
     _, [small, large] = await answered(b"application/json", b"{}", b"[" * LARGE + KEY, redactor=redactor)
     assert redactor.on_loop == [True, True, False, True], "the header, then the two texts, then the empty end"
     assert (small, large) == (b"{}", b"[" * LARGE + b"*" * len(KEY))
+
+
+async def named(*ids: bytes) -> str:
+    """The id of the answer to a request that has these ids."""
+    sent: list[Any] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), REDACTOR)
+    headers = [(b"x-request-id", value) for value in ids]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "state": {}}
+    await log(scope, None, send)  # type: ignore[arg-type]  # enough of one
+    return dict(sent[0]["headers"])[b"x-request-id"].decode()
+
+
+async def test_a_sound_id_of_the_client_is_kept_and_any_other_replaced() -> None:
+    for sound in (b"7f9c24e8-3b12-4fef-91e0-4c6a50c0f9d1", b"Root=1-67891233-abcdef012345678912345678", b"a" * 128):
+        assert await named(sound) == sound.decode()
+    for unsound in (b"", b"a" * 129, b"two words", b"a\x1b[2J", b"{}", "é".encode(), KEY):
+        assert (await named(unsound)).startswith("req_"), unsound
+    assert (await named(b"one", b"two")).startswith("req_")
+    assert (await named()).startswith("req_")

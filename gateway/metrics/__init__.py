@@ -1,0 +1,1 @@
+"""What Prometheus reads: counts of what happened, and figures that are read at each scrape."""
