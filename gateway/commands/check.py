@@ -126,7 +126,7 @@ def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
 def _database(settings: Settings, report: Report) -> list[str]:
     """Show the ledger, and whether the system clock fits it. Returns the warnings."""
     path = settings.database.path.resolve()
-    followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
+    followed = [name for name, account in settings.providers.items() if account.enabled or account.has_key]
     try:
         ledger = inspect_ledger(path, followed)
     except ConfigurationError as error:
@@ -204,17 +204,14 @@ def _choices(settings: Settings) -> None:
 def _providers(
     settings: Settings, adapters: Mapping[str, Adapter], broken: set[str], report: Report
 ) -> Iterator[tuple[str, Provider]]:
-    for name, adapter in adapters.items():
-        account = settings.providers.get(name)
-        if name in broken:
-            continue
-        if account is None:
-            if settings.enabled:  # otherwise an error names all of them
-                variable = f"{variable_prefix(name)}_API_KEY"
-                line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
-            continue
+    unused = set(adapters) - {account.adapter or name for name, account in settings.providers.items()} - broken
+    for name in sorted(unused) if settings.enabled else ():  # otherwise an error names all of them
+        variable = f"{variable_prefix(name)}_API_KEY"
+        line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
+    for name, account in settings.providers.items():
+        adapter = adapters[account.adapter or name]
         if not account.enabled:
-            followed = "the tasks that it runs are followed" if account.api_key else "without a key to follow its tasks"
+            followed = "the tasks that it runs are followed" if account.has_key else "without a key to follow its tasks"
             line(name, f"off: enabled = false, {followed}")
             continue
         try:
@@ -222,7 +219,8 @@ def _providers(
         except ConfigurationError as error:
             report.error(name, error)
             continue
-        line(name, provider.base_url + (", " if account.base_url else " (the adapter's own), ") + "key present")
+        through = f"an account of {adapter.name}, " if adapter.name != name else ""
+        line(name, f"{through}{provider.base_url}" + (", " if account.base_url else " (the adapter's own), ") + "key present")
         several("  models", "", provider.models)
         usual = account.over(adapter.polling)
         line("  polling", _polling(usual))

@@ -16,6 +16,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean, failed
+from gateway.domain.adapter.options import options_of
 from gateway.domain.adapter.redacted_reading import without_secrets
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef
@@ -152,7 +153,7 @@ class Submitter:
                 settings=route.settings,
                 kind=request.kind,
                 count=len(attempt.slots),
-                options=request.provider_options.get(provider.name, {}),
+                options=options_of(request.provider_options, provider.adapter.name, provider.name),
                 client=sha256(generation.owner.encode()).hexdigest()[:CLIENT_NAME],
                 variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),

@@ -38,7 +38,7 @@ class Catalog:
         upstream = [
             _candidate(provider, model) for provider in providers.values() for model in provider.models.values()
         ]
-        self.providers = tuple(providers)
+        self.providers = tuple(dict.fromkeys(name for each in upstream for name in _option_blocks(each)))
         self.option_shapes = _option_shapes(upstream)
         self._models: dict[str, Model] = {}
         if upstream:
@@ -49,14 +49,17 @@ class Catalog:
             self._models.pop(name, None)
             if model := _virtual(name, configured, upstream, settings):
                 self._add(model)
-        self._full_names: dict[str, list[str]] = {}  # by the name without its provider, which several may have
+        self._by_bare_name: dict[str, list[Candidate]] = {}  # by the name without its provider, which several may have
         for candidate in upstream:
-            full = f"{candidate.provider}/{candidate.model}"
-            self._add(Model(name=full, candidates=(candidate,), owned_by=candidate.provider))
-            self._full_names.setdefault(candidate.model, []).append(full)
-        for bare, full_names in self._full_names.items():
-            if len(full_names) == 1 and bare not in self._models:
-                self._models[bare] = self._models[full_names[0]]
+            self._add(Model(name=_full_name(candidate), candidates=(candidate,), owned_by=candidate.provider))
+            self._by_bare_name.setdefault(candidate.model, []).append(candidate)
+        for bare, candidates in self._by_bare_name.items():
+            if bare in self._models or len({candidate.adapter for candidate in candidates}) > 1:
+                continue
+            if len(candidates) == 1:
+                self._models[bare] = self._models[_full_name(candidates[0])]
+            else:  # several accounts of one adapter: the same model falls back from one account to the next
+                self._add(Model(name=bare, candidates=tuple(candidates)))
 
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
@@ -69,9 +72,9 @@ class Catalog:
         model = self._models.get(name)
         if model is not None:
             return model
-        full_names = self._full_names.get(name, [])
-        if len(full_names) > 1:
-            choices = " or ".join(full_names)
+        candidates = self._by_bare_name.get(name, [])
+        if len(candidates) > 1:
+            choices = " or ".join(map(_full_name, candidates))
             raise ModelNotFound(f"Several providers have a model {name!r}; use {choices}.", param=param)
         similar = _similar(name, self._models)
         if not similar:  # ignore upper and lower case
@@ -95,7 +98,7 @@ class Catalog:
         return model, tuple(candidate for candidate in every if _makes(candidate, request.kind)) or every
 
     def listed(self) -> list[Model]:
-        """Every model once, under its full name: virtual models first."""
+        """Every model once, under its full name: virtual models first, those of several accounts last."""
         return [model for name, model in self._models.items() if name == model.name]
 
 
@@ -114,7 +117,18 @@ def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
         capability_name=model.capability_name,
         capabilities=model.capabilities,
         prices=model.prices,
+        adapter=provider.adapter.name,
+        service=provider.service,
     )
+
+
+def _full_name(candidate: Candidate) -> str:
+    return f"{candidate.provider}/{candidate.model}"
+
+
+def _option_blocks(candidate: Candidate) -> tuple[str, str]:
+    """The names under which `provider_options` may have options for a route."""
+    return candidate.adapter, candidate.provider
 
 
 def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -133,7 +147,7 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
 
     Raises `ConfigurationError` for a route that no enabled provider has.
     """
-    by_name = {f"{candidate.provider}/{candidate.model}": candidate for candidate in upstream}
+    by_name = {_full_name(candidate): candidate for candidate in upstream}
     candidates: list[Candidate] = []
     for index, route in enumerate(configured.routes):
         candidate = by_name.get(route)
@@ -159,10 +173,10 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
 
 
 def _option_shapes(candidates: Iterable[Candidate]) -> dict[str, dict[str, tuple[Option, ...]]]:
-    """By provider and option: its shapes, several if models differ."""
+    """By provider or adapter, and by option: its shapes, several if models differ."""
     shapes: dict[str, dict[str, tuple[Option, ...]]] = {}
-    for candidate in candidates:
-        of_provider = shapes.setdefault(candidate.provider, {})
+    for candidate, block in ((candidate, block) for candidate in candidates for block in set(_option_blocks(candidate))):
+        of_provider = shapes.setdefault(block, {})
         for capability in candidate.capabilities:
             for name, shape in capability.options.items():
                 others = of_provider.get(name, ())

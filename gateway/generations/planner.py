@@ -93,7 +93,7 @@ def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
     Without it, a client of a model that takes no prompt would be asked for one, and be refused when it sends one.
     """
     instead = {
-        (candidate.provider, capability.prompt_or, capability.prompt_max == 0)
+        (candidate.adapter or candidate.provider, capability.prompt_or, capability.prompt_max == 0)
         for candidate in candidates
         for capability in candidate.capabilities
     }
@@ -109,7 +109,7 @@ def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
 
 def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], providers: Collection[str]) -> None:
     """Refuse `provider_options` that no candidate can use: without this check they would be dropped silently."""
-    serving = list(dict.fromkeys(candidate.provider for candidate in candidates))
+    serving = dict.fromkeys(name for candidate in candidates for name in (candidate.adapter, candidate.provider) if name)
     for provider, options in request.provider_options.items():
         where = f"provider_options.{provider[:64]}"
         if provider not in providers:
@@ -123,7 +123,7 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
         known_options = {
             option
             for candidate in candidates
-            if candidate.provider == provider
+            if provider in {candidate.provider, candidate.adapter}
             for capability in candidate.capabilities
             for option in capability.options
         }

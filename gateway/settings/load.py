@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
 
+from gateway.domain.adapter.contract import API_KEY, Adapter
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.keyless_access import is_loopback
-from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread, variable_prefix
+from gateway.settings.accounts import check_secrets, drop_unknown, same_accounts
+from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
 from gateway.settings.sections import (
     ApiKey,
     ArtifactSettings,
@@ -23,6 +25,7 @@ from gateway.settings.sections import (
     FetchSettings,
     FileSettings,
     ModelSettings,
+    NamedSecret,
     PollingSettings,
     ProviderModel,
     ProviderSettings,
@@ -123,19 +126,19 @@ class Reading(Struct, frozen=True, kw_only=True):
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
-def load(path: Path | None, environ: Mapping[str, str], providers: Collection[str]) -> Settings:
-    """The settings from a file and the environment; `providers` are the names of the installed adapters.
+def load(path: Path | None, environ: Mapping[str, str], adapters: Mapping[str, Adapter]) -> Settings:
+    """The settings from a file and the environment; `adapters` are the installed ones, by name.
 
     Without a `path`, the variable `VIDEO_GATEWAY_CONFIG` names the file; without both, `video-gateway.toml` is read if
     it exists. Raises `ConfigurationError` for the first fault; its message begins with the path of the key.
     """
-    reading = read_configuration(path, environ, providers)
+    reading = read_configuration(path, environ, adapters)
     if reading.settings is None or reading.faults:
         raise ConfigurationError(str(reading.faults[0]))
     return reading.settings
 
 
-def read_configuration(path: Path | None, environ: Mapping[str, str], providers: Collection[str]) -> Reading:
+def read_configuration(path: Path | None, environ: Mapping[str, str], adapters: Mapping[str, Adapter]) -> Reading:
     """What `load` reads, with every fault instead of the first: for `video-gateway check`."""
     file = find_file(path, environ)
     try:
@@ -143,9 +146,11 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], providers:
     except ConfigurationError as error:
         return Reading(faults=(Fault((), str(error)),))
     warnings: list[str] = []
-    reader = TomlReader(environ, fill(tables, environ, providers, warnings))
+    with_key = [name for name, adapter in adapters.items() if API_KEY in adapter.secrets]
+    reader = TomlReader(environ, fill(tables, environ, with_key, warnings))
     warnings += unread(environ, tables)
-    _drop_unknown_providers(tables, providers, reader)
+    named = drop_unknown(tables, adapters, reader)
+    check_secrets(tables, adapters, reader)
     _normalise(tables, environ, reader, warnings)
     sections = reader.table(_Sections, tables, ())
     server = _check_server(sections.server, reader, warnings)
@@ -154,7 +159,8 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], providers:
     if webhooks.previous_secret is not None and webhooks.secret is None and not reader.has_faults("webhooks"):
         reader.report(("webhooks", "previous_secret"), "expected only beside secret; set webhooks.secret as well")
     _check_providers(sections.providers, reader, warnings)
-    _check_models(sections, providers, reader, warnings)
+    warnings += same_accounts(sections.providers, adapters)
+    _check_models(sections, named, reader, warnings)
     faults = tuple(reader.faults)
     if any(table_of(fault) is None for fault in faults):
         return Reading(faults=faults)
@@ -183,15 +189,6 @@ def table_of(fault: Fault) -> tuple[str, str] | None:
     return None
 
 
-def _drop_unknown_providers(tables: dict[str, Any], providers: Collection[str], reader: TomlReader) -> None:
-    accounts = tables.get("providers")
-    if not isinstance(accounts, dict):
-        return
-    for name in [name for name in accounts if name not in providers]:
-        reader.report(("providers", name), f"no such provider; {nearest(name, providers)}")
-        del accounts[name]
-
-
 def _normalise(tables: dict[str, Any], environ: Mapping[str, str], reader: TomlReader, warnings: list[str]) -> None:
     """Turn short forms into long ones: a list of models into a table. Secrets of a disabled provider may be missing."""
     accounts = tables.get("providers")
@@ -200,12 +197,6 @@ def _normalise(tables: dict[str, Any], environ: Mapping[str, str], reader: TomlR
             continue
         if account.get("enabled") is False:
             _drop_unreadable_secrets(account, name, environ, warnings)
-        elif "api_key" not in account:
-            variable = f"{variable_prefix(name)}_API_KEY"
-            reader.report(
-                ("providers", name, "api_key"),
-                f"missing; set it to env:NAME or file:PATH, or set the variable {variable}",
-            )
         if isinstance(models := account.get("models"), list):
             for place, model in enumerate(models):
                 if not isinstance(model, str) or not model:
@@ -217,10 +208,12 @@ def _drop_unreadable_secrets(
     account: dict[str, Any], name: str, environ: Mapping[str, str], warnings: list[str]
 ) -> None:
     """Keep the key of a disabled provider, which its running tasks are polled with; a missing one only warns."""
-    headers = account.get("headers")
+    kinds = {"headers": HeaderValue, "secrets": NamedSecret}
+    entries = {table: account[table] for table in kinds if isinstance(account.get(table), dict)}
     secrets: dict[KeyPath, tuple[Any, object]] = {
-        ("providers", name, "headers", header): (HeaderValue, value)
-        for header, value in (headers.items() if isinstance(headers, dict) else ())
+        ("providers", name, table, key): (kinds[table], value)
+        for table, values in entries.items()
+        for key, value in values.items()
     }
     if "api_key" in account:
         secrets["providers", name, "api_key"] = (ApiKey, account["api_key"])
@@ -229,8 +222,8 @@ def _drop_unreadable_secrets(
         try:
             trial.value(kind, raw, path)
         except InvalidValue:
-            account.pop("api_key", None)
-            account.pop("headers", None)
+            for key in ("api_key", "secrets", "headers"):
+                account.pop(key, None)
             warnings.append(
                 f"{trial.faults[0]}; the provider is disabled, and without this its running tasks are not followed"
             )
@@ -338,7 +331,7 @@ def _check_providers(accounts: Mapping[str, ProviderSettings], reader: TomlReade
             if header.lower() in OWN_HEADERS:
                 reader.report(path, "the gateway sets this header itself; remove it")
         url = urlsplit(account.base_url or "")
-        if (account.enabled or account.api_key) and url.scheme == "http" and not is_loopback(url.hostname or ""):
+        if (account.enabled or account.has_key) and url.scheme == "http" and not is_loopback(url.hostname or ""):
             warnings.append(
                 f"providers.{name}.base_url: http; the key and every prompt travel unencrypted to {url.hostname}"
             )

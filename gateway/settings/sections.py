@@ -68,6 +68,10 @@ def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
+def _named_secret(raw: object, reader: TomlReader) -> Secret:
+    return reader.secret(raw)
+
+
 def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
     secret = header_secret(raw, reader)
     if len(secret.reveal()) < JWT_SECRET_MIN:
@@ -78,6 +82,7 @@ def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
 DatabaseUrl = Annotated[str, TomlValue(_database_url)]
 ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
 ApiKey = Annotated[Secret, TomlValue(header_secret)]
+NamedSecret = Annotated[Secret, TomlValue(_named_secret)]  # need not fit into a header: it may sign calls
 JwtSecret = Annotated[Secret, TomlValue(_jwt_secret)]
 WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -172,9 +177,12 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.<name>]`: an account at a provider."""
+    """`[providers.<name>]`: an account at a provider. Its name is the provider's name in models, answers and logs."""
 
-    api_key: ApiKey = Secret.of("")  # empty only if `enabled` is false; then its tasks cannot be polled
+    adapter: Text | None = None  # the name of an installed adapter; None: the table has the adapter's own name
+    # Empty if the adapter signs with `secrets` instead, or if `enabled` is false; then its tasks cannot be polled.
+    api_key: ApiKey = Secret.of("")
+    secrets: Mapping[str, NamedSecret] = {}  # further secrets, by the names that the adapter declares
     base_url: HttpUrl | None = None  # without a trailing slash; None: the default of the adapter
     enabled: bool = True  # false: no new work; its running tasks are still followed if there is a key
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at the same time
@@ -182,6 +190,11 @@ class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknow
     form: str | None = None  # variant of the submit body that this account accepts; None: found by trying
     headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value is a text, env:NAME or file:PATH
     models: Mapping[str, ProviderModel] = {}  # by the name at the provider; the file may have a list of names
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the account has a secret with which its tasks can be polled."""
+        return bool(self.api_key or self.secrets)
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -129,11 +129,15 @@ class Capability:
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
 
 
+API_KEY = "api_key"  # the secret that most providers have; in the configuration it is a key of the provider's table
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """The key of one provider account."""
+    """The secrets of one provider account."""
 
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)  # "" if the adapter does not declare it
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # the others, by the names in `Adapter.secrets`
 
 
 def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  # noqa: ARG001  # signers need the clock
@@ -173,6 +177,9 @@ class Adapter:
     from_upstream: Callable[[HttpReply], TaskSnapshot]  # the reply to a poll, if `classify` returned None
     classify: Callable[[HttpReply], Failed | None]  # why a call was refused, None if it was not
     authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # adds the key; the time is for signatures
+    # The secrets of an account: name → whether it is required. `api_key` is a key of the provider's table in the
+    # configuration, and the others are in its table `secrets`.
+    secrets: Mapping[str, bool] = field(default_factory=lambda: {API_KEY: True})
     polling_by_model: Mapping[str, Polling] = field(default_factory=dict)  # models that differ from `polling`
     configurable: Mapping[str, tuple[Capability, ...]] = field(default_factory=dict)  # only some accounts have these
     default_capability_name: str | None = None  # the row for configured models that are in no table

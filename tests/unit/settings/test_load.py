@@ -17,10 +17,11 @@ from gateway.domain.adapter.contract import Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
 from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
+from gateway.upstream.registry import load_adapters
 
 from ...cases import every
 
-PROVIDERS = ["foxapi", "keevx", "kling_relay"]
+PROVIDERS = load_adapters()
 KEY = "vg_0123456789abcdef"
 WEBHOOK = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
