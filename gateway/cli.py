@@ -289,13 +289,15 @@ def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 @cli.command()
 @config_option
 @click.option(
-    "--connect", is_flag=True, help="Open a connection to each provider, without a request, and try the bucket."
+    "--connect",
+    is_flag=True,
+    help="Test the key of each provider with a read that costs nothing, and say what that proves. Try the bucket, too.",
 )
 def check(**given: Any) -> None:
-    """Show what the configuration results in, and every error in it. Nothing is sent and nothing is bought.
+    """Show what the configuration results in, and every error in it. Nothing is sent unless asked, nothing is bought.
 
-    Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, 2 when
-    it would not start.
+    Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, or a
+    provider refuses its key, 2 when it would not start. An answer that proves nothing about a key is no error.
     """
     from gateway.commands.check import check as run
 

@@ -175,7 +175,7 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
 def _option_shapes(candidates: Iterable[Candidate]) -> dict[str, dict[str, tuple[Option, ...]]]:
     """By provider or adapter, and by option: its shapes, several if models differ."""
     shapes: dict[str, dict[str, tuple[Option, ...]]] = {}
-    for candidate, block in ((candidate, block) for candidate in candidates for block in set(_option_blocks(candidate))):
+    for candidate, block in ((each, block) for each in candidates for block in dict.fromkeys(_option_blocks(each))):
         of_provider = shapes.setdefault(block, {})
         for capability in candidate.capabilities:
             for name, shape in capability.options.items():

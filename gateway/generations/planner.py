@@ -109,7 +109,9 @@ def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
 
 def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], providers: Collection[str]) -> None:
     """Refuse `provider_options` that no candidate can use: without this check they would be dropped silently."""
-    serving = dict.fromkeys(name for candidate in candidates for name in (candidate.adapter, candidate.provider) if name)
+    serving = dict.fromkeys(
+        name for candidate in candidates for name in (candidate.adapter, candidate.provider) if name
+    )
     for provider, options in request.provider_options.items():
         where = f"provider_options.{provider[:64]}"
         if provider not in providers:

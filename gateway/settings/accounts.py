@@ -67,11 +67,8 @@ def _name_faults(name: str, adapters: Collection[str]) -> Iterator[tuple[tuple[s
     if name in adapters:
         return
     if not _NAME.fullmatch(name):
-        yield (
-            (),
-            f"expected a name of at most {NAME_MAX} characters that begins with a letter and has small letters, digits,"
-            " _ and -: it becomes a part of model names and URLs",
-        )
+        made_of = f"at most {NAME_MAX} small letters, digits, _ and -, with a letter first"
+        yield (), f"expected a name of {made_of}: it becomes a part of model names and URLs"
     elif name in _TAKEN:
         yield (), "this name has another meaning in model names; choose another one"
 
@@ -82,7 +79,7 @@ def check_secrets(tables: dict[str, Any], adapters: Mapping[str, Adapter], reade
     for name, account in accounts.items() if isinstance(accounts, dict) else ():
         if not isinstance(account, dict):
             continue
-        declared = adapters[account.get("adapter", name)].secrets
+        declared = adapters[str(account.get("adapter", name))].secrets
         own = {key: required for key, required in declared.items() if key != API_KEY}
         given = account.get("secrets", {})
         if not isinstance(given, dict):

@@ -704,15 +704,16 @@ def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.Monke
     monkeypatch.setenv("KEEVX_API_KEY", "a-key")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("KEEVX_BASE_URL", f"https://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr("gateway.commands.check.CONNECT_SECONDS", 0.1)
-        silent = run("check", "--connect")
+        monkeypatch.setattr("gateway.upstream.key_tests.TEST_SECONDS", 0.1)
+        no_tls = run("check", "--connect")
         monkeypatch.setenv("KEEVX_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        reachable = run("check", "--connect")
+        silent = run("check", "--connect")
     gone = run("check", "--connect")
-    assert [done.exit_code for done in (silent, reachable, gone)] == [1, 0, 1]
+    assert [done.exit_code for done in (no_tls, silent, gone)] == [1, 1, 1]
     assert "starts, but cannot reach keevx" in gone.output
-    assert re.search(r"^keevx +UNREACHABLE http://\S+: no connection: ", gone.output, re.MULTILINE)
-    assert "ERROR" not in silent.output + gone.output
+    for done in (no_tls, silent, gone):
+        assert re.search(r"^keevx +UNREACHABLE https?://127\S+: \S", done.output, re.MULTILINE), done.output
+        assert "ERROR" not in done.output
 
 
 def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
