@@ -31,6 +31,7 @@ from gateway.engine.poll import Poller
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
+from gateway.engine.task_canceller import TaskCanceller
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
@@ -188,7 +189,13 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
+    effects = Effects(
+        providers=upstream.providers,
+        submitter=submitter,
+        poller=poller,
+        canceller=TaskCanceller(upstream.client, upstream.health, base.clock),
+        archiver=artifacts.archiver,
+    )
     new_driver = partial(
         Driver,
         store=base.store,

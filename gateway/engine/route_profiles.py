@@ -44,6 +44,7 @@ class RouteProfiles:
             or provider.variant
             or adapter.variants[0],
             calls_back=provider.name in self._calling_back,
+            has_cancel=adapter.cancel is not None,
         )
 
     def remember_variant(self, route: Route, variant: str) -> None:

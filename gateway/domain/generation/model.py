@@ -101,6 +101,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     raw_status: str = ""
     progress: float | None = None
     failure: Failed | None = None
+    cancel_sent: bool = False  # the provider was asked to cancel it; that is done at most once
+    billed: Billed | None = None  # what its answer to that proved about the charge; None: nothing
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
