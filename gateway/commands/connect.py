@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from gateway.commands.terminal import line
 from gateway.domain.adapter.contract import KeyVerdict
 from gateway.upstream.client import Upstream
-from gateway.upstream.key_tests import Tested, test_keys
+from gateway.upstream.key_tests import KeyResult, try_keys
 from gateway.upstream.provider import Provider
 
 CONNECT_SECONDS = 10.0
@@ -41,22 +41,22 @@ def connect(providers: Mapping[str, Provider]) -> tuple[list[str], list[str]]:
     return unreachable, refused
 
 
-async def _test(providers: Sequence[Provider]) -> list[Tested]:
+async def _test(providers: Sequence[Provider]) -> list[KeyResult]:
     upstream = Upstream()
     try:
-        return await test_keys(providers, upstream, datetime.now(UTC))
+        return await try_keys(providers, upstream, datetime.now(UTC))
     finally:
         await upstream.close()
 
 
-def _reached(provider: Provider) -> Tested:
+def _reached(provider: Provider) -> KeyResult:
     """Open a connection as a call would, and close it without sending a request."""
     begun = time.monotonic()
     try:
         _open(provider.base_url)
     except (OSError, UnicodeError) as error:
-        return Tested(provider=provider.name, unreached=f"no connection: {error}")
-    return Tested(provider=provider.name, milliseconds=(time.monotonic() - begun) * 1000)
+        return KeyResult(provider=provider.name, unreached=f"no connection: {error}")
+    return KeyResult(provider=provider.name, milliseconds=(time.monotonic() - begun) * 1000)
 
 
 def _open(url: str) -> None:

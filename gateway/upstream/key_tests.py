@@ -16,7 +16,7 @@ TEST_SECONDS = 10.0  # how long a provider may take for its answer
 _SAFE = frozenset({"GET", "HEAD"})  # methods that start nothing: any other call could be a purchase
 
 
-class Tested(Struct, frozen=True, kw_only=True):
+class KeyResult(Struct, frozen=True, kw_only=True):
     """The test of one account."""
 
     provider: str
@@ -25,13 +25,13 @@ class Tested(Struct, frozen=True, kw_only=True):
     milliseconds: float = 0.0
 
 
-async def test_keys(providers: Iterable[Provider], upstream: Upstream, now: datetime) -> list[Tested]:
+async def try_keys(providers: Iterable[Provider], upstream: Upstream, now: datetime) -> list[KeyResult]:
     """Test every account, all at the same time. The order stays."""
-    return list(await asyncio.gather(*(_test_key(provider, upstream, now) for provider in providers)))
+    return list(await asyncio.gather(*(_try_key(provider, upstream, now) for provider in providers)))
 
 
-async def _test_key(provider: Provider, upstream: Upstream, now: datetime) -> Tested:
-    adapter, tested = provider.adapter, Tested(provider=provider.name)
+async def _try_key(provider: Provider, upstream: Upstream, now: datetime) -> KeyResult:
+    adapter, tested = provider.adapter, KeyResult(provider=provider.name)
     if adapter.probe is None or adapter.read_probe is None:
         return tested
     begun = time.monotonic()
