@@ -297,7 +297,7 @@ def check(**given: Any) -> None:
     """Show what the configuration results in, and every error in it. Nothing is sent unless asked, nothing is bought.
 
     Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, or a
-    provider refuses its key, 2 when it would not start. An answer that proves nothing about a key is no error.
+    provider refuses its key, 2 when it would not start. An answer that proves nothing about a key changes no exit code.
     """
     from gateway.commands.check import check as run
 

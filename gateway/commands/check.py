@@ -91,8 +91,8 @@ def check(config: Path | None, *, connect: bool) -> int:
         line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
         return STARTS_NOT
     troubles = {"cannot reach": report.unreachable, "the key is refused by": report.refused}
-    if found := [f"{what} {', '.join(names)}" for what, names in troubles.items() if names]:
-        line("result", f"starts, but {'; '.join(found)}")
+    if unusable := [f"{what} {', '.join(names)}" for what, names in troubles.items() if names]:
+        line("result", f"starts, but {'; '.join(unusable)}")
         return UNUSABLE
     line("result", "good to start")
     return STARTS

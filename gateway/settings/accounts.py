@@ -16,7 +16,7 @@ from gateway.settings.toml import TomlReader, nearest, show_path
 
 NAME_MAX = 32  # characters of the name of an account
 _NAME = re.compile(rf"[a-z][a-z0-9_-]{{0,{NAME_MAX - 1}}}")
-# Names that mean something else where the name of a provider stands: as the owner or the begin of a model name.
+# Names with another meaning in models: two virtual models, and the owner of all virtual models.
 _TAKEN = frozenset({"auto", "kling", "video-gateway"})
 
 

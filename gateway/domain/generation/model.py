@@ -60,7 +60,7 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     adaptations: tuple[Adaptation, ...] = ()
     attempt_timeout_seconds: float | None = None  # replaces that of the provider
     cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
-    # The account that stands for all accounts at the same service, an adapter at one base URL. "": this provider.
+    # The account that represents all accounts at the same service, an adapter at one base URL. "": this provider.
     service: str = ""
 
 

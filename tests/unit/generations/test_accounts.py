@@ -83,14 +83,14 @@ def planned(**options: dict[str, object]) -> Planned:
 
 
 def test_a_route_is_judged_by_the_options_that_it_would_get() -> None:
-    both = planned(kling_relay={"external_task_id": "x"}, relay_b={"external_task_id": "y"})
-    one = planned(relay_b={"colour": "red"})
+    both_given = planned(kling_relay={"external_task_id": "x"}, relay_b={"external_task_id": "y"})
+    unknown_at_one = planned(relay_b={"colour": "red"})
     all_left_out = planned(kling_relay={"colour": "red"})
 
-    assert [route.provider for route in both.routes] == ["relay_b", "kling_relay"]
-    assert [route.service for route in both.routes] == ["", "relay_b"]
-    assert [route.provider for route in one.routes] == ["kling_relay"]
-    assert [reason.param for left in one.left_out for reason in left.reasons] == ["provider_options.relay_b"]
+    assert [route.provider for route in both_given.routes] == ["relay_b", "kling_relay"]
+    assert [route.service for route in both_given.routes] == ["", "relay_b"]
+    assert [route.provider for route in unknown_at_one.routes] == ["kling_relay"]
+    assert [reason.param for left in unknown_at_one.left_out for reason in left.reasons] == ["provider_options.relay_b"]
     assert [reason.param for left in all_left_out.left_out for reason in left.reasons] == [
         "provider_options.kling_relay"
     ] * 2
