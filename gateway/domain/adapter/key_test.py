@@ -13,8 +13,8 @@ def key_test(reply: HttpReply, failure: Failed | None, *, proof: str | None, lea
     """The verdict on a reply.
 
     `failure` is what the adapter's `classify` says of it. `proof` says why the reply can only have been given to a
-    valid key, as a sentence without a full stop; `None` if it may have been given to anybody. A 403 says
-    nothing about the key: it may be about the address of the caller, and a proxy in front of the provider may have sent it.
+    valid key, as a sentence without a full stop; `None` if it may have been given to anybody. A 403 says nothing about
+    the key: it may be about the address of the caller, and a proxy in front of the provider may have sent it.
     """
     if proof is not None:
         return KeyTest(verdict=KeyVerdict.ACCEPTED, detail=f"{proof}; not proven: {leaves_open}")
