@@ -57,8 +57,8 @@ def too_short(settings: Settings) -> list[str]:
 
 
 def _is_header(path: KeyPath) -> bool:
-    """Whether this is the value of a header, at `providers.NAME.headers.HEADER`."""
-    return path[2:3] == ("headers",)
+    """Whether this is the value of a header: at `providers.NAME.headers.HEADER`, or at `SECTION.headers.HEADER`."""
+    return path[2 if path[0] == "providers" else 1 :][:1] == ("headers",)
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
