@@ -327,9 +327,10 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
 
 
 def main() -> None:
-    """Run the command line. A wrong configuration prints one line and exits with 2."""
+    """Run the command line. A wrong configuration prints one line for each fault and exits with 2."""
     try:
         cli(prog_name="video-gateway")
     except ConfigurationError as error:
-        warn(str(error))
+        for fault in error.args:
+            warn(fault)
         sys.exit(2)

@@ -30,6 +30,7 @@ from gateway.inputs.blobs import refuses_images
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
 from gateway.settings.secret_values import too_short
+from gateway.settings.toml import Fault
 from gateway.upstream.provider import Provider, bind, providers_of
 from gateway.upstream.registry import load_adapters
 
@@ -45,10 +46,11 @@ class Report:
     errors: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
 
-    def error(self, name: str, message: object) -> None:
-        """Print and count a fault that would stop a start."""
-        self.errors.append(str(message))
-        line(name, f"ERROR {message}")
+    def error(self, name: str, fault: Fault | ConfigurationError) -> None:
+        """Print and count what would stop a start: one fault, or several."""
+        for message in fault.args if isinstance(fault, ConfigurationError) else (str(fault),):
+            self.errors.append(message)
+            line(name, f"ERROR {message}")
 
 
 def line(name: str, text: str) -> None:
@@ -170,7 +172,7 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         key = "folder" if settings.artifacts.is_bucket else "url"
-        report.error("artifacts", f"artifacts.{key}: {existing} is not a folder that can be written to")
+        report.error("artifacts", Fault(("artifacts", key), f"{existing} is not a folder that can be written to"))
         return
     if not settings.artifacts.is_bucket:
         line("artifacts", str(folder))

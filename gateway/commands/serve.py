@@ -5,7 +5,6 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
-from gateway.domain.adapter.contract import Adapter
+from gateway.configuration.bound import Source
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
@@ -39,17 +38,17 @@ def serve(config: Path | None, host: str | None, port: int | None, *, accept_clo
     A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
-    settings, adapters = configured(config, host=host, port=port)
+    settings, source = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
-        return _serve(settings, adapters, accept_clock=accept_clock)
+        return _serve(settings, source, accept_clock=accept_clock)
 
 
-def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool) -> int:
+def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        application = Application(settings, adapters=adapters, accept_clock=accept_clock)
+        application = Application(settings, adapters=source.adapters, accept_clock=accept_clock)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",

@@ -148,6 +148,7 @@ class TomlReader:
 
     def __init__(self, environ: Mapping[str, str], origins: Mapping[KeyPath, str]) -> None:
         self.faults: list[Fault] = []
+        self.files: list[Path] = []  # that `file:PATH` has named
         self._environ = environ
         self._origins = origins
 
@@ -227,6 +228,7 @@ class TomlReader:
             )
         elif scheme == "file" and name:
             source = "the file named here"
+            self.files.append(Path(name))
             try:
                 value = Path(name).read_text("utf-8")
             except OSError as error:

@@ -10,6 +10,7 @@ from gateway.domain.adapter.contract import Adapter, Capability, Credential, Pol
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
+from gateway.settings.faults import all_faults
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
 from gateway.settings.secret_values import redactor_of
 
@@ -52,21 +53,21 @@ class Provider:
 def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
     """Every provider that is enabled, or that is disabled but has a key, in the order of the configuration.
 
-    Raises `ConfigurationError`, which names the key of the configuration.
+    Raises `ConfigurationError` with the faults of all of them; each names the key of the configuration.
     """
     redactor = redactor_of(settings)
-    return {
-        name: replace(
-            _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account),
-            redactor=redactor,
-        )
-        for name, account in settings.providers.items()
-        if account.enabled or account.api_key
-    }
+    providers: dict[str, Provider] = {}
+    with all_faults() as faults:
+        for name, account in settings.providers.items():
+            if account.enabled or account.api_key:
+                with faults.of_part():
+                    bound = (_provider if account.enabled else _follow_only)(adapters[name], account)
+                    providers[name] = replace(bound, redactor=redactor)
+    return providers
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
+    """The providers that take work or whose tasks are polled. Raises what `bind` raises, and an error without any."""
     providers = bind(settings, adapters)
     if not providers:
         names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
@@ -91,22 +92,32 @@ def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
 
 
 def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
-    if settings.form is not None and settings.form not in adapter.variants:
-        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
-        raise ConfigurationError(f"providers.{adapter.name}.form: {settings.form!r}; expected {expected}")
     names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
+    models: dict[str, UpstreamModel] = {}
+    with all_faults() as faults:
+        with faults.of_part():
+            _check_form(adapter, settings.form)
+        for name in names:
+            with faults.of_part():
+                models[name] = _model(adapter, settings, name)
     return Provider(
         name=adapter.name,
         adapter=adapter,
         credential=Credential(api_key=settings.api_key.reveal()),
         base_url=settings.base_url or adapter.base_url,
-        models={name: _model(adapter, settings, name) for name in names},
+        models=models,
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
         read_concurrency=settings.read_concurrency,
         variant=settings.form,
         usual_polling=settings.over(adapter.polling),
     )
+
+
+def _check_form(adapter: Adapter, form: str | None) -> None:
+    if form is not None and form not in adapter.variants:
+        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
+        raise ConfigurationError(f"providers.{adapter.name}.form: {form!r}; expected {expected}")
 
 
 def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
