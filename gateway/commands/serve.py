@@ -17,6 +17,7 @@ from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.commands.configuration import configured
 from gateway.configuration.bound import Source
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
@@ -33,11 +34,14 @@ SAME_SIGNAL_SECONDS = 1.0  # a signal this soon after the first one counts as th
 def serve(config: Path | None, host: str | None, port: int | None, *, accept_clock: bool = False) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
 
+    SIGHUP reloads the configuration.
+
     The garbage collector is suspended when this is called, and resumes when the start is over.
 
     A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it asks for a reload, and would end a process that still starts
     settings, source = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
@@ -48,7 +52,7 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     try:
-        application = Application(settings, adapters=source.adapters, accept_clock=accept_clock)
+        application = Application(settings, adapters=source.adapters, accept_clock=accept_clock, source=source)
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
@@ -58,6 +62,7 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
             remedy=ACCEPT,
         )
         raise
+    application.live.watch(lambda _, now: logs.adjust(now.settings.server.log_level, now.redactor))
     if os.geteuid() == 0:
         log.warning("runs_as_root", remedy=ROOT_REMEDY)
     for warning in application.warnings:
@@ -94,8 +99,16 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
         log.info("stopping", signal=name.name)
         server.stop()
 
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = asyncio.create_task(reload_quietly(application), name="reload")
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     async def run() -> None:
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, reload)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
@@ -107,6 +120,12 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
+
+
+async def reload_quietly(application: Application) -> None:
+    """Reload the configuration. A refusal is in the log, and in the warnings of the readiness."""
+    with suppress(ConfigurationError):
+        await application.reloader.reload("signal")
 
 
 async def collect_later(application: Application) -> None:

@@ -1,7 +1,7 @@
 """A configuration that is checked as a whole: the settings, and the accounts and models that they result in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from msgspec import structs
@@ -12,17 +12,15 @@ from gateway.domain.keyless_access import is_loopback
 from gateway.domain.redaction import Redactor
 from gateway.generations.catalog import Catalog
 from gateway.settings.faults import all_faults
-from gateway.settings.load import Reading, Settings, find_file, read_configuration
+from gateway.settings.load import Reading, Settings, read_configuration
 from gateway.settings.secret_values import redactor_of
 from gateway.settings.toml import Fault
 from gateway.upstream.provider import Provider, accepting, providers_of
 
-OF_CLIENTS = "set server.api_keys or VIDEO_GATEWAY_API_KEY"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What the services work with. One value is in use at a time, and a reload puts another one in its place."""
+    """What the services work with. One value counts at a time, and a reload puts another one in its place."""
 
     settings: Settings
     providers: Mapping[str, Provider] = field(repr=False)
@@ -30,17 +28,30 @@ class Bound:
     redactor: Redactor = field(repr=False)  # of every secret that may still be echoed
 
 
-def bound(settings: Settings, adapters: Mapping[str, Adapter]) -> Bound:
+def bound(
+    settings: Settings,
+    adapters: Mapping[str, Adapter],
+    *,
+    earlier: Mapping[str, Provider] | None = None,
+    old_secrets: Collection[str | bytes] = (),
+) -> Bound:
     """Bind the settings to the installed adapters. Raises `ConfigurationError` with every fault.
 
-    This needs no ledger: a mistake in `[models]` is found before one is opened.
+    This needs no ledger: a mistake in `[models]` is found before one is opened. `earlier` are the accounts so far:
+    those that the settings do not have any more take no new work, and the tasks that they run are followed.
+    `old_secrets` are hidden beside those of the settings.
     """
     providers = providers_of(settings, adapters)
+    catalog = Catalog(accepting(providers), settings)
+    removed = {name: provider for name, provider in (earlier or {}).items() if name not in providers}
+    keys = [provider.credential.api_key for provider in removed.values()]
+    redactor = redactor_of(settings, [*old_secrets, *keys])
+    every = {**providers, **{name: replace(provider, accepts_work=False) for name, provider in removed.items()}}
     return Bound(
         settings=settings,
-        providers=providers,
-        catalog=Catalog(accepting(providers), settings),
-        redactor=redactor_of(settings),
+        providers={name: replace(provider, redactor=redactor) for name, provider in every.items()},
+        catalog=catalog,
+        redactor=redactor,
     )
 
 
@@ -54,10 +65,6 @@ class Source:
     host: str | None = None  # of the command line; it overrides the file
     port: int | None = None
 
-    def file(self) -> Path | None:
-        """The configuration file; `None`: the environment alone is read."""
-        return find_file(self.path, self.environ)
-
     def read(self) -> Reading:
         """Read the file and the secrets, with every fault that the settings have by themselves."""
         reading = read_configuration(self.path, self.environ, self.adapters)
@@ -66,7 +73,10 @@ class Source:
         server, faults = reading.settings.server, reading.faults
         if self.host is not None:
             if server.auth == "none" and not is_loopback(self.host):
-                message = f'"none" is allowed on a loopback host only, and --host is {self.host}; {OF_CLIENTS}'
+                message = (
+                    f'"none" is allowed on a loopback host only, and --host is {self.host}; '
+                    "set server.api_keys or VIDEO_GATEWAY_API_KEY"
+                )
                 faults = (*faults, Fault(("server", "auth"), message))
             server = structs.replace(server, host=self.host)
         if self.port is not None:
@@ -81,6 +91,6 @@ def settings_of(reading: Reading, adapters: Mapping[str, Adapter]) -> Settings:
         if reading.faults and reading.settings is not None and reading.settings.providers:
             with faults.of_part():
                 bound(reading.settings, adapters)
-    if reading.settings is None:
-        raise ConfigurationError("the configuration has no settings")
+    if reading.settings is None:  # cannot happen: without settings there is a fault
+        raise ConfigurationError("the configuration cannot be read")
     return reading.settings

@@ -6,6 +6,7 @@ a secret in the wrong place.
 """
 
 from collections.abc import Collection, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from gateway.settings.toml import (
     describe,
     nearest,
     parse,
+    read_file,
 )
 
 __all__ = [  # the whole interface of the configuration, also where it is defined in a module beside this one
@@ -76,6 +78,7 @@ class Settings(Sections, frozen=True, kw_only=True):
     """The whole configuration, checked."""
 
     file: Path | None = None  # the file that was read; None: the environment alone
+    sha256: str | None = None  # of the file, in hex
     # What is accepted but probably a mistake. Each begins with the path of its key, or the name of its variable.
     warnings: tuple[str, ...] = ()
 
@@ -124,7 +127,8 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], providers:
     file = find_file(path, environ)
     files = () if file is None else (file,)
     try:
-        tables = {} if file is None else parse(file)
+        content = None if file is None else read_file(file)
+        tables = {} if file is None or content is None else parse(file, content)
     except ConfigurationError as error:
         return Reading(faults=(Fault((), str(error)),), files=files)
     warnings: list[str] = []
@@ -142,6 +146,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], providers:
         for name in ("providers", "models")
     }
     values = {**structs.asdict(sections), **sound, "server": server, "file": file, "warnings": tuple(warnings)}
+    values["sha256"] = None if content is None else sha256(content).hexdigest()
     return Reading(faults=faults, settings=Settings(**values), files=files)
 
 

@@ -63,12 +63,18 @@ class Secret(Struct, frozen=True, eq=False, dict=True):
         raise TypeError("a secret cannot be pickled")
 
 
-def parse(file: Path) -> dict[str, Any]:
-    """The tables of a file. Raises `ConfigurationError` if it cannot be read or is not TOML."""
+def read_file(file: Path) -> bytes:
+    """The content of a configuration file. Raises `ConfigurationError` if it cannot be read."""
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file}: the configuration cannot be read: {error.strerror}") from None
+
+
+def parse(file: Path, content: bytes) -> dict[str, Any]:
+    """The tables of a file. Raises `ConfigurationError` if it is not TOML."""
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: the configuration is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:

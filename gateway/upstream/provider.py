@@ -12,7 +12,6 @@ from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
 from gateway.settings.faults import all_faults
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
-from gateway.settings.secret_values import redactor_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,11 @@ class Provider:
     redactor: Redactor = NO_SECRETS  # of every secret of the configuration, for what the provider answers
     accepts_work: bool = True  # False: it is disabled, and only its existing tasks are polled
 
+    def is_same_account(self, other: "Provider") -> bool:
+        """Whether calls of both reach the same account, so that what was learnt with one counts for the other."""
+        ours = (self.adapter.name, self.base_url, self.credential.api_key, dict(self.headers))
+        return ours == (other.adapter.name, other.base_url, other.credential.api_key, dict(other.headers))
+
     def polling(self, model: str) -> Polling:
         """When to poll a task of this model. A model that was removed from the configuration has the usual values."""
         configured = self.models.get(model)
@@ -55,14 +59,12 @@ def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provi
 
     Raises `ConfigurationError` with the faults of all of them; each names the key of the configuration.
     """
-    redactor = redactor_of(settings)
     providers: dict[str, Provider] = {}
     with all_faults() as faults:
         for name, account in settings.providers.items():
             if account.enabled or account.api_key:
                 with faults.of_part():
-                    bound = (_provider if account.enabled else _follow_only)(adapters[name], account)
-                    providers[name] = replace(bound, redactor=redactor)
+                    providers[name] = (_provider if account.enabled else _follow_only)(adapters[name], account)
     return providers
 
 
@@ -75,6 +77,11 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
             f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
         )
     return providers
+
+
+def changed_accounts(before: Mapping[str, Provider], after: Mapping[str, Provider]) -> set[str]:
+    """The names that stand for another account than before: another key, address or header."""
+    return {name for name in before.keys() & after.keys() if not before[name].is_same_account(after[name])}
 
 
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
