@@ -37,10 +37,8 @@ from gateway.build import (
 from gateway.clock import Clock, SystemClock
 from gateway.configuration.bound import Bound, Source, bound
 from gateway.configuration.reloader import Reloader
-from gateway.configuration.watcher import Watcher
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
-from gateway.domain.keyless_access import origin_of
 from gateway.drain import drain_of
 from gateway.inputs.blobs import refuses_images
 from gateway.live import Live
@@ -62,18 +60,15 @@ FAULTS_SHOWN = 20  # of a configuration that was not reloaded, in the warnings o
 COMPLETIONS_LEARNT = 1000  # so many of the newest generations tell at the start how fast each route is
 
 
-def build_api(origins: list[str]) -> Litestar:
-    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result.
-
-    `origins` are those of web pages that may call `/mcp`, besides the gateway's own; the list may change later.
-    """
+def build_api() -> Litestar:
+    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result."""
     litestar = Litestar(
         route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lambda app: app.state.lifespan(app)],
         state=State({"error_formats": ERROR_FORMATS}),
         middleware=[KeylessGuard()],
-        plugins=[McpPlugin(origins)],
+        plugins=[McpPlugin()],
         openapi_config=None,  # `api/openapi` makes the document from the wire structures
         logging_config=None,
         request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
@@ -129,7 +124,6 @@ class Application:
         self._stopping_since: datetime | None = None
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
         self.reloader = Reloader(self.live, source, base.clock)
-        self._watcher = Watcher(self.live, self.reloader, base.clock)
         contexts = build_context(
             base,
             upstream=upstream,
@@ -145,10 +139,7 @@ class Application:
         )
         feed = Feed(generations.event_source, self.health.of)
         origins = self.live.of(lambda now: now.settings.server.cors_origins)
-        own_origin = [origin_of(settings.server.public_url)] if settings.server.public_url else []
-        mcp_origins = [*origins.current, *own_origin]
-        origins.watch(lambda _, new: mcp_origins.__setitem__(slice(None), [*new, *own_origin]))
-        self.litestar = build_api(mcp_origins)
+        self.litestar = build_api()
         context = contexts.current
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
         contexts.watch(lambda _, new: self.litestar.state.update({"context": new}))
@@ -182,9 +173,6 @@ class Application:
         self._ledger_clock.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
-        background = [sweeping, delivering]
-        if self.reloader.can_read:
-            background.append(asyncio.create_task(self._watcher.run(), name="configuration"))
         open_for_work = accepting(self.providers)
         log.info(
             "started",
@@ -199,9 +187,9 @@ class Application:
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
             await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background)  # all must have ended before the store is closed
+            sweeping.cancel()
+            delivering.cancel()
+            await asyncio.wait([sweeping, delivering])  # both must have ended before the store is closed
             await self._inputs.close()
             self._archiver.close()
             await self._thumbnails.close()

@@ -25,6 +25,7 @@ from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.configuration.bound import Bound
 from gateway.configuration.reloader import Reloader
+from gateway.domain.keyless_access import origin_of
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -59,7 +60,7 @@ from gateway.parts import (
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
-from gateway.settings.load import Settings, WebhookSettings
+from gateway.settings.load import ServerSettings, Settings, WebhookSettings
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
@@ -331,6 +332,7 @@ def build_context(
             health_warnings=health_warnings,
             clock=base.clock,
             fetch_allow=now.settings.fetch.allow,
+            trusted_origins=trusted_origins(now.settings.server),
             max_body_bytes=now.settings.server.max_body_bytes,
             blocking_seconds=now.settings.server.blocking_seconds,
             public_url=server.public_url,
@@ -344,6 +346,11 @@ def signing_keys(settings: WebhookSettings, root: bytes) -> SigningKeys:
     """The keys that sign webhooks, with the secrets that are configured."""
     configured = (settings.secret, settings.previous_secret)
     return SigningKeys([key.reveal() for key in configured if key is not None], root)
+
+
+def trusted_origins(server: ServerSettings) -> tuple[str, ...]:
+    """The origins of web pages that may call the gateway: those that are configured, and its own."""
+    return (*server.cors_origins, *([origin_of(server.public_url)] if server.public_url else []))
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:

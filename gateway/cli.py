@@ -287,6 +287,18 @@ def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 @cli.command()
+@admin_options
+def reload(**given: Any) -> None:
+    """Let a running gateway read its configuration again, and show which keys have changed.
+
+    Exits with 2 if the configuration has faults; then all of them are shown, and nothing has changed.
+    """
+    from gateway.commands.reload import reload as run
+
+    sys.exit(run(AdminServer(url=given["url"], api_key=given["admin_key"]), as_json=given["as_json"]))
+
+
+@cli.command()
 @config_option
 @click.option(
     "--connect", is_flag=True, help="Open a connection to each provider, without a request, and try the bucket."

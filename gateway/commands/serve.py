@@ -15,9 +15,8 @@ from gateway import collector
 from gateway import log as logs
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
-from gateway.commands.configuration import configured
+from gateway.commands.configuration import configured, reloads
 from gateway.configuration.bound import Source
-from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
 from gateway.server import GatewayServer, listen, url_of
@@ -62,7 +61,6 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
             remedy=ACCEPT,
         )
         raise
-    application.live.watch(lambda _, now: logs.adjust(now.settings.server.log_level, now.redactor))
     if os.geteuid() == 0:
         log.warning("runs_as_root", remedy=ROOT_REMEDY)
     for warning in application.warnings:
@@ -99,20 +97,13 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
         log.info("stopping", signal=name.name)
         server.stop()
 
-    reloads: set[asyncio.Task[None]] = set()
-
-    def reload() -> None:
-        task = asyncio.create_task(reload_quietly(application), name="reload")
-        reloads.add(task)
-        task.add_done_callback(reloads.discard)
-
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, reload)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
-        await server.serve(sockets)
+        with reloads(application):
+            await server.serve(sockets)
         watching.cancel()
         if collecting is not None:
             collecting.cancel()
@@ -120,12 +111,6 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())
     return 0
-
-
-async def reload_quietly(application: Application) -> None:
-    """Reload the configuration. A refusal is in the log, and in the warnings of the readiness."""
-    with suppress(ConfigurationError):
-        await application.reloader.reload("signal")
 
 
 async def collect_later(application: Application) -> None:

@@ -58,11 +58,6 @@ class Reloader:
         self.read: Fingerprint | None = None  # the files, as the last reload has read them, also if it was refused
         self.state = State(generation=1, loaded_at=clock.now(), settings=self._first)
 
-    @property
-    def can_read(self) -> bool:
-        """Whether there is something to read again."""
-        return self._source is not None
-
     async def reload(self, cause: Cause) -> tuple[str, ...]:
         """Read, check and bind the configuration, and put it in place. Returns the paths of the keys that changed.
 

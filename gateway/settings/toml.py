@@ -50,6 +50,9 @@ class Secret(Struct, frozen=True, eq=False, dict=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self.reveal() == other.reveal()
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # the one of `Struct` would compare identities
+
     def __hash__(self) -> int:
         return hash(self.reveal())
 

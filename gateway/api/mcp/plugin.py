@@ -15,12 +15,8 @@ _LIST_MS = 300_000  # for so long a client may use the list of tools without ask
 class McpPlugin(LitestarMCP):
     """The plugin of the library, which by itself looks for tools, resources and prompts among all handlers."""
 
-    def __init__(self, origins: list[str]) -> None:
-        """`origins` are those of web pages that may call `/mcp`, besides the gateway's own.
-
-        The library reads the list at each request, so its owner may change what is in it.
-        """
-        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS, allowed_origins=origins))
+    def __init__(self) -> None:
+        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Mount the transport with the entrance before it, and our methods in place of the library's."""

@@ -61,6 +61,7 @@ class Context:
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks that webhook URLs may lead to besides the public ones
+    trusted_origins: Sequence[str]  # of web pages that may call with a key, the gateway's own among them
     max_body_bytes: int
     blocking_seconds: float  # how long a create of images waits for its result
     public_url: str | None
