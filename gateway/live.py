@@ -8,7 +8,7 @@ U = TypeVar("U")
 
 
 class Live(Generic[T]):
-    """The value that counts now. Whoever needs one value over several steps reads it once and keeps what it read."""
+    """The value that counts now. A service that needs one value for several steps reads it once."""
 
     __slots__ = ("_derived", "_watchers", "current")
 

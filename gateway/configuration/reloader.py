@@ -26,7 +26,7 @@ READS_MAX = 5  # of the files, until they are the same before and after they wer
 FILE_MAX = 4 * 1024 * 1024  # bytes of a file that are compared
 RESTART_NEEDED = (
     "{path}: only a new start can change this key; nothing was reloaded, and the value of the start is kept. Start the"
-    " gateway anew, or set the key back"
+    " gateway again, or set the key back"
 )
 Cause = Literal["signal", "file", "request"]
 Fingerprint = tuple[tuple[Path, bytes | None], ...]  # each file with the digest of its bytes; None: it is not there
@@ -127,7 +127,7 @@ def fingerprint(files: Collection[Path]) -> Fingerprint:
 
 
 def _digest(file: Path) -> bytes | None:
-    """The digest of a regular file, also behind links; `None` for anything else: a pipe can be read only once."""
+    """The digest of a regular file, also of one that a link leads to; `None` otherwise: a pipe can be read only once."""
     try:
         if not S_ISREG(file.stat().st_mode):
             return None

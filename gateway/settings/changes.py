@@ -40,7 +40,7 @@ _SECTIONS = Sections.__struct_fields__
 def changed_keys(old: Settings, new: Settings) -> tuple[str, ...]:
     """The paths of all keys that differ, in order, such as `server.api_keys`. A table that was added is one path."""
     pairs = (_changes(getattr(old, name), getattr(new, name), (name,)) for name in _SECTIONS)
-    return tuple(show_path(path) for found in pairs for path in found)
+    return tuple(show_path(path) for paths in pairs for path in paths)
 
 
 def needs_restart(path: str) -> bool:

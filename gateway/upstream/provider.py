@@ -80,7 +80,7 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
 
 
 def changed_accounts(before: Mapping[str, Provider], after: Mapping[str, Provider]) -> set[str]:
-    """The names that stand for another account than before: another key, address or header."""
+    """The names of which the account is not the same as before: another key, address or header."""
     return {name for name in before.keys() & after.keys() if not before[name].is_same_account(after[name])}
 
 

@@ -152,7 +152,7 @@ async def test_an_open_generation_keeps_its_plan_and_its_prices(reloading: Reloa
 
     after = await reloading.gateway.stored(made["id"])
     assert (after.plan, after.status) == (before.plan, "completed")
-    read = [(await reloading.client.get(f"{VIDEOS}/{one['id']}")).json() for one in (made, later)]
+    read = [(await reloading.client.get(f"{VIDEOS}/{made_one['id']}")).json() for made_one in (made, later)]
     costs = [generation["usage"]["cost_usd"] for generation in read]
     assert (costs, quote.json()["cost_usd"]) == ([0.5, 0.9], 0.9)
 

@@ -23,9 +23,9 @@ def test_everything_changes_at_once_and_then_the_watchers_are_called() -> None:
 
 def test_a_value_that_cannot_be_derived_changes_nothing() -> None:
     root = Live(4)
-    kept, divided = root.of(lambda value: value + 1), root.of(lambda value: 8 // value)
+    increased, divided = root.of(lambda value: value + 1), root.of(lambda value: 8 // value)
 
     with pytest.raises(ZeroDivisionError):
         root.prepared(0)
 
-    assert (root.current, kept.current, divided.current) == (4, 5, 2)
+    assert (root.current, increased.current, divided.current) == (4, 5, 2)

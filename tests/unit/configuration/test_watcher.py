@@ -21,7 +21,7 @@ ADAPTERS = load_adapters()
 
 
 class World:
-    """A configuration file and the file of a secret, each behind a link, as Kubernetes has them."""
+    """A configuration file and the file of a secret, each at the end of a link, as Kubernetes has them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ async def test_a_replaced_link_is_one_change_when_it_has_stayed(world: World) ->
 
 
 async def test_a_file_that_is_still_written_does_not_count(world: World) -> None:
-    """Half a file may be a valid configuration, without the providers that stand in its other half."""
+    """Half a file may be a valid configuration, without the providers of its other half."""
     await world.look(1)
     file = world.mounted / "gateway.toml"
     whole = file.read_text().replace("5000", "7000")
