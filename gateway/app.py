@@ -31,6 +31,7 @@ from gateway.build import (
     build_generations,
     build_inputs,
     build_reconciliation,
+    build_tracing,
     build_upstream,
     build_webhooks,
 )
@@ -104,8 +105,10 @@ class Application:
         self.drain_seconds = drain.seconds
         self.live.watch(self._adjust_drain)
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
-        observer = Observers([LogObserver(), *observers])
-        base = build_base(self.live, clock or SystemClock(), observer, accept_clock=accept_clock)
+        clock = clock or SystemClock()
+        self._tracing = build_tracing(settings, clock)
+        observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
+        base = build_base(self.live, clock, observer, accept_clock=accept_clock)
         upstream = build_upstream(base, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -199,6 +202,8 @@ class Application:
             await self.artifact_store.close()
             self._ledger_clock.stop()
             await self.store.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
 
     async def _warn_about_unfollowed(self) -> None:

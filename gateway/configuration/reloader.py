@@ -127,7 +127,7 @@ def fingerprint(files: Collection[Path]) -> Fingerprint:
 
 
 def _digest(file: Path) -> bytes | None:
-    """The digest of a regular file, also of one that a link leads to; `None` otherwise: a pipe can be read only once."""
+    """The digest of a regular file, also at the end of links; `None` otherwise: a pipe is read only once."""
     try:
         if not S_ISREG(file.stat().st_mode):
             return None

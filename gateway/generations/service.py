@@ -18,6 +18,7 @@ from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.routing.image_limits import ImageFacts
+from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.catalog import Catalog
 from gateway.generations.kind import of_kind
@@ -111,6 +112,7 @@ class Generations:
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
+        trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
@@ -118,6 +120,7 @@ class Generations:
 
         A request with the idempotency key of an earlier one gets the generation of that one. So does a
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = digest_of(request)
@@ -130,7 +133,7 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            return await self._create(request, key, catalog, files or {}, idempotency)
+            return await self._create(request, key, catalog, files or {}, idempotency, trace=trace)
         finally:
             for mark in marks:
                 left = self._under_way.pop(mark) - 1
@@ -164,6 +167,8 @@ class Generations:
         catalog: Catalog,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        *,
+        trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
         if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
@@ -193,8 +198,11 @@ class Generations:
                 deadline_at=now + timedelta(seconds=request.deadline_seconds),
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
+                trace=trace,
             )
-            created = await self._store.create(generation, stored, idempotency, named_files(request, files))
+            created = await self._store.create(
+                generation, stored, idempotency, named_files(request, files), self._files.limits
+            )
             if created is generation:
                 reach("create_committed")
                 self._observer.observe(
@@ -298,7 +306,7 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                self._observer.observe(GenerationCancelled(generation=generation_id))
+                self._observer.observe(GenerationCancelled(generation=generation_id, trace=generation.trace))
                 self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)

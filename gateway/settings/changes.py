@@ -31,6 +31,10 @@ RESTART = frozenset(
         "artifacts.region",
         "artifacts.access_key_id",
         "artifacts.secret_access_key",
+        "tracing.endpoint",
+        "tracing.headers",
+        "tracing.sample_ratio",
+        "tracing.service_name",
     }
 )
 _ABSENT = object()

@@ -29,6 +29,7 @@ from gateway.settings.sections import (
     RetentionSettings,
     Sections,
     ServerSettings,
+    TracingSettings,
     WebhookSettings,
 )
 from gateway.settings.toml import (
@@ -67,6 +68,7 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "Secret",
     "ServerSettings",
     "TomlValue",
+    "TracingSettings",
     "WebhookSettings",
     "describe",
 ]

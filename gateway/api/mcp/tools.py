@@ -26,7 +26,7 @@ from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.wording import for_tools
 from gateway.api.models.views import ModelView, model_view
 from gateway.api.web.context import Context
-from gateway.api.web.headers import header
+from gateway.api.web.headers import header, trace_of
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
@@ -121,6 +121,7 @@ async def _create(call: Call) -> Result:
             catalog=call.gateway.catalog,
             files=wanted.files,
             idempotency_key=idempotency_key,
+            trace=trace_of(call.request),
         )
     generation = created.generation
     if call.understands_tasks and not generation.status.terminal:
