@@ -4,7 +4,7 @@ Each function gets what the earlier ones built, and returns one of the small val
 `gateway/app.py` calls them in order.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,10 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
+from gateway.configuration.bound import Bound
+from gateway.configuration.reloader import Reloader
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.keyless_access import origin_of
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -35,7 +38,6 @@ from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.task_canceller import TaskCanceller
 from gateway.fetch.fetcher import Fetcher
-from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
@@ -47,6 +49,7 @@ from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.inputs.remote_images import RemoteImages
+from gateway.live import Live
 from gateway.parts import (
     ArtifactParts,
     Base,
@@ -60,8 +63,7 @@ from gateway.parts import (
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
-from gateway.settings.load import Settings
-from gateway.settings.secret_values import redactor_of
+from gateway.settings.load import ServerSettings, Settings, WebhookSettings
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.opening import open_store
@@ -69,7 +71,7 @@ from gateway.telemetry import Observer
 from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
 from gateway.upstream.health import Health
-from gateway.upstream.provider import Provider, accepting
+from gateway.upstream.provider import changed_accounts
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
@@ -95,42 +97,46 @@ def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
     )
 
 
-def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
+def build_base(live: Live[Bound], clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
+    settings = live.current.settings
     store, hold = open_store(settings, clock, accept_clock=accept_clock)
     return Base(
+        live=live,
         settings=settings,
+        fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
         clock=not_before(clock, store.newest_moment()),
         store=store,
-        redactor=redactor_of(settings),
+        redactor=live.of(lambda now: now.redactor),
         signer=Signer(store.secret("tokens")),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
 
 
-def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
-    """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
-    return Catalog(accepting(providers), settings)
+def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> UpstreamParts:
+    """The accounts, the client for providers, and the health of their routes."""
+    providers = dict(base.live.current.providers)
+    health = Health(providers, base.clock, base.observer)
 
+    def change(before: Bound, after: Bound) -> None:
+        providers.clear()
+        providers.update(after.providers)
+        health.reconfigure(before.providers, after.providers)
 
-def build_upstream(
-    base: Base, providers: dict[str, Provider], transport: httpx.AsyncBaseTransport | None
-) -> UpstreamParts:
-    """The client for providers, and the health of their routes."""
-    return UpstreamParts(
-        providers=providers, client=Upstream(transport), health=Health(providers, base.clock, base.observer)
-    )
+    base.live.watch(change)
+    return UpstreamParts(providers=providers, client=Upstream(transport), health=health)
 
 
 def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     """Where images of clients are stored, and how providers get them."""
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
-    fetcher = Fetcher(settings.fetch.allow)
-    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=settings.artifacts.min_free_bytes)
+    fetcher = Fetcher(base.fetch_allow)
+    min_free_bytes = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
+    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=min_free_bytes)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,
@@ -138,7 +144,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         uploading=ProviderUploads(base.store.uploads, upstream.client, base.clock),
         fetcher=fetcher,
         providers=upstream.providers,
-        allow=settings.fetch.allow,
+        allow=base.fetch_allow,
         link=partial(file_link, public_url, base.signer) if public_url else None,
         clock=base.clock,
     )
@@ -147,22 +153,23 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         blobs=blobs,
         signer=base.signer,
         clock=base.clock,
-        keep=timedelta(days=settings.files.keep_days),
-        limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+        keep=base.live.of(lambda now: timedelta(days=now.settings.files.keep_days)),
+        limits=base.live.of(
+            lambda now: FileLimits(now.settings.files.max_per_key, now.settings.files.max_bytes_per_key)
+        ),
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
 
 def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
     """Where results are archived, and how clients get them."""
-    settings = base.settings.artifacts
-    fetcher = Fetcher(base.settings.fetch.allow)
+    fetcher = Fetcher(base.fetch_allow)
     store = open_artifact_store(base.settings)
     thumbnails = Thumbnails(
         store=base.store,
         artifacts=store,
         clock=base.clock,
-        enabled=settings.thumbnails,
+        enabled=base.live.of(lambda now: now.settings.artifacts.thumbnails),
         on_change=base.notifier.changed,
         observer=base.observer,
     )
@@ -176,11 +183,12 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         downloads=downloads,
         providers=upstream.providers,
         clock=base.clock,
-        keep=timedelta(days=settings.keep_days),
+        keep=base.live.of(lambda now: timedelta(days=now.settings.artifacts.keep_days)),
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=settings.redirect)
+    redirect = base.live.of(lambda now: now.settings.artifacts.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 
@@ -193,9 +201,11 @@ def build_engine(
     base: Base, upstream: UpstreamParts, inputs: InputParts, artifacts: ArtifactParts, callback_urls: CallbackUrls
 ) -> EngineParts:
     """What drives generations, and the two loops beside it: the sweeper and the ledger's clock."""
-    profiles = RouteProfiles(upstream.providers, callback_urls.url)
+    profiles = RouteProfiles(upstream.providers, callback_urls.are_sent)
+    base.live.watch(lambda before, after: profiles.forget(changed_accounts(before.providers, after.providers)))
     submitter = Submitter(
         store=base.store,
+        providers=upstream.providers,
         upstream=upstream.client,
         inputs=inputs.inputs,
         health=upstream.health,
@@ -228,13 +238,14 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=base.settings.server.max_open_generations)
+    open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
+    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,
         artifacts.store,
         base.clock,
-        keep_purchases=timedelta(days=base.settings.retention.money_days),
+        keep_purchases=base.live.of(lambda now: timedelta(days=now.settings.retention.money_days)),
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
@@ -245,10 +256,9 @@ def build_engine(
 
 def build_webhooks(base: Base) -> WebhookParts:
     """The endpoints of clients, and what sends to them."""
-    settings = base.settings.webhooks
-    fetcher = Fetcher(base.settings.fetch.allow)
-    configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
+    fetcher = Fetcher(base.fetch_allow)
+    root = base.store.secret("webhooks")
+    keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root))
     links = Links(base.settings.own_url, base.signer)
     deliverer = Deliverer(
         store=base.store,
@@ -257,7 +267,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         formats=webhook_formats(links),
         clock=base.clock,
         wall_clock=base.wall_clock,
-        timeout_seconds=settings.timeout_seconds,
+        timeout_seconds=base.live.of(lambda now: now.settings.webhooks.timeout_seconds),
         observer=base.observer,
         redactor=base.redactor,
     )
@@ -287,14 +297,12 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
     return ReconciliationParts(callbacks=callbacks, attempts=attempts)
 
 
-def build_generations(
-    base: Base, catalog: Catalog, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts
-) -> GenerationParts:
+def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(base.store, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -311,7 +319,6 @@ def build_generations(
 def build_context(
     base: Base,
     *,
-    catalog: Catalog,
     upstream: UpstreamParts,
     inputs: InputParts,
     artifacts: ArtifactParts,
@@ -319,38 +326,60 @@ def build_context(
     reconciliation: ReconciliationParts,
     generations: GenerationParts,
     callback_urls: CallbackUrls,
+    reloader: Reloader,
     ready: Callable[[], Awaitable[str | None]],
     health_warnings: Callable[[], list[str]],
-) -> Context:
-    """What the handlers of the API work with."""
+) -> Live[Context]:
+    """What the handlers of the API work with. A request sees one value to its end: one configuration."""
     server = base.settings.server
-    return Context(
-        generations=generations.generations,
-        artifacts=artifacts.access,
-        attempts=reconciliation.attempts,
-        purchases=base.store.purchases,
-        callback_urls=callback_urls,
-        callbacks=reconciliation.callbacks,
-        catalog=catalog,
-        webhooks=webhooks.endpoints,
-        health=upstream.health,
-        poll_advisor=generations.poll_advisor,
-        authenticator=authenticator_of(server, base.clock),
-        signer=base.signer,
-        files=inputs.files,
-        remote_images=RemoteImages(inputs.fetcher),
-        bodies=bodies_room(server.max_bodies_bytes),
-        unanswered=Unanswered(base.clock),
-        downloads=Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already."),
-        ready=ready,
-        health_warnings=health_warnings,
-        clock=base.clock,
-        fetch_allow=base.settings.fetch.allow,
-        max_body_bytes=server.max_body_bytes,
-        blocking_seconds=server.blocking_seconds,
-        public_url=server.public_url,
-        started_at=int(base.clock.now().timestamp()),
-    )
+    bodies, unanswered = bodies_room(server.max_bodies_bytes), Unanswered(base.clock)
+    downloads = Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already.")
+    remote_images = RemoteImages(inputs.fetcher)
+    started_at = int(base.clock.now().timestamp())
+
+    def context_with(now: Bound) -> Context:
+        return Context(
+            generations=generations.generations,
+            artifacts=artifacts.access,
+            attempts=reconciliation.attempts,
+            purchases=base.store.purchases,
+            callback_urls=callback_urls,
+            callbacks=reconciliation.callbacks,
+            catalog=now.catalog,
+            webhooks=webhooks.endpoints,
+            health=upstream.health,
+            poll_advisor=generations.poll_advisor,
+            authenticator=authenticator_of(now.settings.server, base.clock),
+            signer=base.signer,
+            files=inputs.files,
+            remote_images=remote_images,
+            bodies=bodies,
+            unanswered=unanswered,
+            downloads=downloads,
+            reloader=reloader,
+            ready=ready,
+            health_warnings=health_warnings,
+            clock=base.clock,
+            fetch_allow=now.settings.fetch.allow,
+            trusted_origins=trusted_origins(now.settings.server),
+            max_body_bytes=now.settings.server.max_body_bytes,
+            blocking_seconds=now.settings.server.blocking_seconds,
+            public_url=server.public_url,
+            started_at=started_at,
+        )
+
+    return base.live.of(context_with)
+
+
+def signing_keys(settings: WebhookSettings, root: bytes) -> SigningKeys:
+    """The keys that sign webhooks, with the secrets that are configured."""
+    configured = (settings.secret, settings.previous_secret)
+    return SigningKeys([key.reveal() for key in configured if key is not None], root)
+
+
+def trusted_origins(server: ServerSettings) -> tuple[str, ...]:
+    """The origins of web pages that may call the gateway: those that are configured, and its own."""
+    return (*server.cors_origins, *([origin_of(server.public_url)] if server.public_url else []))
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:

@@ -287,6 +287,18 @@ def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 @cli.command()
+@admin_options
+def reload(**given: Any) -> None:
+    """Let a running gateway read its configuration again, and show which keys have changed.
+
+    Exits with 2 if the configuration has faults; then all of them are shown, and nothing has changed.
+    """
+    from gateway.commands.reload import reload as run
+
+    sys.exit(run(AdminServer(url=given["url"], api_key=given["admin_key"]), as_json=given["as_json"]))
+
+
+@cli.command()
 @config_option
 @click.option(
     "--connect",
@@ -329,9 +341,10 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
 
 
 def main() -> None:
-    """Run the command line. A wrong configuration prints one line and exits with 2."""
+    """Run the command line. A wrong configuration prints one line for each fault and exits with 2."""
     try:
         cli(prog_name="video-gateway")
     except ConfigurationError as error:
-        warn(str(error))
+        for fault in error.args:
+            warn(fault)
         sys.exit(2)

@@ -5,6 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
+from gateway.api.configuration import ConfigurationController
 from gateway.api.dialects import (
     foxapi,
     foxapi_uploads,
@@ -52,6 +53,7 @@ HANDLERS: Handlers = (
     ModelController,
     AttemptController,
     PurchaseController,
+    ConfigurationController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

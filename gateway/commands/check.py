@@ -7,7 +7,7 @@ import asyncio
 import os
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +29,8 @@ from gateway.generations.catalog import Catalog
 from gateway.inputs.blobs import refuses_images
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
-from gateway.settings.secret_values import too_short
+from gateway.settings.secret_values import redactor_of, too_short
+from gateway.settings.toml import Fault
 from gateway.upstream.provider import Provider, bind, providers_of
 from gateway.upstream.registry import load_adapters
 
@@ -45,10 +46,11 @@ class Report:
     unreachable: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)  # providers that refuse the key
 
-    def error(self, name: str, message: object) -> None:
-        """Print and count a fault that would stop a start."""
-        self.errors.append(str(message))
-        line(name, f"ERROR {message}")
+    def error(self, name: str, fault: Fault | ConfigurationError) -> None:
+        """Print and count what would stop a start: one fault, or several."""
+        for message in fault.args if isinstance(fault, ConfigurationError) else (str(fault),):
+            self.errors.append(message)
+            line(name, f"ERROR {message}")
 
 
 def several(name: str, before: str, names: Iterable[str]) -> None:
@@ -167,7 +169,7 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         key = "folder" if settings.artifacts.is_bucket else "url"
-        report.error("artifacts", f"artifacts.{key}: {existing} is not a folder that can be written to")
+        report.error("artifacts", Fault(("artifacts", key), f"{existing} is not a folder that can be written to"))
         return
     if not settings.artifacts.is_bucket:
         line("artifacts", str(folder))
@@ -213,6 +215,7 @@ def _providers(
             continue
         try:
             provider = bind(structs.replace(settings, providers={name: account}), adapters)[name]
+            provider = replace(provider, redactor=redactor_of(settings))
         except ConfigurationError as error:
             report.error(name, error)
             continue

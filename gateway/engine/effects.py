@@ -49,9 +49,8 @@ class Effects:
             return await self._archiver.archive(generation, effect.index)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
-        provider = self._providers.get(route.provider)
         if isinstance(effect, Poll):
-            return await self._poller.poll(generation, effect, provider)
+            return await self._poller.poll(generation, effect, self._providers.get(route.provider))
         if isinstance(effect, CancelTask):
-            return await self._canceller.cancel(generation, effect, provider)
-        return await self._submitter.submit(Submission(generation, attempt, route), provider)
+            return await self._canceller.cancel(generation, effect, self._providers.get(route.provider))
+        return await self._submitter.submit(Submission(generation, attempt, route))

@@ -13,6 +13,7 @@ from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.plan import Candidate
+from gateway.settings.faults import all_faults
 from gateway.settings.load import ModelSettings, Settings
 from gateway.upstream.provider import Provider, UpstreamModel
 
@@ -32,9 +33,10 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """Every model of the configured providers. It does not change while the process runs."""
+    """Every model of one configuration. It never changes: a reload of the configuration makes another catalog."""
 
     def __init__(self, providers: Mapping[str, Provider], settings: Settings) -> None:
+        """Raises `ConfigurationError` with every route in `settings` that no enabled provider has."""
         upstream = [
             _candidate(provider, model) for provider in providers.values() for model in provider.models.values()
         ]
@@ -45,10 +47,12 @@ class Catalog:
             self._add(Model(name=ALL, candidates=tuple(upstream)))
         if kling := _kling(upstream):
             self._add(Model(name=KLING, candidates=kling))
-        for name, configured in settings.models.items():
-            self._models.pop(name, None)
-            if model := _virtual(name, configured, upstream, settings):
-                self._add(model)
+        with all_faults() as faults:
+            for name, configured in settings.models.items():
+                self._models.pop(name, None)
+                with faults.of_part():
+                    if model := _virtual(name, configured, upstream, settings):
+                        self._add(model)
         self._by_bare_name: dict[str, list[Candidate]] = {}  # by the name without its provider, which several may have
         for candidate in upstream:
             self._add(Model(name=_full_name(candidate), candidates=(candidate,), owned_by=candidate.provider))
@@ -145,10 +149,11 @@ def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
 def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate], settings: Settings) -> Model | None:
     """A configured virtual model; `None` if every provider in its routes is disabled.
 
-    Raises `ConfigurationError` for a route that no enabled provider has.
+    Raises `ConfigurationError` for the routes that no enabled provider has.
     """
     by_name = {_full_name(candidate): candidate for candidate in upstream}
     candidates: list[Candidate] = []
+    missing: list[str] = []
     for index, route in enumerate(configured.routes):
         candidate = by_name.get(route)
         if candidate is not None:
@@ -159,7 +164,9 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         elif route.partition("/")[0] in settings.enabled:
             similar = difflib.get_close_matches(route, by_name, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(similar)}?" if similar else f"the routes are {', '.join(by_name)}"
-            raise ConfigurationError(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
+            missing.append(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
+    if missing:
+        raise ConfigurationError(*missing)
     if not candidates:
         return None
     policy = Policy(on_ambiguous=configured.on_ambiguous, on_content_policy=configured.on_content_policy)

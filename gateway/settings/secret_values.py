@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,12 @@ _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
 
 
-def redactor_of(settings: Settings) -> Redactor:
-    """The redactor of every secret of a configuration; all that use it share one, because its tables are large."""
-    return _redactor(frozenset(secret_values(settings)))
+def redactor_of(settings: Settings, others: Iterable[str | bytes] = ()) -> Redactor:
+    """The redactor of every secret of a configuration, and of `others`.
+
+    All that use it share one, because its tables are large.
+    """
+    return _redactor(frozenset([*secret_values(settings), *others]))
 
 
 @lru_cache(maxsize=1)

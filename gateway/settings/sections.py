@@ -132,6 +132,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at the same time
     max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at the same time
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all client keys together
+    watch_config: bool = False  # reload when the file, or a secret that it names by `file:`, has changed
     # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, plus 5 s for storing.
     drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
@@ -295,3 +296,18 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secret: WebhookSecret | None = None
     previous_secret: WebhookSecret | None = None  # signs as well, until every receiver has the new secret
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for one whole delivery try
+
+
+class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every table that the file may have."""
+
+    server: ServerSettings = ServerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    providers: Mapping[str, ProviderSettings] = {}
+    models: Mapping[str, ModelSettings] = {}
+    fetch: FetchSettings = FetchSettings()
+    files: FileSettings = FileSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
+    retention: RetentionSettings = RetentionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()

@@ -11,8 +11,8 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
 from gateway.settings.environment import variable_prefix
+from gateway.settings.faults import all_faults
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
-from gateway.settings.secret_values import redactor_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,11 @@ class Provider:
     # request, the others refuse too. "": this one.
     service: str = ""
 
+    def is_same_account(self, other: "Provider") -> bool:
+        """Whether calls of both reach the same account, so that what was learnt with one counts for the other."""
+        ours = (self.adapter.name, self.base_url, self.credential, dict(self.headers))
+        return ours == (other.adapter.name, other.base_url, other.credential, dict(other.headers))
+
     def polling(self, model: str) -> Polling:
         """When to poll a task of this model. A model that was removed from the configuration has the usual values."""
         configured = self.models.get(model)
@@ -56,22 +61,23 @@ class Provider:
 def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
     """Every provider that is enabled, or that is disabled but has a key, in the order of the configuration.
 
-    Raises `ConfigurationError`, which names the key of the configuration.
+    Raises `ConfigurationError` with the faults of all of them; each names the key of the configuration.
     """
-    redactor = redactor_of(settings)
-    services: dict[tuple[str, str], str] = {}
     providers: dict[str, Provider] = {}
-    for name, account in settings.providers.items():
-        if account.enabled or account.has_key:
-            adapter = adapters[account.adapter or name]
-            provider = (_provider if account.enabled else _follow_only)(name, adapter, account)
-            service = services.setdefault((adapter.name, provider.base_url), name)
-            providers[name] = replace(provider, redactor=redactor, service="" if service == name else service)
+    services: dict[tuple[str, str], str] = {}
+    with all_faults() as faults:
+        for name, account in settings.providers.items():
+            if account.enabled or account.has_key:
+                adapter = adapters[account.adapter or name]
+                with faults.of_part():
+                    provider = (_provider if account.enabled else _follow_only)(name, adapter, account)
+                    service = services.setdefault((adapter.name, provider.base_url), name)
+                    providers[name] = replace(provider, service="" if service == name else service)
     return providers
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
+    """The providers that take work or whose tasks are polled. Raises what `bind` raises, and an error without any."""
     providers = bind(settings, adapters)
     if not providers:
         names = ", ".join(f"{variable_prefix(name)}_API_KEY" for name in adapters)
@@ -79,6 +85,11 @@ def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[st
             f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
         )
     return providers
+
+
+def changed_accounts(before: Mapping[str, Provider], after: Mapping[str, Provider]) -> set[str]:
+    """The names of which the account is not the same as before: another key, address or header."""
+    return {name for name in before.keys() & after.keys() if not before[name].is_same_account(after[name])}
 
 
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
@@ -96,10 +107,14 @@ def _follow_only(name: str, adapter: Adapter, account: ProviderSettings) -> Prov
 
 
 def _provider(account: str, adapter: Adapter, settings: ProviderSettings) -> Provider:
-    if settings.form is not None and settings.form not in adapter.variants:
-        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
-        raise ConfigurationError(f"providers.{account}.form: {settings.form!r}; expected {expected}")
     names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
+    models: dict[str, UpstreamModel] = {}
+    with all_faults() as faults:
+        with faults.of_part():
+            _check_form(account, adapter, settings.form)
+        for name in names:
+            with faults.of_part():
+                models[name] = _model(account, adapter, settings, name)
     return Provider(
         name=account,
         adapter=adapter,
@@ -108,13 +123,19 @@ def _provider(account: str, adapter: Adapter, settings: ProviderSettings) -> Pro
             secrets={name: value.reveal() for name, value in settings.secrets.items()},
         ),
         base_url=settings.base_url or adapter.base_url,
-        models={name: _model(account, adapter, settings, name) for name in names},
+        models=models,
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
         read_concurrency=settings.read_concurrency,
         variant=settings.form,
         usual_polling=settings.over(adapter.polling),
     )
+
+
+def _check_form(account: str, adapter: Adapter, form: str | None) -> None:
+    if form is not None and form not in adapter.variants:
+        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
+        raise ConfigurationError(f"providers.{account}.form: {form!r}; expected {expected}")
 
 
 def _model(account: str, adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:

@@ -521,7 +521,30 @@ def test_the_document_is_printed_written_and_compared() -> None:
     assert "video-gateway openapi --output folder/openapi.json" in drifted.output
 
 
-def test_a_wrong_configuration_is_one_line_and_2(
+def test_a_wrong_configuration_is_one_line_for_each_fault_and_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also faults that only the adapters know, and those beside a table that cannot be read."""
+    Path("video-gateway.toml").write_text(
+        "[providers.nobody]\n"
+        "[providers.keevx]\napi_key = 'env:K'\nform = 'x'\nmodels.a.like = 'b'\n"
+        "[providers.foxapi]\napi_key = 'env:K'\nmodels.a.like = 'b'\n"
+    )
+    monkeypatch.setenv("K", "a-key-of-a-provider")
+    monkeypatch.setattr(sys, "argv", ["video-gateway", "serve"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line.partition(":")[0] for line in lines] == [
+        "providers.nobody",
+        "providers.keevx.form",
+        "providers.keevx.models.a.like",
+        "providers.foxapi.models.a.like",
+    ]
+
+
+def test_a_misspelt_key_is_named_with_the_right_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("video-gateway.toml").write_text("[server]\nprot = 1\n")

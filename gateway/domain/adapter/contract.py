@@ -173,6 +173,10 @@ class Credential:
         default_factory=dict, repr=False
     )  # the others, by the names in `Adapter.secrets`
 
+    def values(self) -> tuple[str, ...]:
+        """Every secret, for what hides them."""
+        return tuple(filter(None, (self.api_key, *self.secrets.values())))
+
 
 def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  # noqa: ARG001  # signers need the clock
     """The call with the header `Authorization: Bearer <key>`."""

@@ -16,6 +16,7 @@ from gateway.domain.adapter.contract import HttpCall, HttpReply, KeyVerdict
 from gateway.sandbox.provider import BAD_KEY
 from gateway.sandbox.server import SandboxServer
 from gateway.settings.load import ProviderSettings, Secret, Settings
+from gateway.settings.secret_values import redactor_of
 from gateway.upstream.client import Upstream
 from gateway.upstream.key_tests import KeyResult, try_keys
 from gateway.upstream.provider import bind
@@ -143,7 +144,8 @@ async def tested(**functions: object) -> KeyResult:
         return httpx.Response(200, text="ok")
 
     upstream = Upstream(httpx.MockTransport(answer))
-    [result] = await try_keys(bind(settings, adapters).values(), upstream, datetime(2026, 1, 1, tzinfo=UTC))
+    provider = replace(bind(settings, adapters)["keevx"], redactor=redactor_of(settings))
+    [result] = await try_keys([provider], upstream, datetime(2026, 1, 1, tzinfo=UTC))
     assert all(request.method == "GET" for request in requests), "a test must never send a call that may buy"
     return result
 
