@@ -14,8 +14,8 @@ def near_path(path: str, templates: Iterable[str]) -> str | None:
     """The template (`/v1/files/{file_id}`) that is most like a path, None when none is like it.
 
     It sees through a `/v1` that is missing, doubled or replaced by another prefix, a missing `videos`, doubled slashes,
-    another case, a word that is slightly different, and a path that is too short. It returns only templates, because the
-    path itself may contain a token or a key.
+    another case, a word that is slightly different, and a path that is too short. It returns only templates, because
+    the path itself may contain a token or a key.
     """
     segments = [segment.lower() for segment in path.split("/") if segment]
     if len(segments) > SEGMENTS_MAX or any(len(segment) > SEGMENT_MAX for segment in segments):
