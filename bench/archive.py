@@ -26,6 +26,7 @@ from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
+from gateway.live import Live
 from gateway.store.sqlite.store import SqliteStore
 from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
@@ -89,7 +90,7 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     """Seconds of wall time and of CPU for `streams` archived files at the same time."""
     clock = SystemClock()
     store = SqliteStore.open(folder / "bench.db", clock.now())
-    fetcher, upstream, artifacts = Fetcher([ip_network("127.0.0.0/8")]), Upstream(None), ArtifactFolder(folder)
+    fetcher, upstream, artifacts = Fetcher(Live((ip_network("127.0.0.0/8"),))), Upstream(None), ArtifactFolder(folder)
     archiver = Archiver(
         store=store,
         artifacts=artifacts,
@@ -97,9 +98,9 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
         providers={},
         upstream=upstream,
         clock=clock,
-        keep=timedelta(days=1),
+        keep=Live(timedelta(days=1)),
         observer=LogObserver(),
-        thumbnails=Thumbnails(store=store, artifacts=artifacts, clock=clock, enabled=False),
+        thumbnails=Thumbnails(store=store, artifacts=artifacts, clock=clock, enabled=Live(current=False)),
     )
     pending = [generation(number, port, clock.now()) for number in range(streams)]
     for unarchived in pending:

@@ -28,7 +28,6 @@ from gateway.build import (
     build_artifacts,
     build_base,
     build_callback_urls,
-    build_catalog,
     build_context,
     build_engine,
     build_generations,
@@ -39,12 +38,15 @@ from gateway.build import (
     build_webhooks,
 )
 from gateway.clock import Clock, SystemClock
+from gateway.configuration.bound import Bound, Source, bound
+from gateway.configuration.reloader import Reloader
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
-from gateway.domain.keyless_access import is_loopback, origin_of
+from gateway.domain.keyless_access import is_loopback
 from gateway.drain import drain_of
 from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
+from gateway.live import Live
 from gateway.log import dropped_lines
 from gateway.metrics.figures import unfollowed, warnings
 from gateway.metrics.service import Metrics
@@ -52,7 +54,7 @@ from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
 from gateway.store.lineage import Said
 from gateway.telemetry import LogObserver, Observer, Observers
-from gateway.upstream.provider import accepting, providers_of
+from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 
 log = structlog.get_logger()
@@ -62,21 +64,19 @@ UNFOLLOWED_REMEDY = (
     "the provider {provider} is not configured, or it is disabled without a key, so its tasks cannot be polled. No"
     " other route is paid for instead before their deadline. Start with its key; enabled = false keeps new work away"
 )
+FAULTS_SHOWN = 20  # of a configuration that was not reloaded, in the warnings of the readiness
 COMPLETIONS_LEARNT = 1000  # so many of the newest generations tell at the start how fast each route is
 
 
-def build_api(origins: tuple[str, ...]) -> Litestar:
-    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result.
-
-    `origins` are those of web pages that may call `/mcp`, besides the gateway's own.
-    """
+def build_api() -> Litestar:
+    """Register every handler. `Application` puts what they use, and its `lifespan`, into the state of the result."""
     litestar = Litestar(
         route_handlers=[*HANDLERS, openapi, docs, docs_script, docs_style],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[lambda app: app.state.lifespan(app)],
         state=State({"error_formats": ERROR_FORMATS}),
         middleware=[KeylessGuard()],
-        plugins=[McpPlugin(origins)],
+        plugins=[McpPlugin()],
         openapi_config=None,  # `api/openapi` makes the document from the wire structures
         logging_config=None,
         request_max_body_size=None,  # `read_body` counts the bytes, and its refusal has the shape of every error
@@ -98,34 +98,37 @@ class Application:
         accept_clock: bool = False,
         said: Said | None = None,
         observers: Sequence[Observer] = (),
+        source: Source | None = None,
     ) -> None:
-        """Open the ledger and build every service. Raises `ConfigurationError`, which names the key and the remedy.
+        """Open the ledger and build every service. Raises `ConfigurationError`, which names the keys and the remedies.
+
+        `source` is where the settings are from, so that they can be read again; None: they cannot.
 
         With `accept_clock` the system clock is trusted, however far it is from the ledger's newest moment. `said` is
         what the operator says about the ledger. `observers` get every event of `gateway/telemetry.py`, after the log.
         """
         self.settings = settings
-        self.providers = providers_of(settings, adapters or load_adapters())
-        drain = drain_of(settings, self.providers)
+        self.live = Live(bound(settings, adapters or load_adapters()))
+        drain = drain_of(settings, self.live.current.providers)
         self.drain_seconds = drain.seconds
+        self.live.watch(self._adjust_drain)
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         clock = clock or SystemClock()
         self._tracing = build_tracing(settings, clock)
-        catalog = build_catalog(settings, self.providers)
-        self.metrics = Metrics(self.providers, catalog.has)
+        self.metrics = Metrics(lambda: self.live.current.providers, lambda name: self.live.current.catalog.has(name))
         observer = Observers([LogObserver(), self.metrics, *observers, *filter(None, [self._tracing])])
-        base = build_base(settings, clock, observer, accept_clock=accept_clock, said=said)
-        upstream = build_upstream(base, self.providers, transport)
+        base = build_base(self.live, clock, observer, accept_clock=accept_clock, said=said)
+        upstream = build_upstream(base, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
         callback_urls = build_callback_urls(base)
         engine = build_engine(base, upstream, inputs, artifacts, callback_urls)
         webhooks = build_webhooks(base)
         reconciliation = build_reconciliation(base, upstream, engine)
-        generations = build_generations(base, catalog, upstream, inputs, engine)
+        generations = build_generations(base, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
         self._lineage = LineageWatch(base.store, base.far_marker)
-        self.upstream, self.health = upstream.client, upstream.health
+        self.providers, self.upstream, self.health = upstream.providers, upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
         self._archiver, self._thumbnails = artifacts.archiver, artifacts.thumbnails
@@ -133,9 +136,9 @@ class Application:
         self.webhook_fetcher, self._deliverer = webhooks.fetcher, webhooks.deliverer
         self._stopping_since: datetime | None = None
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
-        context = build_context(
+        self.reloader = Reloader(self.live, source, base.clock)
+        contexts = build_context(
             base,
-            catalog=catalog,
             upstream=upstream,
             engine=engine,
             inputs=inputs,
@@ -145,16 +148,19 @@ class Application:
             generations=generations,
             metrics=self.metrics,
             callback_urls=callback_urls,
+            reloader=self.reloader,
             ready=self._not_ready,
             health_warnings=self._health_warnings,
         )
+        context = contexts.current
         add_figures(base, upstream=upstream, engine=engine, webhooks=webhooks, context=context)
         self.metrics.add(lambda: unfollowed({**dict.fromkeys(self.providers, 0), **self.unfollowed}))
         self.metrics.add(lambda: warnings(self._health_warnings), disk=True)
         feed = Feed(generations.event_source, self.health.of)
-        origins = settings.server.cors_origins
-        self.litestar = build_api(tuple(filter(None, [*origins, origin_of(settings.server.public_url or "")])))
+        origins = self.live.of(lambda now: now.settings.server.cors_origins)
+        self.litestar = build_api()
         self.litestar.state.update({"lifespan": self._lifespan, "context": context, "feed": feed})
+        contexts.watch(lambda _, new: self.litestar.state.update({"context": new}))
         sound = with_sound_heads(self.litestar)
         handled = CrossOrigin(sound, origins)
         self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
@@ -237,6 +243,20 @@ class Application:
             )
         self.unfollowed = {provider: len(ids) for provider, ids in by_provider.items()}
 
+    def _adjust_drain(self, _: Bound, now: Bound) -> None:
+        """Let a stop wait as long as is configured now.
+
+        If nothing is configured, it never waits less than before: submits that began with a longer time may still be
+        under way, and each may be paid.
+        """
+        drain = drain_of(now.settings, now.providers)
+        if now.settings.server.drain_seconds is None:
+            self.drain_seconds = max(self.drain_seconds, drain.seconds)
+        else:
+            self.drain_seconds = drain.seconds
+        if drain.warning is not None:
+            log.warning("configuration_warning", detail=drain.warning)
+
     def _drain_seconds_left(self) -> float:
         """How much of the time for a stop is left, without `CLOSING_SECONDS`."""
         since = self._stopping_since or self.clock.now()
@@ -254,8 +274,12 @@ class Application:
             for name, hold in self.health.holds.items()
         ]
         warnings += self._lineage.warnings()
-        if full := refuses_images(self.settings.artifacts.path, self.settings.artifacts.min_free_bytes):
+        artifacts = self.live.current.settings.artifacts
+        if full := refuses_images(artifacts.path, artifacts.min_free_bytes):
             warnings.append(full)
+        warnings += [
+            f"the configuration was not reloaded: {fault}" for fault in self.reloader.state.faults[:FAULTS_SHOWN]
+        ]
         if lines := dropped_lines():
             warnings.append(f"{lines} line(s) of the log were dropped, because standard error was not read fast enough")
         return warnings

@@ -4,7 +4,7 @@ Each function gets what the earlier ones built, and returns one of the small val
 `gateway/app.py` calls them in order.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -26,7 +26,10 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock, SystemClock, not_before
+from gateway.configuration.bound import Bound
+from gateway.configuration.reloader import Reloader
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.keyless_access import origin_of
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -36,8 +39,8 @@ from gateway.engine.poll import Poller
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
+from gateway.engine.task_canceller import TaskCanceller
 from gateway.fetch.fetcher import Fetcher
-from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
@@ -49,6 +52,7 @@ from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.inputs.remote_images import RemoteImages
+from gateway.live import Live
 from gateway.metrics import figures
 from gateway.metrics.service import Metrics
 from gateway.parts import (
@@ -65,8 +69,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
-from gateway.settings.load import Settings
-from gateway.settings.secret_values import redactor_of
+from gateway.settings.load import ServerSettings, Settings, WebhookSettings
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
 from gateway.store.lineage import Said
@@ -76,7 +79,7 @@ from gateway.tokens import Signer
 from gateway.upstream.client import Upstream
 from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
-from gateway.upstream.provider import Provider, accepting
+from gateway.upstream.provider import changed_accounts
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
@@ -103,36 +106,40 @@ def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
 
 
 def build_base(
-    settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool, said: Said | None = None
+    live: Live[Bound], clock: Clock, observer: Observer, *, accept_clock: bool, said: Said | None = None
 ) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
+    settings = live.current.settings
     place = marker_place(settings)
     store, hold = open_store(settings, clock, observer, accept_clock=accept_clock, read_far=place.read, said=said)
     return Base(
+        live=live,
         settings=settings,
+        fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
         clock=not_before(clock, store.newest_moment()),
         store=store,
         far_marker=FarMarker(place),
-        redactor=redactor_of(settings),
+        redactor=live.of(lambda now: now.redactor),
         signer=Signer(store.secret("tokens")),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
 
 
-def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
-    """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
-    return Catalog(accepting(providers), settings)
-
-
-def build_upstream(
-    base: Base, providers: dict[str, Provider], transport: httpx.AsyncBaseTransport | None
-) -> UpstreamParts:
-    """The client for providers, and the health of their routes."""
+def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> UpstreamParts:
+    """The accounts, the client for providers, and the health of their routes."""
+    providers = dict(base.live.current.providers)
     health = Health(providers, base.clock, base.observer)
     health.set_holds(base.store.holds.now())
+
+    def change(before: Bound, after: Bound) -> None:
+        providers.clear()
+        providers.update(after.providers)
+        health.reconfigure(before.providers, after.providers)
+
+    base.live.watch(change)
     return UpstreamParts(providers=providers, client=Upstream(transport), health=health)
 
 
@@ -140,8 +147,9 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     """Where images of clients are stored, and how providers get them."""
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
-    fetcher = Fetcher(settings.fetch.allow)
-    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=settings.artifacts.min_free_bytes)
+    fetcher = Fetcher(base.fetch_allow)
+    min_free_bytes = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
+    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=min_free_bytes)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,
@@ -149,7 +157,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         uploading=ProviderUploads(base.store.uploads, upstream.client, base.clock),
         fetcher=fetcher,
         providers=upstream.providers,
-        allow=settings.fetch.allow,
+        allow=base.fetch_allow,
         link=partial(file_link, public_url, base.signer) if public_url else None,
         clock=base.clock,
     )
@@ -158,22 +166,23 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         blobs=blobs,
         signer=base.signer,
         clock=base.clock,
-        keep=timedelta(days=settings.files.keep_days),
-        limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+        keep=base.live.of(lambda now: timedelta(days=now.settings.files.keep_days)),
+        limits=base.live.of(
+            lambda now: FileLimits(now.settings.files.max_per_key, now.settings.files.max_bytes_per_key)
+        ),
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
 
 def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
     """Where results are archived, and how clients get them."""
-    settings = base.settings.artifacts
-    fetcher = Fetcher(base.settings.fetch.allow)
+    fetcher = Fetcher(base.fetch_allow)
     store = open_artifact_store(base.settings)
     thumbnails = Thumbnails(
         store=base.store,
         artifacts=store,
         clock=base.clock,
-        enabled=settings.thumbnails,
+        enabled=base.live.of(lambda now: now.settings.artifacts.thumbnails),
         on_change=base.notifier.changed,
         observer=base.observer,
     )
@@ -187,11 +196,12 @@ def build_artifacts(base: Base, upstream: UpstreamParts) -> ArtifactParts:
         downloads=downloads,
         providers=upstream.providers,
         clock=base.clock,
-        keep=timedelta(days=settings.keep_days),
+        keep=base.live.of(lambda now: timedelta(days=now.settings.artifacts.keep_days)),
         thumbnails=thumbnails,
         observer=base.observer,
     )
-    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=settings.redirect)
+    redirect = base.live.of(lambda now: now.settings.artifacts.redirect)
+    access = ResultAccess(upstream.providers, upstream.client, downloads, store, base.clock, redirect=redirect)
     return ArtifactParts(fetcher=fetcher, store=store, thumbnails=thumbnails, archiver=archiver, access=access)
 
 
@@ -204,9 +214,11 @@ def build_engine(
     base: Base, upstream: UpstreamParts, inputs: InputParts, artifacts: ArtifactParts, callback_urls: CallbackUrls
 ) -> EngineParts:
     """What drives generations, and the two loops beside it: the sweeper and the ledger's clock."""
-    profiles = RouteProfiles(upstream.providers, callback_urls.url)
+    profiles = RouteProfiles(upstream.providers, callback_urls.are_sent)
+    base.live.watch(lambda before, after: profiles.forget(changed_accounts(before.providers, after.providers)))
     submitter = Submitter(
         store=base.store,
+        providers=upstream.providers,
         upstream=upstream.client,
         inputs=inputs.inputs,
         health=upstream.health,
@@ -222,8 +234,14 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
     )
-    effects = Effects(providers=upstream.providers, submitter=submitter, poller=poller, archiver=artifacts.archiver)
     open_counts = OpenCounts()
+    effects = Effects(
+        providers=upstream.providers,
+        submitter=submitter,
+        poller=poller,
+        canceller=TaskCanceller(upstream.client, upstream.health, base.clock),
+        archiver=artifacts.archiver,
+    )
     new_driver = partial(
         Driver,
         store=base.store,
@@ -235,13 +253,14 @@ def build_engine(
         observer=base.observer,
         open_counts=open_counts,
     )
-    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=base.settings.server.max_open_generations)
+    open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
+    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,
         artifacts.store,
         base.clock,
-        keep_purchases=timedelta(days=base.settings.retention.money_days),
+        keep_purchases=base.live.of(lambda now: timedelta(days=now.settings.retention.money_days)),
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
@@ -264,10 +283,9 @@ def build_engine(
 
 def build_webhooks(base: Base) -> WebhookParts:
     """The endpoints of clients, and what sends to them."""
-    settings = base.settings.webhooks
-    fetcher = Fetcher(base.settings.fetch.allow)
-    configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
+    fetcher = Fetcher(base.fetch_allow)
+    root = base.store.secret("webhooks")
+    keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root))
     links = Links(base.settings.own_url, base.signer)
     deliverer = Deliverer(
         store=base.store,
@@ -276,7 +294,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         formats=webhook_formats(links),
         clock=base.clock,
         wall_clock=base.wall_clock,
-        timeout_seconds=settings.timeout_seconds,
+        timeout_seconds=base.live.of(lambda now: now.settings.webhooks.timeout_seconds),
         observer=base.observer,
         redactor=base.redactor,
     )
@@ -307,14 +325,12 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
     return ReconciliationParts(callbacks=callbacks, attempts=attempts, restored=restored)
 
 
-def build_generations(
-    base: Base, catalog: Catalog, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts
-) -> GenerationParts:
+def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, engine: EngineParts) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(base.store, upstream.health, base.clock, links=inputs.has_links),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -331,7 +347,6 @@ def build_generations(
 def build_context(
     base: Base,
     *,
-    catalog: Catalog,
     upstream: UpstreamParts,
     engine: EngineParts,
     inputs: InputParts,
@@ -341,41 +356,63 @@ def build_context(
     generations: GenerationParts,
     metrics: Metrics,
     callback_urls: CallbackUrls,
+    reloader: Reloader,
     ready: Callable[[], Awaitable[str | None]],
     health_warnings: Callable[[], list[str]],
-) -> Context:
-    """What the handlers of the API work with."""
+) -> Live[Context]:
+    """What the handlers of the API work with. A request sees one value to its end: one configuration."""
     server = base.settings.server
-    return Context(
-        generations=generations.generations,
-        artifacts=artifacts.access,
-        attempts=reconciliation.attempts,
-        restored=reconciliation.restored,
-        purchases=base.store.purchases,
-        callback_urls=callback_urls,
-        callbacks=reconciliation.callbacks,
-        catalog=catalog,
-        webhooks=webhooks.endpoints,
-        health=upstream.health,
-        control=engine.control,
-        metrics=metrics,
-        poll_advisor=generations.poll_advisor,
-        authenticator=authenticator_of(server, base.clock),
-        signer=base.signer,
-        files=inputs.files,
-        remote_images=RemoteImages(inputs.fetcher),
-        bodies=bodies_room(server.max_bodies_bytes),
-        unanswered=Unanswered(base.clock),
-        downloads=Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already."),
-        ready=ready,
-        health_warnings=health_warnings,
-        clock=base.clock,
-        fetch_allow=base.settings.fetch.allow,
-        max_body_bytes=server.max_body_bytes,
-        blocking_seconds=server.blocking_seconds,
-        public_url=server.public_url,
-        started_at=int(base.clock.now().timestamp()),
-    )
+    bodies, unanswered = bodies_room(server.max_bodies_bytes), Unanswered(base.clock)
+    downloads = Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already.")
+    remote_images = RemoteImages(inputs.fetcher)
+    started_at = int(base.clock.now().timestamp())
+
+    def context_with(now: Bound) -> Context:
+        return Context(
+            generations=generations.generations,
+            artifacts=artifacts.access,
+            attempts=reconciliation.attempts,
+            restored=reconciliation.restored,
+            purchases=base.store.purchases,
+            callback_urls=callback_urls,
+            callbacks=reconciliation.callbacks,
+            catalog=now.catalog,
+            webhooks=webhooks.endpoints,
+            health=upstream.health,
+            control=engine.control,
+            metrics=metrics,
+            poll_advisor=generations.poll_advisor,
+            authenticator=authenticator_of(now.settings.server, base.clock),
+            signer=base.signer,
+            files=inputs.files,
+            remote_images=remote_images,
+            bodies=bodies,
+            unanswered=unanswered,
+            downloads=downloads,
+            reloader=reloader,
+            ready=ready,
+            health_warnings=health_warnings,
+            clock=base.clock,
+            fetch_allow=now.settings.fetch.allow,
+            trusted_origins=trusted_origins(now.settings.server),
+            max_body_bytes=now.settings.server.max_body_bytes,
+            blocking_seconds=now.settings.server.blocking_seconds,
+            public_url=server.public_url,
+            started_at=started_at,
+        )
+
+    return base.live.of(context_with)
+
+
+def signing_keys(settings: WebhookSettings, root: bytes) -> SigningKeys:
+    """The keys that sign webhooks, with the secrets that are configured."""
+    configured = (settings.secret, settings.previous_secret)
+    return SigningKeys([key.reveal() for key in configured if key is not None], root)
+
+
+def trusted_origins(server: ServerSettings) -> tuple[str, ...]:
+    """The origins of web pages that may call the gateway: those that are configured, and its own."""
+    return (*server.cors_origins, *([origin_of(server.public_url)] if server.public_url else []))
 
 
 def add_figures(

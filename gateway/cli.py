@@ -247,15 +247,29 @@ def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 @cli.command()
+@admin_options
+def reload(**given: Any) -> None:
+    """Let a running gateway read its configuration again, and show which keys have changed.
+
+    Exits with 2 if the configuration has faults; then all of them are shown, and nothing has changed.
+    """
+    from gateway.commands.reload import reload as run
+
+    sys.exit(run(AdminServer(url=given["url"], api_key=given["admin_key"]), as_json=given["as_json"]))
+
+
+@cli.command()
 @config_option
 @click.option(
-    "--connect", is_flag=True, help="Open a connection to each provider, without a request, and try the bucket."
+    "--connect",
+    is_flag=True,
+    help="Test the key of each provider with a read that costs nothing, and say what that proves. Try the bucket, too.",
 )
 def check(**given: Any) -> None:
-    """Show what the configuration results in, and every error in it. Nothing is sent and nothing is bought.
+    """Show what the configuration results in, and every error in it. Nothing is sent unless asked, nothing is bought.
 
-    Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, 2 when
-    it would not start.
+    Exits with 0 when the gateway would start, 1 when it would start but cannot reach a provider or the bucket, or a
+    provider refuses its key, 2 when it would not start. An answer that proves nothing about a key changes no exit code.
     """
     from gateway.commands.check import check as run
 
@@ -353,9 +367,10 @@ def restore(**given: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line. A wrong configuration prints one line and exits with 2."""
+    """Run the command line. A wrong configuration prints one line for each fault and exits with 2."""
     try:
         cli(prog_name="video-gateway")
     except ConfigurationError as error:
-        warn(str(error))
+        for fault in error.args:
+            warn(fault)
         sys.exit(2)

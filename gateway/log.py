@@ -53,7 +53,6 @@ def configure(
     logging by itself must be started without that (`log_config`).
     """
     sink = _Sink()
-    _Values.redactor = redactor
     is_terminal = sys.stderr.isatty()
     form = format or ("console" if is_terminal else "json")
     chain: list[Processor] = [
@@ -65,23 +64,29 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _console(colors=is_terminal) if form == "console" else _json,
     ]
-    threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=chain,
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if type(handler) not in {_Handler, logging.StreamHandler}]
     root.addHandler(_Handler(chain, sink))
-    root.setLevel(threshold)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "litestar"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+    logging.captureWarnings(capture=True)
+    adjust(level, redactor)
+
+
+def adjust(level: str, redactor: Redactor) -> None:
+    """Change the level, and the secrets that are hidden by their value, after `configure`."""
+    _Values.redactor = redactor
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(threshold))
+    logging.getLogger().setLevel(threshold)
     for name in ("httpx", "httpcore"):  # at "info" they write a line for each call
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
-    logging.captureWarnings(capture=True)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from gateway.artifacts.far_marker import FarMarker
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import Clock
+from gateway.configuration.bound import Bound
 from gateway.domain.ledger_clock import SweepHold
+from gateway.domain.public_addresses import Network
 from gateway.domain.redaction import Redactor
 from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.open_counts import OpenCounts
@@ -22,6 +24,7 @@ from gateway.generations.service import Generations
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary
 from gateway.inputs.prepare import InputPreparer
+from gateway.live import Live
 from gateway.reconciliation.callbacks import CallbackReceiver
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
@@ -41,13 +44,15 @@ from gateway.webhooks.endpoints import WebhookEndpoints
 class Base:
     """What every service may use."""
 
-    settings: Settings
+    live: Live[Bound]  # the configuration that counts now
+    settings: Settings  # of the start, for what only a new start can change
+    fetch_allow: Live[tuple[Network, ...]]
     observer: Observer
     wall_clock: Clock  # the machine's own, or the one of a test
     clock: Clock  # never before the newest moment of the ledger
     store: Store
     far_marker: FarMarker
-    redactor: Redactor  # of every secret of the configuration
+    redactor: Live[Redactor]  # of every secret of the configuration
     signer: Signer
     notifier: Notifier
     sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
@@ -57,7 +62,7 @@ class Base:
 class UpstreamParts:
     """The way to the providers."""
 
-    providers: dict[str, Provider]
+    providers: dict[str, Provider]  # the accounts now; a reload changes what is in it
     client: Upstream
     health: Health
 

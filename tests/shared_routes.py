@@ -16,9 +16,9 @@ from gateway.app import build_api
 _registered = cache(build_api)
 
 
-def share_routes(origins: tuple[str, ...]) -> Litestar:
+def share_routes() -> Litestar:
     """An application with handlers that other applications have too, and with a state of its own."""
-    registered = _registered(origins)
+    registered = _registered()
     own = copy(registered)
     own.state = State(registered.state.dict())
     own.asgi_router = copy(registered.asgi_router)

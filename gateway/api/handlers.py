@@ -8,6 +8,7 @@ from gateway.api.admin.generations import AdminGenerationController
 from gateway.api.admin.providers import AdminProviderController
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
+from gateway.api.configuration import ConfigurationController
 from gateway.api.dialects import (
     foxapi,
     foxapi_uploads,
@@ -61,6 +62,7 @@ HANDLERS: Handlers = (
     AdminProviderController,
     AdminDeliveryController,
     RestoredController,
+    ConfigurationController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

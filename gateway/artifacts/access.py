@@ -21,6 +21,7 @@ from gateway.domain.generation.model import ArchivedFile, Generation, Output
 from gateway.domain.media_types import OCTETS, sent_type
 from gateway.fetch.fetcher import WHOLE, FetchFailed, FetchRefused
 from gateway.fetch.file_body import TOTAL_SECONDS
+from gateway.live import Live
 from gateway.media.image_decode import BYTES_MAX as IMAGE_BYTES_MAX
 from gateway.media.image_result import HEAD_BYTES, begins_image
 from gateway.upstream.client import NoAnswer, NotSent, Upstream
@@ -77,7 +78,7 @@ class ResultAccess:
         store: ArtifactStore,
         clock: Clock,
         *,
-        redirect: bool = False,
+        redirect: Live[bool],
     ) -> None:
         """With `redirect` clients are sent to the artifact store itself, if it can make links."""
         self._providers = providers
@@ -154,7 +155,7 @@ class ResultAccess:
 
     async def link(self, file: File, *, inline: bool) -> Redirect | None:
         """A link to the artifact store itself, or `None` when the gateway has to send the file."""
-        if not self._redirect:
+        if not self._redirect.current:
             return None
         left = (file.kept_until - self._clock.now()).total_seconds()
         seconds = int(min(left, LINK_SECONDS)) + 1

@@ -32,6 +32,7 @@ from gateway.fetch.fetcher import (
     FetchRefused,
     RedirectRefused,
 )
+from gateway.live import Live
 from gateway.media.image_header import IMAGE_MAX, inspect
 from gateway.media.image_result import EXTENSIONS as IMAGE_EXTENSIONS
 from gateway.media.image_result import ImageChecker, NotChecked
@@ -63,7 +64,7 @@ class Archiver:
         downloads: ResultDownloads,
         providers: Mapping[str, Provider],
         clock: Clock,
-        keep: timedelta,
+        keep: Live[timedelta],
         thumbnails: Thumbnails,
         observer: Observer,
     ) -> None:
@@ -77,11 +78,10 @@ class Archiver:
         self._observer = observer
         self._writer = HashingFileWriter()
         self._images = ImageChecker()
-        self._limiters = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
-        # Files of ended outputs have limits of their own: their many tries must not delay files that clients wait for.
-        self._late = {
-            name: FairLimiter(max(provider.concurrency // 2, 1), clock) for name, provider in providers.items()
-        }
+        self._providers = providers
+        # By provider, and whether the output has ended. Files of ended outputs have limits of their own: their many
+        # tries must not delay files that clients wait for.
+        self._limiters: dict[tuple[str, bool], FairLimiter] = {}
         self._store_fails_until = clock.now()
 
     async def archive(self, generation: Generation, index: int) -> FileFact | None:
@@ -140,7 +140,7 @@ class Archiver:
         began = self._clock.now()
         partial, copy, thumbnail = (self._artifacts.partial() for _ in range(3))
         spare = [partial, copy, thumbnail]
-        limiter = (self._late if output.status.terminal else self._limiters).get(provider)
+        limiter = self._limiter(provider, late=output.status.terminal)
         try:
             async with nullcontext() if limiter is None else limiter.slot(generation.owner):
                 download = self._downloads.of(generation, output)
@@ -154,7 +154,7 @@ class Archiver:
                 return None
             if archived.thumbnail is not None and thumbnail_type is not None:
                 await self._artifacts.put(archived.thumbnail, thumbnail, thumbnail_type)
-            is_drawn = self._thumbnails.enabled and thumbnail_type is None
+            is_drawn = self._thumbnails.enabled.current and thumbnail_type is None
             if is_drawn:  # `put` moves `partial` away
                 is_drawn = await asyncio.to_thread(_linked, partial, copy)
             await self._artifacts.put(archived.name, partial, archived.content_type)
@@ -173,6 +173,17 @@ class Archiver:
             )
         )
         return FileArchived(output.index, archived)
+
+    def _limiter(self, name: str, *, late: bool) -> FairLimiter | None:
+        """The limit of downloads from a provider, as it is configured now; `None` if the provider is not configured."""
+        provider = self._providers.get(name)
+        if provider is None:
+            return None
+        ceiling = max(provider.concurrency // 2, 1) if late else provider.concurrency
+        limiter = self._limiters.setdefault((name, late), FairLimiter(ceiling, self._clock))
+        if limiter.ceiling != ceiling:
+            limiter.resize(ceiling)
+        return limiter
 
     async def _media(self, generation: Generation, path: Path, broke_off: FetchFailed | None) -> Media:
         """What the file is. Raises `NoResult` when it is not a file of this kind, and `NotChecked`.
@@ -205,7 +216,7 @@ class Archiver:
             bytes=written.bytes,
             sha256=written.sha256,
             content_type=media.content_type,
-            kept_until=self._clock.now() + self._keep,
+            kept_until=self._clock.now() + self._keep.current,
             duration_seconds=artifact.duration_seconds if media.duration_seconds is None else media.duration_seconds,
             width=media.width or artifact.width,
             height=media.height or artifact.height,

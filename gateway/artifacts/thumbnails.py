@@ -18,6 +18,7 @@ from gateway.artifacts.store import ArtifactStore, remove_files
 from gateway.clock import Clock, sleep
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import StoreUnavailable
+from gateway.live import Live
 from gateway.media import first_frame
 from gateway.media.decoder_process import run_decoder
 from gateway.media.first_frame import BYTES_MAX
@@ -54,7 +55,7 @@ class Thumbnails:
         store: Store,
         artifacts: ArtifactStore,
         clock: Clock,
-        enabled: bool,
+        enabled: Live[bool],
         on_change: Callable[[str], None],
         observer: Observer,
     ) -> None:

@@ -1,24 +1,24 @@
-"""`check`: shows what a configuration results in, and every fault. It sends nothing to providers, creates no file."""
+"""`check`: shows what a configuration results in, and every fault. It creates no file.
+
+It sends nothing to providers, except with `--connect` one read for each account, which costs nothing.
+"""
 
 import asyncio
 import os
-import socket
-import ssl
 import textwrap
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN
 from gateway.artifacts.bucket import bucket_of, probe
 from gateway.clock import BEHIND_SECONDS
+from gateway.commands.connect import connect as connect_to
 from gateway.commands.ledger_file import LedgerFile, inspect_ledger
-from gateway.commands.terminal import say
+from gateway.commands.terminal import line
 from gateway.domain.adapter.contract import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, clock_trouble, sweep_hold
@@ -29,31 +29,28 @@ from gateway.generations.catalog import Catalog
 from gateway.inputs.blobs import refuses_images
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
-from gateway.settings.secret_values import too_short
+from gateway.settings.secret_values import redactor_of, too_short
+from gateway.settings.toml import Fault
 from gateway.upstream.provider import Provider, bind, providers_of
 from gateway.upstream.registry import load_adapters
 
-STARTS, UNREACHABLE, STARTS_NOT = 0, 1, 2  # 1: the gateway starts, but cannot reach a provider or the bucket
-CONNECT_SECONDS = 10.0
+STARTS, UNUSABLE, STARTS_NOT = 0, 1, 2  # 1: the gateway starts, but cannot use a provider or the bucket
 WIDTH = 100  # characters of a line of a list
 
 
 @dataclass(slots=True)
 class Report:
-    """The findings: the `errors` would stop a start, the names in `unreachable` would not."""
+    """The findings: the `errors` would stop a start, the names in `unreachable` and `refused` would not."""
 
     errors: list[str] = field(default_factory=list)
     unreachable: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # providers that refuse the key
 
-    def error(self, name: str, message: object) -> None:
-        """Print and count a fault that would stop a start."""
-        self.errors.append(str(message))
-        line(name, f"ERROR {message}")
-
-
-def line(name: str, text: str) -> None:
-    """Print one line of the report."""
-    say(f"{name:<14} {text}")
+    def error(self, name: str, fault: Fault | ConfigurationError) -> None:
+        """Print and count what would stop a start: one fault, or several."""
+        for message in fault.args if isinstance(fault, ConfigurationError) else (str(fault),):
+            self.errors.append(message)
+            line(name, f"ERROR {message}")
 
 
 def several(name: str, before: str, names: Iterable[str]) -> None:
@@ -84,7 +81,8 @@ def check(config: Path | None, *, connect: bool) -> int:
         providers = dict(_providers(settings, adapters, broken, report))
         bound = {name: providers[name] for name in settings.providers if name in providers}  # the order of `auto`
         if connect:
-            _connect(bound, report)
+            unreachable, report.refused = connect_to(bound)
+            report.unreachable += unreachable
         warnings += _drain(bound, settings)
         warnings += filter(None, [refuses_images(settings.artifacts.path.resolve(), settings.artifacts.min_free_bytes)])
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
@@ -94,9 +92,10 @@ def check(config: Path | None, *, connect: bool) -> int:
     if report.errors:
         line("result", f"does not start: {len(report.errors)} error{'s' * (len(report.errors) > 1)}")
         return STARTS_NOT
-    if report.unreachable:
-        line("result", f"starts, but cannot reach {', '.join(report.unreachable)}")
-        return UNREACHABLE
+    troubles = {"cannot reach": report.unreachable, "the key is refused by": report.refused}
+    if unusable := [f"{what} {', '.join(names)}" for what, names in troubles.items() if names]:
+        line("result", f"starts, but {'; '.join(unusable)}")
+        return UNUSABLE
     line("result", "good to start")
     return STARTS
 
@@ -126,7 +125,7 @@ def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
 def _database(settings: Settings, report: Report) -> list[str]:
     """Show the ledger, and whether the system clock fits it. Returns the warnings."""
     path = settings.database.path.resolve()
-    followed = [name for name, account in settings.providers.items() if account.enabled or account.api_key]
+    followed = [name for name, account in settings.providers.items() if account.enabled or account.has_key]
     try:
         ledger = inspect_ledger(path, followed)
     except ConfigurationError as error:
@@ -170,7 +169,7 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         key = "folder" if settings.artifacts.is_bucket else "url"
-        report.error("artifacts", f"artifacts.{key}: {existing} is not a folder that can be written to")
+        report.error("artifacts", Fault(("artifacts", key), f"{existing} is not a folder that can be written to"))
         return
     if not settings.artifacts.is_bucket:
         line("artifacts", str(folder))
@@ -204,25 +203,27 @@ def _choices(settings: Settings) -> None:
 def _providers(
     settings: Settings, adapters: Mapping[str, Adapter], broken: set[str], report: Report
 ) -> Iterator[tuple[str, Provider]]:
-    for name, adapter in adapters.items():
-        account = settings.providers.get(name)
-        if name in broken:
-            continue
-        if account is None:
-            if settings.enabled:  # otherwise an error names all of them
-                variable = f"{variable_prefix(name)}_API_KEY"
-                line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
-            continue
+    unused = set(adapters) - {account.adapter or name for name, account in settings.providers.items()} - broken
+    for name in sorted(unused) if settings.enabled else ():  # otherwise an error names all of them
+        variable = f"{variable_prefix(name)}_API_KEY"
+        line(name, f"not configured; {variable} or a table [providers.{name}] turns it on")
+    for name, account in settings.providers.items():
+        adapter = adapters[account.adapter or name]
         if not account.enabled:
-            followed = "the tasks that it runs are followed" if account.api_key else "without a key to follow its tasks"
+            followed = "the tasks that it runs are followed" if account.has_key else "without a key to follow its tasks"
             line(name, f"off: enabled = false, {followed}")
             continue
         try:
             provider = bind(structs.replace(settings, providers={name: account}), adapters)[name]
+            provider = replace(provider, redactor=redactor_of(settings))
         except ConfigurationError as error:
             report.error(name, error)
             continue
-        line(name, provider.base_url + (", " if account.base_url else " (the adapter's own), ") + "key present")
+        through = f"an account of {adapter.name}, " if adapter.name != name else ""
+        line(
+            name,
+            f"{through}{provider.base_url}" + (", " if account.base_url else " (the adapter's own), ") + "key present",
+        )
         several("  models", "", provider.models)
         usual = account.over(adapter.polling)
         line("  polling", _polling(usual))
@@ -243,30 +244,6 @@ def _polling(polling: Polling) -> str:
         f"{polling.poll_max_seconds:g} s apart; a submit has {polling.submit_timeout_seconds:g} s, "
         f"an attempt {polling.attempt_timeout_seconds:g} s"
     )
-
-
-def _connect(bound: Mapping[str, Provider], report: Report) -> None:
-    for name, provider in bound.items():
-        begun = time.monotonic()
-        try:
-            how = _reach(provider.base_url)
-        except (OSError, UnicodeError) as error:
-            report.unreachable.append(name)
-            line(name, f"UNREACHABLE {provider.base_url}: no connection: {error}")
-        else:
-            line(name, f"reached by {how} in {(time.monotonic() - begun) * 1000:.0f} ms")
-
-
-def _reach(url: str) -> str:
-    """Open a connection as a call would, and close it without sending a request. Returns the protocol."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain:
-        if parts.scheme == "http":
-            return "TCP"
-        with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as secure:
-            return secure.version() or "TLS"
 
 
 def _models(bound: Mapping[str, Provider], settings: Settings, report: Report) -> None:

@@ -171,6 +171,10 @@ class Client:
         """The JSON at a path, as bytes."""
         return self._with_retries(lambda: self._send("GET", path, headers=self._key).content, lambda _: None)
 
+    def post(self, path: str) -> bytes:
+        """Post an empty body once, and return the JSON that answers."""
+        return self._send("POST", path, headers=self._key, seconds=60).content
+
     def download(self, generation_id: str, url: str, path: Path, note: Callable[[str], object]) -> int:
         """Download an output's file to `path`, whole or not at all. Returns its size in bytes."""
         target, headers = self._target(generation_id, url)

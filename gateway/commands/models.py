@@ -62,9 +62,9 @@ def summary(capability: CapabilityView) -> str:
 
 
 def _local(name: str | None, config: Path | None) -> list[ModelView]:
-    settings, adapters = configured(config)
+    settings, source = configured(config)
     try:
-        providers = accepting(providers_of(settings, adapters))
+        providers = accepting(providers_of(settings, source.adapters))
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}; the models of a running gateway: --url {DEFAULT_URL}") from error
     catalog = Catalog(providers, settings)

@@ -5,7 +5,6 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from gateway import log as logs
 from gateway.api.metrics import PATH as METRICS_PATH
 from gateway.app import Application
 from gateway.artifacts.bucket import ArtifactBucket
-from gateway.commands.configuration import configured
-from gateway.domain.adapter.contract import Adapter
+from gateway.commands.configuration import configured, reloads
+from gateway.configuration.bound import Source
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import ACCEPT, ClockTrouble
 from gateway.log_writer import write_apart
@@ -40,16 +39,19 @@ def serve(
 ) -> int:
     """Run until SIGINT or SIGTERM, then drain; a second signal ends the process at once. Returns the exit code.
 
+    SIGHUP reloads the configuration.
+
     The garbage collector is suspended when this is called, and resumes when the start is over.
 
     A supervisor may signal a whole group of processes, and a launcher in the group may pass the signal on. A signal
     within a second of the first one therefore counts as the same one: an end at once cuts off submits that may be paid.
     """
-    settings, adapters = configured(config, host=host, port=port)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it asks for a reload, and would end a process that still starts
+    settings, source = configured(config, host=host, port=port)
     logs.configure(settings.server.log_format, settings.server.log_level, redactor_of(settings))
     with logs.in_background():
         try:
-            return _serve(settings, adapters, accept_clock=accept_clock, said=said)
+            return _serve(settings, source, accept_clock=accept_clock, said=said)
         except ClockTrouble:
             pass  # it is logged with both times
         except ConfigurationError as error:  # the log has begun, so the reason comes in its format
@@ -57,12 +59,14 @@ def serve(
         return REFUSED
 
 
-def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock: bool, said: Said | None) -> int:
+def _serve(settings: Settings, source: Source, *, accept_clock: bool, said: Said | None) -> int:
     os.umask(OWNER_ONLY)  # the ledger and the inputs contain prompts and images of clients
     sockets = listen(settings.server.host, settings.server.port)
     metrics = [] if settings.metrics.port is None else listen(settings.metrics.host, settings.metrics.port, "metrics")
     try:
-        application = Application(settings, adapters=adapters, accept_clock=accept_clock, said=said)
+        application = Application(
+            settings, adapters=source.adapters, accept_clock=accept_clock, source=source, said=said
+        )
     except ClockTrouble as trouble:
         log.error(  # noqa: TRY400  # the traceback does not help
             "clock_refused",
@@ -116,7 +120,8 @@ def _serve(settings: Settings, adapters: Mapping[str, Adapter], *, accept_clock:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop, number)
         watching = asyncio.create_task(watch_bucket(application), name="bucket")
-        await server.serve(sockets)
+        with reloads(application):
+            await server.serve(sockets)
         watching.cancel()
         if collecting is not None:
             collecting.cancel()

@@ -21,6 +21,11 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
+def line(name: str, text: str) -> None:
+    """Print one line of a report: what it is about, and what there is to say."""
+    say(f"{name:<14} {text}")
+
+
 def warn(text: str) -> None:
     """Print one line on standard error."""
     with suppress(BrokenPipeError):

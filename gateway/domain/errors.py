@@ -392,7 +392,10 @@ class StillRunning(GatewayError):
 
 
 class ConfigurationError(Exception):
-    """A setting is missing or wrong, so the gateway does not start. The message begins with the path of the key."""
+    """Settings are missing or wrong, so the gateway does not start. Each argument begins with the path of a key."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 class UnreadableReply(Exception):

@@ -7,8 +7,10 @@ from gateway.artifacts.archiver import Archiver
 from gateway.domain.generation.archiving import ArchiveFile
 from gateway.domain.generation.lifecycle import Effect, Fact, Poll
 from gateway.domain.generation.model import ArchivedFile, Generation
+from gateway.domain.generation.task_cancels import CancelTask
 from gateway.engine.poll import Poller
 from gateway.engine.submit import Submission, Submitter
+from gateway.engine.task_canceller import TaskCanceller
 from gateway.upstream.provider import Provider
 
 
@@ -16,11 +18,18 @@ class Effects:
     """The dispatcher. A driver starts every effect here, in a task of its own."""
 
     def __init__(
-        self, *, providers: Mapping[str, Provider], submitter: Submitter, poller: Poller, archiver: Archiver
+        self,
+        *,
+        providers: Mapping[str, Provider],
+        submitter: Submitter,
+        poller: Poller,
+        canceller: TaskCanceller,
+        archiver: Archiver,
     ) -> None:
         self._providers = providers
         self._submitter = submitter
         self._poller = poller
+        self._canceller = canceller
         self._archiver = archiver
 
     def is_sending(self, attempt_id: str) -> bool:
@@ -43,7 +52,8 @@ class Effects:
         log_context.add(attempt=effect.attempt_id)
         attempt = generation.attempt(effect.attempt_id)
         route = generation.route(attempt)
-        provider = self._providers.get(route.provider)
         if isinstance(effect, Poll):
-            return await self._poller.poll(generation, effect, provider)
-        return await self._submitter.submit(Submission(generation, attempt, route), provider)
+            return await self._poller.poll(generation, effect, self._providers.get(route.provider))
+        if isinstance(effect, CancelTask):
+            return await self._canceller.cancel(generation, effect, self._providers.get(route.provider))
+        return await self._submitter.submit(Submission(generation, attempt, route))

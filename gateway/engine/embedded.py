@@ -18,6 +18,7 @@ from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
 from gateway.engine.store_retry import until_store_works
 from gateway.engine.turns import Turns
+from gateway.live import Live
 from gateway.sharing.room import has_share_left
 from gateway.store.port import Store
 
@@ -32,7 +33,7 @@ STOPPING_SECONDS = 5.0  # `Retry-After` while the process stops: the next one ma
 class EmbeddedEngine:
     """Implements `Engine`."""
 
-    def __init__(self, store: Store, clock: Clock, new_driver: Callable[[], Driver], *, open_max: int) -> None:
+    def __init__(self, store: Store, clock: Clock, new_driver: Callable[[], Driver], *, open_max: Live[int]) -> None:
         """`open_max`: open generations at once."""
         self._store = store
         self._clock = clock
@@ -78,16 +79,17 @@ class EmbeddedEngine:
         """See `Engine`. Drivers are counted, except those of ended generations, and what waits for its take-over."""
         if self._stopping:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
+        open_max = self._open_max.current
         taken = len(self._tasks) + self.untaken - len(self._ended) + self._arriving.total()
-        if taken >= self._open_max:
+        if taken >= open_max:
             raise Overloaded(
-                f"{self._open_max:,} generations are open already, as many as server.max_open_generations allows.",
+                f"{open_max:,} generations are open already, as many as server.max_open_generations allows.",
                 retry_after=FULL_SECONDS,
             )
         own = self._open[key] + self._arriving[key]
-        if not has_share_left(own, taken, self._open_max):
+        if not has_share_left(own, taken, open_max):
             raise Overloaded(
-                f"Your key has {own:,} open generations, and the rest of {self._open_max:,} is for other clients.",
+                f"Your key has {own:,} open generations, and the rest of {open_max:,} is for other clients.",
                 retry_after=FULL_SECONDS,
             )
         self._arriving[key] += 1

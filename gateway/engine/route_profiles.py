@@ -1,6 +1,6 @@
 """What the rules of the state machine need to know about a route: its polling, and the variant of its submits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from gateway.domain.adapter.contract import Polling
@@ -21,11 +21,11 @@ UNFOLLOWED = Polling(
 class RouteProfiles:
     """The profile of every route, with the variant of a submit that each model accepted last."""
 
-    def __init__(self, providers: Mapping[str, Provider], callback_url: Callable[[Provider, str], str | None]) -> None:
-        """`callback_url` gives the URL for callbacks about an attempt, or None where a provider cannot call back."""
+    def __init__(self, providers: Mapping[str, Provider], calls_back: Callable[[Provider], bool]) -> None:
+        """`calls_back` says whether a provider gets a URL with each submit at which it reports changes."""
         self._providers = providers
         self._accepted_variants: dict[tuple[str, str], str] = {}  # by provider and model
-        self._calling_back = {name for name, provider in providers.items() if callback_url(provider, "") is not None}
+        self._calls_back = calls_back
 
     def of(self, route: Route) -> RouteProfile:
         """The profile of a route, also of one whose provider is no longer configured."""
@@ -43,8 +43,14 @@ class RouteProfiles:
             variant=self._accepted_variants.get((route.provider, route.model))
             or provider.variant
             or adapter.variants[0],
-            calls_back=provider.name in self._calling_back,
+            calls_back=self._calls_back(provider),
+            has_cancel=adapter.cancel is not None,
         )
+
+    def forget(self, providers: Collection[str]) -> None:
+        """Forget the variants of accounts that are not the same any more."""
+        for key in [key for key in self._accepted_variants if key[0] in providers]:
+            del self._accepted_variants[key]
 
     def remember_variant(self, route: Route, variant: str) -> None:
         """A submit in this variant was accepted: the next submits to the same model use it first."""

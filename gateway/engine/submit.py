@@ -6,7 +6,7 @@ costs nothing: the attempt ends as `not_sent`, or as `refused`, and another atte
 proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import structlog
@@ -16,6 +16,7 @@ from gateway.clock import Clock
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean, failed
+from gateway.domain.adapter.options import options_of
 from gateway.domain.adapter.redacted_reading import without_secrets
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef
@@ -69,6 +70,7 @@ class Submitter:
         self,
         *,
         store: Store,
+        providers: Mapping[str, Provider],
         upstream: Upstream,
         inputs: InputPreparer,
         health: Health,
@@ -79,6 +81,7 @@ class Submitter:
     ) -> None:
         """`callback_url` gives the URL at which a provider may report that an attempt's tasks have changed."""
         self._store = store
+        self._providers = providers
         self._upstream = upstream
         self._inputs = inputs
         self._health = health
@@ -92,26 +95,34 @@ class Submitter:
         """Whether the submit may have begun to leave. From then on it must be brought to its end."""
         return attempt_id in self._sending
 
-    async def submit(self, submission: Submission, provider: Provider | None) -> SubmitEnded | None:
+    async def submit(self, submission: Submission) -> SubmitEnded | None:
         """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
         attempt, route = submission.attempt, submission.route
         ended: SubmitEnded | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
-        if provider is None or not provider.accepts_work or route.model not in provider.models:
+        if self._provider_of(route) is None:
             return ended
         try:
             # While the store cannot be read, the slot is free between two tries: a submit without an image can use it.
-            ended = await until_store_works(
-                self._clock, lambda: self._in_free_slot(submission, provider), attempt=attempt.id
-            )
+            ended = await until_store_works(self._clock, lambda: self._in_free_slot(submission), attempt=attempt.id)
         finally:
             if ended is not None:  # also when it was cancelled: if it was the probe of a circuit, another takes over
                 self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
 
-    async def _in_free_slot(self, submission: Submission, provider: Provider) -> SubmitEnded | None:
+    def _provider_of(self, route: Route) -> Provider | None:
+        """The account for a submit on this route, as it is configured now; `None` if it takes no such work."""
+        provider = self._providers.get(route.provider)
+        if provider is None or not provider.accepts_work or route.model not in provider.models:
+            return None
+        return provider
+
+    async def _in_free_slot(self, submission: Submission) -> SubmitEnded | None:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        async with self._health.submits[provider.name].slot(generation.owner):
+        async with self._health.submits[route.provider].slot(generation.owner):
+            provider = self._provider_of(route)  # only now: it may have got another key while this attempt waited
+            if provider is None:
+                return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
             is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
             is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
             if is_open and not is_probe and has_another_route(generation, attempt, self._health.of):
@@ -123,7 +134,7 @@ class Submitter:
             except StoreUnavailable:
                 raise
             except InputRefused as refused:
-                self._health.on_submit(route.provider, route.model, attempt.id, refused.failure)
+                self._health.on_submit(route.provider, route.model, attempt.id, refused.failure, account=provider)
                 return SubmitEnded(
                     attempt_id=attempt.id,
                     state=AttemptState.REFUSED,
@@ -153,7 +164,7 @@ class Submitter:
                 settings=route.settings,
                 kind=request.kind,
                 count=len(attempt.slots),
-                options=request.provider_options.get(provider.name, {}),
+                options=options_of(request.provider_options, provider.adapter.name, provider.name),
                 client=sha256(generation.owner.encode()).hexdigest()[:CLIENT_NAME],
                 variant=attempt.variant,
                 callback_url=self._callback_url(provider, attempt.id),
@@ -170,7 +181,7 @@ class Submitter:
         started = self._clock.now()
         ended = await self._send(submission, provider, call)
         failure = None if ended is None else ended.failure
-        self._health.on_submit(route.provider, route.model, attempt.id, failure)
+        self._health.on_submit(route.provider, route.model, attempt.id, failure, account=provider)
         self._observer.observe(
             SubmitFinished(
                 generation=generation.id,

@@ -10,6 +10,7 @@ from gateway.clock import Clock, wait
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ledger_clock import SweepHold
 from gateway.inputs.blobs import Blobs
+from gateway.live import Live
 from gateway.store.port import Store
 
 log = structlog.get_logger()
@@ -28,7 +29,7 @@ class Sweeper:
         artifacts: ArtifactStore,
         clock: Clock,
         *,
-        keep_purchases: timedelta,
+        keep_purchases: Live[timedelta],
         hold: SweepHold | None = None,
     ) -> None:
         """`keep_purchases`: how long the cost of a deleted generation is kept, counted from the delete.
@@ -125,7 +126,7 @@ class Sweeper:
         for remove in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
             while not self._stopping and (count := await remove(now, BATCH)):
                 total += count
-        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases, BATCH)):
+        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases.current, BATCH)):
             total += count
         return total
 

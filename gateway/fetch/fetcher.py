@@ -35,6 +35,7 @@ from gateway.fetch.file_body import IDLE_SECONDS, BadBody, BodyReader, FileBodyT
 from gateway.fetch.network import PinnedNetwork, StreamNetwork
 from gateway.fetch.resolver import Resolvers
 from gateway.fetch.urls import url_fault
+from gateway.live import Live
 
 USER_AGENT = f"video-gateway/{version('video-gateway')}"  # of POST requests: webhooks
 # Hosts of files often refuse clients that do not look like a browser: with 403, or with a page instead of the file.
@@ -217,7 +218,7 @@ class Fetcher:
 
     def __init__(
         self,
-        allow: Sequence[Network],
+        allow: Live[tuple[Network, ...]],
         *,
         resolve: Resolve | None = None,
         network: httpcore.AsyncNetworkBackend | None = None,
@@ -226,7 +227,7 @@ class Fetcher:
         head_seconds: float = HEAD_SECONDS,
     ) -> None:
         """A request ends after `idle_seconds` without a byte. The head of a reply must be there in `head_seconds`."""
-        self._allow = tuple(allow)
+        self._allow = allow
         self._system = Resolvers()
         self._resolve = resolve or self._system.resolve
         self._network = network or StreamNetwork()
@@ -346,7 +347,7 @@ class Fetcher:
         if not addresses:
             raise FetchFailed(_not_public(target.host))
         try:
-            return target.admitted(addresses, self._allow)[:ADDRESSES_MAX]
+            return target.admitted(addresses, self._allow.current)[:ADDRESSES_MAX]
         except FetchRefused as error:
             if redirected:
                 raise RedirectRefused(str(error)) from error

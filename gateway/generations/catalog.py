@@ -13,6 +13,7 @@ from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.plan import Candidate
+from gateway.settings.faults import all_faults
 from gateway.settings.load import ModelSettings, Settings
 from gateway.upstream.provider import Provider, UpstreamModel
 
@@ -32,31 +33,37 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Catalog:
-    """Every model of the configured providers. It does not change while the process runs."""
+    """Every model of one configuration. It never changes: a reload of the configuration makes another catalog."""
 
     def __init__(self, providers: Mapping[str, Provider], settings: Settings) -> None:
+        """Raises `ConfigurationError` with every route in `settings` that no enabled provider has."""
         upstream = [
             _candidate(provider, model) for provider in providers.values() for model in provider.models.values()
         ]
-        self.providers = tuple(providers)
+        self.providers = tuple(dict.fromkeys(name for each in upstream for name in _option_blocks(each)))
         self.option_shapes = _option_shapes(upstream)
         self._models: dict[str, Model] = {}
         if upstream:
             self._add(Model(name=ALL, candidates=tuple(upstream)))
         if kling := _kling(upstream):
             self._add(Model(name=KLING, candidates=kling))
-        for name, configured in settings.models.items():
-            self._models.pop(name, None)
-            if model := _virtual(name, configured, upstream, settings):
-                self._add(model)
-        self._full_names: dict[str, list[str]] = {}  # by the name without its provider, which several may have
+        with all_faults() as faults:
+            for name, configured in settings.models.items():
+                self._models.pop(name, None)
+                with faults.of_part():
+                    if model := _virtual(name, configured, upstream, settings):
+                        self._add(model)
+        self._by_bare_name: dict[str, list[Candidate]] = {}  # by the name without its provider, which several may have
         for candidate in upstream:
-            full = f"{candidate.provider}/{candidate.model}"
-            self._add(Model(name=full, candidates=(candidate,), owned_by=candidate.provider))
-            self._full_names.setdefault(candidate.model, []).append(full)
-        for bare, full_names in self._full_names.items():
-            if len(full_names) == 1 and bare not in self._models:
-                self._models[bare] = self._models[full_names[0]]
+            self._add(Model(name=_full_name(candidate), candidates=(candidate,), owned_by=candidate.provider))
+            self._by_bare_name.setdefault(candidate.model, []).append(candidate)
+        for bare, candidates in self._by_bare_name.items():
+            if bare in self._models or len({candidate.adapter for candidate in candidates}) > 1:
+                continue
+            if len(candidates) == 1:
+                self._models[bare] = self._models[_full_name(candidates[0])]
+            else:  # several accounts of one adapter: the same model falls back from one account to the next
+                self._add(Model(name=bare, candidates=tuple(candidates)))
 
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
@@ -73,9 +80,9 @@ class Catalog:
         model = self._models.get(name)
         if model is not None:
             return model
-        full_names = self._full_names.get(name, [])
-        if len(full_names) > 1:
-            choices = " or ".join(full_names)
+        candidates = self._by_bare_name.get(name, [])
+        if len(candidates) > 1:
+            choices = " or ".join(map(_full_name, candidates))
             raise ModelNotFound(f"Several providers have a model {name!r}; use {choices}.", param=param)
         similar = _similar(name, self._models)
         if not similar:  # ignore upper and lower case
@@ -99,7 +106,7 @@ class Catalog:
         return model, tuple(candidate for candidate in every if _makes(candidate, request.kind)) or every
 
     def listed(self) -> list[Model]:
-        """Every model once, under its full name: virtual models first."""
+        """Every model once, under its full name: virtual models first, those of several accounts last."""
         return [model for name, model in self._models.items() if name == model.name]
 
 
@@ -118,7 +125,18 @@ def _candidate(provider: Provider, model: UpstreamModel) -> Candidate:
         capability_name=model.capability_name,
         capabilities=model.capabilities,
         prices=model.prices,
+        adapter=provider.adapter.name,
+        service=provider.service,
     )
+
+
+def _full_name(candidate: Candidate) -> str:
+    return f"{candidate.provider}/{candidate.model}"
+
+
+def _option_blocks(candidate: Candidate) -> tuple[str, str]:
+    """The names under which `provider_options` may have options for a route."""
+    return candidate.adapter, candidate.provider
 
 
 def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -135,10 +153,11 @@ def _kling(upstream: Sequence[Candidate]) -> tuple[Candidate, ...]:
 def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate], settings: Settings) -> Model | None:
     """A configured virtual model; `None` if every provider in its routes is disabled.
 
-    Raises `ConfigurationError` for a route that no enabled provider has.
+    Raises `ConfigurationError` for the routes that no enabled provider has.
     """
-    by_name = {f"{candidate.provider}/{candidate.model}": candidate for candidate in upstream}
+    by_name = {_full_name(candidate): candidate for candidate in upstream}
     candidates: list[Candidate] = []
+    missing: list[str] = []
     for index, route in enumerate(configured.routes):
         candidate = by_name.get(route)
         if candidate is not None:
@@ -149,7 +168,9 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
         elif route.partition("/")[0] in settings.enabled:
             similar = difflib.get_close_matches(route, by_name, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(similar)}?" if similar else f"the routes are {', '.join(by_name)}"
-            raise ConfigurationError(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
+            missing.append(f"models.{name}.routes[{index}]: the route {route!r} does not exist; {hint}")
+    if missing:
+        raise ConfigurationError(*missing)
     if not candidates:
         return None
     policy = Policy(on_ambiguous=configured.on_ambiguous, on_content_policy=configured.on_content_policy)
@@ -163,10 +184,10 @@ def _virtual(name: str, configured: ModelSettings, upstream: Sequence[Candidate]
 
 
 def _option_shapes(candidates: Iterable[Candidate]) -> dict[str, dict[str, tuple[Option, ...]]]:
-    """By provider and option: its shapes, several if models differ."""
+    """By provider or adapter, and by option: its shapes, several if models differ."""
     shapes: dict[str, dict[str, tuple[Option, ...]]] = {}
-    for candidate in candidates:
-        of_provider = shapes.setdefault(candidate.provider, {})
+    for candidate, block in ((each, block) for each in candidates for block in dict.fromkeys(_option_blocks(each))):
+        of_provider = shapes.setdefault(block, {})
         for capability in candidate.capabilities:
             for name, shape in capability.options.items():
                 others = of_provider.get(name, ())

@@ -32,24 +32,25 @@ class Quote(Struct, frozen=True, kw_only=True):
 class Planner:
     """Plans requests. It starts nothing and stores nothing."""
 
-    def __init__(self, store: Store, catalog: Catalog, health: Health, clock: Clock, *, links: bool) -> None:
+    def __init__(self, store: Store, health: Health, clock: Clock, *, links: bool) -> None:
         """`links`: the gateway has a public URL, so that providers can download files from it."""
         self._clock = clock
         self._links = links
         self._store = store
-        self._catalog = catalog
         self._health = health
 
     async def quote(
-        self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
+        self, request: GenerationRequest, catalog: Catalog, *, key: str, images: Mapping[str, ImageFacts], seed: str
     ) -> Quote:
         """The routes in their order, and the reasons for which other routes are left out.
+
+        `catalog` is the one by which the request was read: a reload may have put another one in place meanwhile.
 
         `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order.
         Raises `ModelNotFound`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does not exist.
         """
-        model, candidates = self._catalog.candidates(request)
-        _check_options(request, candidates, self._catalog.providers)
+        model, candidates = catalog.candidates(request)
+        _check_options(request, candidates, catalog.providers)
         if not request.prompt.strip() and not request.provider_options:
             raise _no_prompt(candidates)
         facts = dict(images)
@@ -69,13 +70,13 @@ class Planner:
         return Quote(model=model, request=request, planned=planned, images=facts)
 
     async def routes(
-        self, request: GenerationRequest, *, key: str, images: Mapping[str, ImageFacts], seed: str
+        self, request: GenerationRequest, catalog: Catalog, *, key: str, images: Mapping[str, ImageFacts], seed: str
     ) -> tuple[Model, tuple[Route, ...]]:
         """The model and its routes in their order, at least one. Raises what `quote` raises.
 
         Without a route it raises `NoSuitableRoute` with every reason, or `InvalidImage`.
         """
-        quote = await self.quote(request, key=key, images=images, seed=seed)
+        quote = await self.quote(request, catalog, key=key, images=images, seed=seed)
         if not quote.planned.routes:
             raise _unconverted(quote) or NoSuitableRoute(request.model, quote.planned.left_out)
         return quote.model, quote.planned.routes
@@ -93,7 +94,7 @@ def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
     Without it, a client of a model that takes no prompt would be asked for one, and be refused when it sends one.
     """
     instead = {
-        (candidate.provider, capability.prompt_or, capability.prompt_max == 0)
+        (candidate.adapter or candidate.provider, capability.prompt_or, capability.prompt_max == 0)
         for candidate in candidates
         for capability in candidate.capabilities
     }
@@ -109,7 +110,9 @@ def _no_prompt(candidates: Sequence[Candidate]) -> InvalidParameter:
 
 def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], providers: Collection[str]) -> None:
     """Refuse `provider_options` that no candidate can use: without this check they would be dropped silently."""
-    serving = list(dict.fromkeys(candidate.provider for candidate in candidates))
+    serving = dict.fromkeys(
+        name for candidate in candidates for name in (candidate.adapter, candidate.provider) if name
+    )
     for provider, options in request.provider_options.items():
         where = f"provider_options.{provider[:64]}"
         if provider not in providers:
@@ -123,7 +126,7 @@ def _check_options(request: GenerationRequest, candidates: Sequence[Candidate], 
         known_options = {
             option
             for candidate in candidates
-            if candidate.provider == provider
+            if provider in {candidate.provider, candidate.adapter}
             for capability in candidate.capabilities
             for option in capability.options
         }

@@ -21,6 +21,7 @@ from gateway.domain.generation.model import Generation, GenerationRequest, Outpu
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
+from gateway.generations.catalog import Catalog
 from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
@@ -115,12 +116,15 @@ class Generations:
         request: GenerationRequest,
         *,
         key: str,
+        catalog: Catalog,
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
         trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
+
+        `catalog` is that of the configuration by which the request was read.
 
         A request with the idempotency key of an earlier one gets the generation of that one. So does a
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
@@ -137,7 +141,7 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            created = await self._create(request, key, files or {}, idempotency, trace)
+            created = await self._create(request, key, catalog, files or {}, idempotency, trace=trace)
         except GatewayError as error:
             self._observer.observe(CreateRefused(model=request.model, code=error.code))
             raise
@@ -176,8 +180,10 @@ class Generations:
         self,
         request: GenerationRequest,
         key: str,
+        catalog: Catalog,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        *,
         trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
@@ -188,7 +194,7 @@ class Generations:
         with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
-            model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
+            model, routes = await self._planner.routes(request, catalog, key=key, images=images, seed=generation_id)
             await self._files.check_inline(key, (len(file.content) for file in files.values()))
             expires_at = now + INLINE_LIFE
             stored = [
@@ -221,10 +227,14 @@ class Generations:
                 self._drivers.begin(generation)
             return Created(created, replayed=created is not generation)
 
-    async def quote(self, request: GenerationRequest, *, key: str, files: Mapping[str, InlineFile]) -> Quote:
+    async def quote(
+        self, request: GenerationRequest, *, key: str, catalog: Catalog, files: Mapping[str, InlineFile]
+    ) -> Quote:
         """The routes and prices of a request, without storing or starting anything."""
         images = {name: file.facts for name, file in files.items()}
-        return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
+        return await self._planner.quote(
+            request, catalog, key=key, images=images, seed=new_id("gen_", self._clock.now())
+        )
 
     async def read(
         self,

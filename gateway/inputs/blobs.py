@@ -15,6 +15,7 @@ from typing import NamedTuple
 from gateway.clock import Clock
 from gateway.domain.errors import InsufficientStorage, StoreUnavailable
 from gateway.fsync import fsync_path
+from gateway.live import Live
 
 CHUNK = 256 * 1024  # bytes read at once
 MIN_FREE_BYTES = 10**9  # of the disk that stay free, unless it is small
@@ -32,7 +33,7 @@ class Blobs:
     modification time of its file is the time when it was put last. The sweeper removes old blobs that nothing uses.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, min_free_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, clock: Clock, *, min_free_bytes: Live[int | None]) -> None:
         """`min_free_bytes`: no blob is stored that would leave less than this free on the disk.
 
         `None`: 1 GB, or 5 % of the disk if that is less.
@@ -118,7 +119,7 @@ class Blobs:
 
     def _check_room(self, size: int) -> None:
         """Raise `InsufficientStorage` if too little of the disk would stay free."""
-        if _room_in(self._folder, self._min_free_bytes) < size:
+        if _room_in(self._folder, self._min_free_bytes.current) < size:
             raise InsufficientStorage(
                 "The disk is nearly full, and what is left is for results. Creates without images, and with URLs of"
                 " images, still work.",

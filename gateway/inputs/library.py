@@ -17,6 +17,7 @@ from gateway.domain.errors import (
 )
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
+from gateway.live import Live
 from gateway.media.image_header import inspect_large
 from gateway.store.files import FileLimits, FilePage, FileQuery, Library, StoredFile, is_file_id
 from gateway.tokens import Signer
@@ -38,7 +39,14 @@ class FileLibrary:
     """Uploaded files. Each call sees the files of one API key only, and no image that came with a create."""
 
     def __init__(
-        self, *, library: Library, blobs: Blobs, signer: Signer, clock: Clock, keep: timedelta, limits: FileLimits
+        self,
+        *,
+        library: Library,
+        blobs: Blobs,
+        signer: Signer,
+        clock: Clock,
+        keep: Live[timedelta],
+        limits: Live[FileLimits],
     ) -> None:
         """`keep` is how long a file is kept when the client asked for no shorter time."""
         self._library = library
@@ -66,13 +74,13 @@ class FileLibrary:
         `InvalidParameter`, `FileLimitReached` or `StoreUnavailable`.
         """
         now = self._clock.now()
-        keep = self._keep if seconds is None else self._checked(seconds)
+        keep = self._keep.current if seconds is None else self._checked(seconds)
         try:
             facts = await inspect_large(content)
         except InvalidImage as error:
             raise InvalidImage(f"`{param}`: {error.detail}", param=param) from error
         # Before anything is written:
-        await self._library.check_room(key, facts.bytes, self._limits, now, evict=evict)
+        await self._library.check_room(key, facts.bytes, self._limits.current, now, evict=evict)
         file = StoredFile(
             id=new_id("file_", now),
             key=key,
@@ -84,7 +92,7 @@ class FileLibrary:
             purpose=purpose,
             expires_at=now + keep,
         )
-        for evicted in await self._library.add(file, self._limits, evict=evict):
+        for evicted in await self._library.add(file, self._limits.current, evict=evict):
             log.info("file_evicted", file=evicted)
         log.info("file_stored", file=file.id, bytes=facts.bytes, content_type=facts.content_type)
         return file
@@ -102,7 +110,7 @@ class FileLibrary:
         return match[1]
 
     def _checked(self, seconds: int) -> timedelta:
-        most = int(self._keep.total_seconds())
+        most = int(self._keep.current.total_seconds())
         least = min(EXPIRES_MIN_SECONDS, most)
         if not least <= seconds <= most:
             param = "expires_after[seconds]"
@@ -113,12 +121,12 @@ class FileLibrary:
     @property
     def limits(self) -> FileLimits:
         """How much one key may have."""
-        return self._limits
+        return self._limits.current
 
     async def check_inline(self, key: str, sizes: Iterable[int]) -> None:
         """Raise `FileLimitReached` if the key has no room for images of so many bytes that came within a create."""
         if size := sum(sizes):
-            await self._library.check_room_inline(key, size, self._limits, self._clock.now())
+            await self._library.check_room_inline(key, size, self._limits.current, self._clock.now())
 
     async def get(self, file_id: str, key: str) -> StoredFile:
         """One file. Raises `NotFound` when it does not exist, or has expired."""

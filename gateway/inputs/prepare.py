@@ -5,7 +5,7 @@ where the route needs the bytes, or where the URL leads to a network that only t
 """
 
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ from gateway.domain.routing.plan import bytes_transport, param_path
 from gateway.fetch.fetcher import Fetcher, FetchFailed, FetchRefused, FetchTooLarge, RedirectRefused
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.provider_uploads import Image, InputRefused, ProviderUploads
+from gateway.live import Live
 from gateway.media.image_convert import ImageConverter, NotConverted, UndecodableImage
 from gateway.media.image_header import IMAGE_MAX, inspect_large
 from gateway.media.image_structure import DamagedImage
@@ -78,7 +79,7 @@ class InputPreparer:
         uploading: ProviderUploads,
         fetcher: Fetcher,
         providers: Mapping[str, Provider],
-        allow: Sequence[Network],
+        allow: Live[tuple[Network, ...]],
         link: Link | None,
         clock: Clock,
     ) -> None:
@@ -91,7 +92,7 @@ class InputPreparer:
         self._uploading = uploading
         self._fetcher = fetcher
         self._providers = providers
-        self._allow = tuple(allow)
+        self._allow = allow
         self._link = link
         self._clock = clock
         self._converter = ImageConverter()
@@ -190,7 +191,7 @@ class InputPreparer:
     def _is_near(self, url: str) -> bool:
         """True if the URL names an address that `fetch.allow` opens to the gateway, and that is not public."""
         addresses = addresses_of(urlsplit(url).hostname or "")
-        return any(refusal(address) is not None and is_allowed(address, self._allow) for address in addresses)
+        return any(refusal(address) is not None and is_allowed(address, self._allow.current) for address in addresses)
 
     def _linked(self, key: str, image: str) -> str:
         """A URL of the gateway at which the provider can read a stored file."""

@@ -134,5 +134,7 @@ class ProviderUploads:
 
 def _account(provider: Provider) -> str:
     """A name for an account of a provider, equal for equal accounts, from which the key cannot be recovered."""
-    identity = f"{provider.name}\0{provider.base_url}\0{provider.credential.api_key}"
+    credential = provider.credential
+    further = (part for pair in sorted(credential.secrets.items()) for part in pair)
+    identity = "\0".join((provider.name, provider.base_url, credential.api_key, *further))
     return sha256(identity.encode()).hexdigest()[:32]

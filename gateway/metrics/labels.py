@@ -20,18 +20,18 @@ class HasModels(Protocol):
 class Labels:
     """Replaces every name that is not configured by `OTHER`."""
 
-    def __init__(self, providers: Mapping[str, HasModels], is_model: Callable[[str], bool]) -> None:
-        """`is_model` says whether clients can ask for a model of this name."""
+    def __init__(self, providers: Callable[[], Mapping[str, HasModels]], is_model: Callable[[str], bool]) -> None:
+        """`providers` are those of the present configuration; `is_model` says whether it has a model of this name."""
         self._providers = providers
         self._is_model = is_model
 
     def provider(self, name: str | None) -> str:
         """The label of a provider; `NONE` without one."""
-        return NONE if name is None else name if name in self._providers else OTHER
+        return NONE if name is None else name if name in self._providers() else OTHER
 
     def route(self, provider: str, model: str) -> tuple[str, str]:
         """The labels of a provider and of its own name of a model."""
-        configured = self._providers.get(provider)
+        configured = self._providers().get(provider)
         if configured is None:
             return OTHER, OTHER
         return provider, model if model in configured.models else OTHER

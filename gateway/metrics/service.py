@@ -36,13 +36,13 @@ class _Families(Collector):
 class Metrics:
     """Implements `Observer`. What is read at a scrape comes from sources, which the composition root adds."""
 
-    def __init__(self, providers: Mapping[str, HasModels], is_model: Callable[[str], bool]) -> None:
-        """`is_model` says whether clients can ask for a model of this name."""
+    def __init__(self, providers: Callable[[], Mapping[str, HasModels]], is_model: Callable[[str], bool]) -> None:
+        """`providers` are those of the present configuration; `is_model` says whether it has a model of this name."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         series = Series(self._registry)
-        series.begin((name, model) for name, provider in providers.items() for model in provider.models)
+        series.begin((name, model) for name, provider in providers().items() for model in provider.models)
         self.labels = Labels(providers, is_model)
         self._counting = CountingObserver(series, self.labels)
         self.loop_lag = LoopLag(series.loop_lag[()].observe)

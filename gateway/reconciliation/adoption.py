@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from gateway.clock import Clock
+from gateway.domain.adapter.options import options_of
 from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import Conflict
@@ -68,7 +69,7 @@ class Adoption:
             settings=route.settings,
             kind=generation.kind,
             count=len(attempt.slots),
-            options=generation.request.provider_options.get(provider.name, {}),
+            options=options_of(generation.request.provider_options, provider.adapter.name, provider.name),
             variant=attempt.variant,
         )
         try:

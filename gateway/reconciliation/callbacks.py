@@ -45,9 +45,13 @@ class CallbackUrls:
         self._signer = signer
         self._clock = clock
 
+    def are_sent(self, provider: Provider) -> bool:
+        """Whether this provider gets such a URL with each submit."""
+        return self._public_url is not None and provider.adapter.read_callback is not None
+
     def url(self, provider: Provider, attempt_id: str) -> str | None:
         """The URL to submit with an attempt; `None` if the provider sends no callbacks, or without a public URL."""
-        if self._public_url is None or provider.adapter.read_callback is None:
+        if not self.are_sent(provider):
             return None
         token = attempt_id + self._signer.sign(_PURPOSE, provider.name, attempt_id)
         return f"{self._public_url}/callbacks/{provider.name}/{token}"

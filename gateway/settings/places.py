@@ -9,7 +9,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.settings.environment import fill
 from gateway.settings.load import find_file
 from gateway.settings.sections import ArtifactSettings, DatabaseSettings
-from gateway.settings.toml import InvalidValue, TomlReader, parse
+from gateway.settings.toml import InvalidValue, TomlReader, parse, read_file
 
 _OF_PLACE = ("url", "folder")
 
@@ -24,7 +24,7 @@ class Places(NamedTuple):
 def places(path: Path | None, environ: Mapping[str, str]) -> Places:
     """Read `[database]` and the places of `[artifacts]` from the configuration. Raises `ConfigurationError`."""
     file = find_file(path, environ)
-    tables = {} if file is None else parse(file)
+    tables = {} if file is None else parse(file, read_file(file))
     reader = TomlReader(environ, fill(tables, environ, (), []))
     database, artifacts = tables.get("database", {}), tables.get("artifacts", {})
     if isinstance(artifacts, dict):

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,9 +17,12 @@ _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
 
 
-def redactor_of(settings: Settings) -> Redactor:
-    """The redactor of every secret of a configuration; all that use it share one, because its tables are large."""
-    return _redactor(frozenset(secret_values(settings)))
+def redactor_of(settings: Settings, others: Iterable[str | bytes] = ()) -> Redactor:
+    """The redactor of every secret of a configuration, and of `others`.
+
+    All that use it share one, because its tables are large.
+    """
+    return _redactor(frozenset([*secret_values(settings), *others]))
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +35,7 @@ def secret_values(settings: Settings) -> list[str | bytes]:
     values: list[str | bytes] = []
     for path, secret in _secrets(settings, ()):
         text = secret.reveal()
-        if "headers" in path:
+        if _is_header(path):
             named = _SECRET_HEADER.search(str(path[-1])) is not None
             values += [word for word in text.split() if named or _LOOKS_RANDOM.fullmatch(word)]
         elif path[0] == "webhooks":  # the signature is made with the bytes
@@ -52,8 +55,13 @@ def too_short(settings: Settings) -> list[str]:
         f"{show_path(path)} has under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
         " answer or in the log; use a longer one"
         for path, secret in _secrets(settings, ())
-        if 0 < len(secret.reveal()) < SECRET_MIN and ("headers" not in path or _SECRET_HEADER.search(str(path[-1])))
+        if 0 < len(secret.reveal()) < SECRET_MIN and (not _is_header(path) or _SECRET_HEADER.search(str(path[-1])))
     ]
+
+
+def _is_header(path: KeyPath) -> bool:
+    """Whether this is the value of a header: at `providers.NAME.headers.HEADER`, or at `SECTION.headers.HEADER`."""
+    return path[2 if path[0] == "providers" else 1 :][:1] == ("headers",)
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:

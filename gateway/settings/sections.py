@@ -69,6 +69,10 @@ def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
+def _named_secret(raw: object, reader: TomlReader) -> Secret:
+    return reader.secret(raw)
+
+
 def _identifier(raw: object, reader: TomlReader) -> Identifier:
     return Identifier.of(header_secret(raw, reader).reveal())
 
@@ -83,6 +87,7 @@ def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
 DatabaseUrl = Annotated[str, TomlValue(_database_url)]
 ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
 ApiKey = Annotated[Secret, TomlValue(header_secret)]
+NamedSecret = Annotated[Secret, TomlValue(_named_secret)]  # need not fit into a header: it may sign calls
 AccessKey = Annotated[Identifier, TomlValue(_identifier)]
 JwtSecret = Annotated[Secret, TomlValue(_jwt_secret)]
 WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
@@ -127,6 +132,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_listeners: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000  # streams of events that are open at the same time
     max_downloads: Annotated[int, Meta(ge=1, le=1_000_000)] = 512  # files that are sent at the same time
     max_open_generations: Annotated[int, Meta(ge=1, le=10_000_000)] = 50_000  # of all client keys together
+    watch_config: bool = False  # reload when the file, or a secret that it names by `file:`, has changed
     # From SIGTERM to the exit, at most. None: the longest `submit_timeout_seconds` in use, plus 5 s for storing.
     drain_seconds: Seconds | None = None
     log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else json
@@ -185,9 +191,12 @@ class ProviderModel(PollingSettings, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.<name>]`: an account at a provider."""
+    """`[providers.<name>]`: an account at a provider. Its name is the provider's name in models, answers and logs."""
 
-    api_key: ApiKey = Secret.of("")  # empty only if `enabled` is false; then its tasks cannot be polled
+    adapter: Text | None = None  # the name of an installed adapter; None: the table has the adapter's own name
+    # Empty if the adapter signs with `secrets` instead, or if `enabled` is false; then its tasks cannot be polled.
+    api_key: ApiKey = Secret.of("")
+    secrets: Mapping[str, NamedSecret] = {}  # further secrets, by the names that the adapter declares
     base_url: HttpUrl | None = None  # without a trailing slash; None: the default of the adapter
     enabled: bool = True  # false: no new work; its running tasks are still followed if there is a key
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 32  # submits at the same time
@@ -195,6 +204,11 @@ class ProviderSettings(PollingSettings, frozen=True, kw_only=True, forbid_unknow
     form: str | None = None  # variant of the submit body that this account accepts; None: found by trying
     headers: Mapping[str, HeaderValue] = {}  # sent with every call; a value is a text, env:NAME or file:PATH
     models: Mapping[str, ProviderModel] = {}  # by the name at the provider; the file may have a list of names
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the account has a secret with which its tasks can be polled."""
+        return bool(self.api_key or self.secrets)
 
 
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -289,3 +303,19 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secret: WebhookSecret | None = None
     previous_secret: WebhookSecret | None = None  # signs as well, until every receiver has the new secret
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for one whole delivery try
+
+
+class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every table that the file may have."""
+
+    server: ServerSettings = ServerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    providers: Mapping[str, ProviderSettings] = {}
+    models: Mapping[str, ModelSettings] = {}
+    fetch: FetchSettings = FetchSettings()
+    files: FileSettings = FileSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
+    retention: RetentionSettings = RetentionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()

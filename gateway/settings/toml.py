@@ -50,6 +50,9 @@ class Secret(Struct, frozen=True, eq=False, dict=True):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self.reveal() == other.reveal()
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # the one of `Struct` would compare identities
+
     def __hash__(self) -> int:
         return hash(self.reveal())
 
@@ -71,12 +74,18 @@ class Identifier(Secret, frozen=True, eq=False, dict=True):
     """
 
 
-def parse(file: Path) -> dict[str, Any]:
-    """The tables of a file. Raises `ConfigurationError` if it cannot be read or is not TOML."""
+def read_file(file: Path) -> bytes:
+    """The content of a configuration file. Raises `ConfigurationError` if it cannot be read."""
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{file}: the configuration cannot be read: {error.strerror}") from None
+
+
+def parse(file: Path, content: bytes) -> dict[str, Any]:
+    """The tables of a file. Raises `ConfigurationError` if it is not TOML."""
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigurationError(f"{file}: the configuration is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
@@ -156,6 +165,7 @@ class TomlReader:
 
     def __init__(self, environ: Mapping[str, str], origins: Mapping[KeyPath, str]) -> None:
         self.faults: list[Fault] = []
+        self.files: list[Path] = []  # that `file:PATH` has named
         self._environ = environ
         self._origins = origins
 
@@ -235,6 +245,7 @@ class TomlReader:
             )
         elif scheme == "file" and name:
             source = "the file named here"
+            self.files.append(Path(name))
             try:
                 value = Path(name).read_text("utf-8")
             except OSError as error:

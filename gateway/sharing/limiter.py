@@ -133,6 +133,14 @@ class FairLimiter(FairQueue):
         """How many calls may run at once at most, as configured."""
         return self._adaptive.ceiling
 
+    def resize(self, ceiling: int, *, fresh: bool = False) -> None:
+        """Change the ceiling. What was learnt below it stays, unless `fresh` says that it is about something else."""
+        is_lowered = self._adaptive.value < self._adaptive.ceiling and not fresh
+        value = min(self._adaptive.value, float(ceiling)) if is_lowered else float(ceiling)
+        lowered_at = self._adaptive.lowered_at if is_lowered else None
+        self._adaptive = AdaptiveLimit(ceiling=ceiling, value=value, lowered_at=lowered_at)
+        self._admit()
+
     def record_success(self) -> None:
         """A call succeeded. If all slots were in use, the limit rises by one after a full round of successes."""
         if self._adaptive.value < self._adaptive.ceiling and self._active >= self._adaptive.places:

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlencode
 
 import httpx
-import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.adapter.content_encoding import DecodedTooLarge, decoded
@@ -114,30 +112,14 @@ class Upstream:
 
 
 def _request(call: HttpCall, base_url: str, timeout_seconds: float, headers: Mapping[str, str]) -> httpx.Request:
-    url = base_url + call.path + (f"?{urlencode(call.query)}" if call.query else "")
-    all_headers = {"Accept-Encoding": "identity", "Accept": "application/json", **call.headers, **headers}
-    extensions = {"timeout": {"read": timeout_seconds}}
-    if call.file is not None:
-        part = (call.file.filename, call.file.content, call.file.content_type)
-        request = httpx.Request(
-            call.method,
-            url,
-            headers=all_headers,
-            files={call.file.field: part},
-            data=dict(call.fields),
-            extensions=extensions,
-        )
-        request.read()
-        return request
-    if call.json is None:
-        return httpx.Request(call.method, url, headers=all_headers, extensions=extensions)
-    body = msgspec.json.encode(call.json)
+    typed = {} if call.content_type is None else {"Content-Type": call.content_type}
+    usual = {"Accept-Encoding": "identity", "Accept": "application/json", **typed}
     return httpx.Request(
         call.method,
-        url,
-        headers={"Content-Type": "application/json", **all_headers},
-        content=body,
-        extensions=extensions,
+        base_url + call.target,
+        headers={**usual, **call.headers, **headers},
+        content=call.body if typed else None,
+        extensions={"timeout": {"read": timeout_seconds}},
     )
 
 

@@ -31,7 +31,7 @@ from gateway.domain.health.limits import RetryBudget, earned, refunded, retry_at
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.sharing.limiter import FairLimiter
 from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
-from gateway.upstream.provider import Provider
+from gateway.upstream.provider import Provider, changed_accounts
 
 TIMES_MAX = 100  # completion times that are remembered of a route
 TIMES_SECONDS = 6 * 3600.0  # how long they are remembered, so that a route that was slow once gets another chance
@@ -52,19 +52,42 @@ class Health:
     """The engine reports what happened; the rules read the state of a route as a value of one moment."""
 
     def __init__(self, providers: Mapping[str, Provider], clock: Clock, observer: Observer) -> None:
-        now = clock.now()
         self._observer = observer
         self._clock = clock
+        self._providers = providers
         self._circuits: dict[tuple[str, str], Circuit] = {}
-        self._budgets = {name: RetryBudget(at=now) for name in providers}
+        self._budgets: dict[str, RetryBudget] = {}
         self._measured_since: dict[tuple[str, str], datetime] = {}  # routes whose speed an attempt is measuring
         self._times: dict[tuple[str, str], deque[Completion]] = {}
         self._summaries: dict[tuple[str, str], CompletionTimes] = {}  # computed from the times, until they change
         self._holds: dict[str, Hold] = {}  # as the ledger has them, which alone refuses submits
         self._unknown_words: set[tuple[str, str]] = set()  # provider and status word
-        self.submits = {name: FairLimiter(provider.concurrency, clock) for name, provider in providers.items()}
+        self.submits: dict[str, FairLimiter] = {}
         # Submits are rare and cost money, polls are frequent and free: the limit of one must not delay the other.
-        self.reads = {name: FairLimiter(provider.read_concurrency, clock) for name, provider in providers.items()}
+        self.reads: dict[str, FairLimiter] = {}
+        self.reconfigure({}, providers)
+
+    def reconfigure(self, before: Mapping[str, Provider], after: Mapping[str, Provider]) -> None:
+        """Follow a change of the configuration. What was learnt of accounts that stay the same is kept.
+
+        Another key, address or header makes another account: its circuits are closed, its limits are whole again.
+        """
+        now, changed = self._clock.now(), changed_accounts(before, after)
+        for name, provider in after.items():
+            is_fresh = name in changed
+            if is_fresh:
+                for key in [key for key in self._circuits if key[0] == name]:
+                    self._put(key, Circuit())
+            if is_fresh or name not in self._budgets:
+                self._budgets[name] = RetryBudget(at=now)
+            for limiters, ceiling in (
+                (self.submits, provider.concurrency),
+                (self.reads, provider.read_concurrency),
+            ):
+                if name in limiters:
+                    limiters[name].resize(ceiling, fresh=is_fresh)
+                else:
+                    limiters[name] = FairLimiter(ceiling, self._clock)
 
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""
@@ -196,9 +219,19 @@ class Health:
             if circuit is not None:
                 self._circuits[key] = on_release(circuit, attempt_id)
 
-    def on_submit(self, provider: str, model: str, attempt_id: str, failure: Failed | None) -> None:
-        """A submit has ended. Without a `failure` the provider accepted it."""
+    def on_submit(
+        self, provider: str, model: str, attempt_id: str, failure: Failed | None, *, account: Provider | None = None
+    ) -> None:
+        """A submit has ended. Without a `failure` the provider accepted it.
+
+        If it was sent with the key of an `account` that a reload has replaced meanwhile, it says nothing about the new
+        one: a refused key must not open the circuit of the key that was set instead.
+        """
         if provider not in self._budgets:
+            return
+        current = self._providers.get(provider)
+        if account is not None and current is not None and not current.is_same_account(account):
+            self.release_probe(provider, model, attempt_id)
             return
         kind = None if failure is None else failure.kind
         if kind is FailureKind.RATE_LIMITED:

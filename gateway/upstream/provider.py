@@ -10,8 +10,9 @@ from gateway.domain.adapter.contract import Adapter, Capability, Credential, Pol
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.routing.price import Price
+from gateway.settings.environment import variable_prefix
+from gateway.settings.faults import all_faults
 from gateway.settings.load import ProviderModel, ProviderSettings, Settings
-from gateway.settings.secret_values import redactor_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class UpstreamModel:
 class Provider:
     """A configured provider."""
 
-    name: str
+    name: str  # of the account: that of its table in the configuration
     adapter: Adapter
     credential: Credential
     base_url: str
@@ -42,6 +43,14 @@ class Provider:
     usual_polling: Polling | None = None  # as configured for all models; None: as in the adapter
     redactor: Redactor = NO_SECRETS  # of every secret of the configuration, for what the provider answers
     accepts_work: bool = True  # False: it is disabled, and only its existing tasks are polled
+    # The first account in the configuration with the same adapter and base URL: what one of them refuses because of the
+    # request, the others refuse too. "": this one.
+    service: str = ""
+
+    def is_same_account(self, other: "Provider") -> bool:
+        """Whether calls of both reach the same account, so that what was learnt with one counts for the other."""
+        ours = (self.adapter.name, self.base_url, self.credential, dict(self.headers))
+        return ours == (other.adapter.name, other.base_url, other.credential, dict(other.headers))
 
     def polling(self, model: str) -> Polling:
         """When to poll a task of this model. A model that was removed from the configuration has the usual values."""
@@ -52,28 +61,35 @@ class Provider:
 def bind(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
     """Every provider that is enabled, or that is disabled but has a key, in the order of the configuration.
 
-    Raises `ConfigurationError`, which names the key of the configuration.
+    Raises `ConfigurationError` with the faults of all of them; each names the key of the configuration.
     """
-    redactor = redactor_of(settings)
-    return {
-        name: replace(
-            _provider(adapters[name], account) if account.enabled else _follow_only(adapters[name], account),
-            redactor=redactor,
-        )
-        for name, account in settings.providers.items()
-        if account.enabled or account.api_key
-    }
+    providers: dict[str, Provider] = {}
+    services: dict[tuple[str, str], str] = {}
+    with all_faults() as faults:
+        for name, account in settings.providers.items():
+            if account.enabled or account.has_key:
+                adapter = adapters[account.adapter or name]
+                with faults.of_part():
+                    provider = (_provider if account.enabled else _follow_only)(name, adapter, account)
+                    service = services.setdefault((adapter.name, provider.base_url), name)
+                    providers[name] = replace(provider, service="" if service == name else service)
+    return providers
 
 
 def providers_of(settings: Settings, adapters: Mapping[str, Adapter]) -> dict[str, Provider]:
-    """The providers that take work or whose tasks are polled. Raises `ConfigurationError` if none is configured."""
+    """The providers that take work or whose tasks are polled. Raises what `bind` raises, and an error without any."""
     providers = bind(settings, adapters)
     if not providers:
-        names = ", ".join(f"{name.upper()}_API_KEY" for name in adapters)
+        names = ", ".join(f"{variable_prefix(name)}_API_KEY" for name in adapters)
         raise ConfigurationError(
             f"providers: none is configured; set one of {names}, or write a [providers.NAME] table"
         )
     return providers
+
+
+def changed_accounts(before: Mapping[str, Provider], after: Mapping[str, Provider]) -> set[str]:
+    """The names of which the account is not the same as before: another key, address or header."""
+    return {name for name in before.keys() & after.keys() if not before[name].is_same_account(after[name])}
 
 
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
@@ -81,26 +97,33 @@ def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
     return {name: provider for name, provider in providers.items() if provider.accepts_work}
 
 
-def _follow_only(adapter: Adapter, account: ProviderSettings) -> Provider:
+def _follow_only(name: str, adapter: Adapter, account: ProviderSettings) -> Provider:
     """A disabled provider. A mistake in its models or its form is ignored, because it concerns only new submits."""
     try:
-        provider = _provider(adapter, account)
+        provider = _provider(name, adapter, account)
     except ConfigurationError:
-        provider = _provider(adapter, structs.replace(account, models={}, form=None))
+        provider = _provider(name, adapter, structs.replace(account, models={}, form=None))
     return replace(provider, accepts_work=False)
 
 
-def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
-    if settings.form is not None and settings.form not in adapter.variants:
-        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
-        raise ConfigurationError(f"providers.{adapter.name}.form: {settings.form!r}; expected {expected}")
+def _provider(account: str, adapter: Adapter, settings: ProviderSettings) -> Provider:
     names = [*adapter.capabilities, *(name for name in settings.models if name not in adapter.capabilities)]
+    models: dict[str, UpstreamModel] = {}
+    with all_faults() as faults:
+        with faults.of_part():
+            _check_form(account, adapter, settings.form)
+        for name in names:
+            with faults.of_part():
+                models[name] = _model(account, adapter, settings, name)
     return Provider(
-        name=adapter.name,
+        name=account,
         adapter=adapter,
-        credential=Credential(api_key=settings.api_key.reveal()),
+        credential=Credential(
+            api_key=settings.api_key.reveal(),
+            secrets={name: value.reveal() for name, value in settings.secrets.items()},
+        ),
         base_url=settings.base_url or adapter.base_url,
-        models={name: _model(adapter, settings, name) for name in names},
+        models=models,
         headers={name: value.reveal() for name, value in settings.headers.items()},
         concurrency=settings.concurrency,
         read_concurrency=settings.read_concurrency,
@@ -109,11 +132,17 @@ def _provider(adapter: Adapter, settings: ProviderSettings) -> Provider:
     )
 
 
-def _model(adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
+def _check_form(account: str, adapter: Adapter, form: str | None) -> None:
+    if form is not None and form not in adapter.variants:
+        expected = ", ".join(filter(None, adapter.variants)) or "no value: this provider has one form; remove the key"
+        raise ConfigurationError(f"providers.{account}.form: {form!r}; expected {expected}")
+
+
+def _model(account: str, adapter: Adapter, settings: ProviderSettings, name: str) -> UpstreamModel:
     configured = settings.models.get(name, ProviderModel())
     profiles = {**adapter.configurable, **adapter.capabilities}
     profile = configured.like or (name if name in profiles else adapter.default_capability_name)
-    where = f"providers.{adapter.name}.models.{name}"
+    where = f"providers.{account}.models.{name}"
     if profile is None:
         raise ConfigurationError(
             f"{where}.like: missing; expected the model whose limits it has, one of {', '.join(profiles)}"

@@ -22,11 +22,12 @@ from gateway import log_context
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.redaction import NO_SECRETS, Redactor
+from gateway.domain.redaction import Redactor
 from gateway.domain.trace_context import TraceContext
 from gateway.domain.webhooks import DeliveryTry, FormatName, format_of, live, receiver
 from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
+from gateway.live import Live
 from gateway.store.port import Store
 from gateway.store.webhooks import Claim
 from gateway.telemetry import DeliveryTried, Observer
@@ -72,13 +73,13 @@ class Deliverer:
         *,
         store: Store,
         poster: Poster,
-        keys: SigningKeys,
+        keys: Live[SigningKeys],
         formats: Mapping[FormatName, Format],
         clock: Clock,
         wall_clock: Clock,
-        timeout_seconds: float,
+        timeout_seconds: Live[float],
         observer: Observer,
-        redactor: Redactor = NO_SECRETS,
+        redactor: Live[Redactor],
     ) -> None:
         """`formats` has every format that `format_of` names. `timeout_seconds` limits a whole POST.
 
@@ -143,7 +144,7 @@ class Deliverer:
         """Start as many due deliveries as there are places. Returns the seconds until the next one is due, or None."""
         now = self._clock.now()
         if free := await self._places(now):
-            until = now + timedelta(seconds=self.timeout_seconds + SPARE_SECONDS)
+            until = now + timedelta(seconds=self.timeout_seconds.current + SPARE_SECONDS)
             for claim in await self._store.webhooks.claim(free, now, until):
                 task = asyncio.create_task(self._send(claim))
                 self._sending[task] = claim.delivery.key, receiver(claim.delivery.url)
@@ -247,7 +248,7 @@ class Deliverer:
             return None
         words = self._formats[format_of(delivery, generation)]
         body = (await self._without_secrets(_encode(words.body(delivery, generation)))).decode()
-        secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
+        secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.current.of(delivery.key)
         now = self._wall_clock.now()
         headers = {**words.headers(delivery, body, secrets, now), **signed(delivery.event_id, body, secrets, now)}
         trace = None if generation is None else generation.trace
@@ -262,7 +263,7 @@ class Deliverer:
                 client=delivery.key,
                 content=body.encode(),
                 headers=headers,
-                timeout_seconds=self.timeout_seconds,
+                timeout_seconds=self.timeout_seconds.current,
             )
             status = answer.status
             retry_after = retry_after_seconds(HttpReply(status=status, headers=answer.headers), self._clock.now)
@@ -279,4 +280,5 @@ class Deliverer:
         return _Sent(made, final, retry_after, trace, None if this_try is None else this_try.span_id)
 
     async def _without_secrets(self, body: bytes) -> bytes:
-        return self._redactor.body(body) if len(body) <= LARGE else await asyncio.to_thread(self._redactor.body, body)
+        redactor = self._redactor.current
+        return redactor.body(body) if len(body) <= LARGE else await asyncio.to_thread(redactor.body, body)

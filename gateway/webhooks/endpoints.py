@@ -18,6 +18,7 @@ from gateway.domain.webhooks import (
     rotated,
 )
 from gateway.ids import new_id
+from gateway.live import Live
 from gateway.store.webhooks import DeliveryPage, DeliveryQuery
 from gateway.store.webhooks import WebhookRows as WebhookStore
 from gateway.webhooks.deliverer import Deliverer
@@ -46,7 +47,7 @@ class EndpointChanges(Struct, frozen=True, kw_only=True):
 class WebhookEndpoints:
     """The endpoints and deliveries of one API key at a time. For those of another key it raises `NotFound`."""
 
-    def __init__(self, *, store: WebhookStore, keys: SigningKeys, clock: Clock, deliverer: Deliverer) -> None:
+    def __init__(self, *, store: WebhookStore, keys: Live[SigningKeys], clock: Clock, deliverer: Deliverer) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -54,7 +55,7 @@ class WebhookEndpoints:
 
     def secret(self, key: str) -> str | None:
         """The secret for deliveries to a generation's own `webhook_url`; None if the operator has configured one."""
-        return self._keys.shown(key)
+        return self._keys.current.shown(key)
 
     async def create(self, *, key: str, url: str, events: tuple[str, ...], description: str | None) -> Endpoint:
         """Add an endpoint. Raises `Conflict` if the key has `ENDPOINTS_MAX` already."""
@@ -124,7 +125,7 @@ class WebhookEndpoints:
         with self._deliverer.outcomes.expecting(delivery.id) as tried:
             delivery = await self.delivery(delivery.id, key)  # it may have been sent before anybody waited for it
             if not delivery.tries:
-                await wait(self._clock, tried, self._deliverer.timeout_seconds + QUEUE_SECONDS)
+                await wait(self._clock, tried, self._deliverer.timeout_seconds.current + QUEUE_SECONDS)
                 delivery = await self.delivery(delivery.id, key)
         if not delivery.tries:
             raise ReceiverNotReached(

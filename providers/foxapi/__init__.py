@@ -19,10 +19,12 @@ from gateway.domain.adapter.contract import (
     FilePart,
     HttpCall,
     HttpReply,
+    KeyTest,
     Polling,
 )
 from gateway.domain.adapter.decoding import http_url, items, mapping, number, progress, read_json, text
 from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.key_test import by_missing_task
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.refusals import classify
 from gateway.domain.adapter.replies import (
@@ -162,6 +164,16 @@ def uploaded_url(reply: HttpReply) -> str:
     return url
 
 
+def probe() -> HttpCall:
+    """The poll of a task that does not exist: 401 is documented for a wrong key, 404 `not_found` for the task."""
+    return poll(TaskRef(id="task-unified-0000000000-keytest0"))
+
+
+def read_probe(reply: HttpReply) -> KeyTest:
+    """What the reply to `probe` proves. That the key is checked before the task is looked for is inferred."""
+    return by_missing_task(reply, ADAPTER.classify(reply))
+
+
 ADAPTER = Adapter(
     name="foxapi",
     base_url="https://api.foxapi.cc",
@@ -179,4 +191,6 @@ ADAPTER = Adapter(
     # Files are kept for 72 h ("File uploads"). A third of that is used, because a full store drops the oldest files
     # earlier, and a task reads its input only when it begins.
     upload_keep_seconds=24 * 3600,
+    probe=probe,
+    read_probe=read_probe,
 )

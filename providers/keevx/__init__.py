@@ -21,9 +21,11 @@ from gateway.domain.adapter.contract import (
     FilePart,
     HttpCall,
     HttpReply,
+    KeyTest,
     Polling,
 )
 from gateway.domain.adapter.decoding import http_url, mapping, read_json, text
+from gateway.domain.adapter.key_test import by_missing_task
 from gateway.domain.adapter.refusals import classify as classify_with
 from gateway.domain.adapter.replies import (
     artifact,
@@ -178,6 +180,19 @@ def read_callback(body: bytes) -> Callback:
     return Callback(task_ids=ids)
 
 
+def probe() -> HttpCall:
+    """The poll of a task that does not exist: 401 and code 100002 for a wrong key, code 100003 for the task.
+
+    Keevx documents no list of models, no balance and no other read.
+    """
+    return poll(TaskRef(id=f"i2v-{'0' * 32}"))
+
+
+def read_probe(reply: HttpReply) -> KeyTest:
+    """What the reply to `probe` proves. That the key is checked before the task is looked for is inferred."""
+    return by_missing_task(reply, classify(reply))
+
+
 POLLING = Polling(
     first_poll_seconds=30,
     poll_seconds=30,
@@ -208,4 +223,6 @@ ADAPTER = Adapter(
     upload_keep_seconds=3600,  # no page says how long an upload is kept
     read_callback=read_callback,
     known_task=known_task,
+    probe=probe,
+    read_probe=read_probe,
 )

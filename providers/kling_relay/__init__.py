@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from gateway.domain.adapter.contract import Adapter, HttpCall, HttpReply, Polling
+from gateway.domain.adapter.contract import Adapter, HttpCall, HttpReply, KeyTest, Polling
 from gateway.domain.adapter.decoding import (
     first_text,
     http_url,
@@ -29,12 +29,14 @@ from gateway.domain.adapter.decoding import (
     text,
 )
 from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.key_test import key_test
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.refusals import classify
 from gateway.domain.adapter.replies import (
     artifact,
     by_code,
     pending,
+    succeeded,
     unique_by_url,
     without_result,
 )
@@ -237,6 +239,21 @@ def _artifact(url: object, about: Mapping[str, object]) -> Artifact | None:
     return artifact(url, about, mapping(about.get("metadata")))
 
 
+def probe() -> HttpCall:
+    """The list of the models that the key may use, in OpenAI's form (apidoc.xiexus.cn, "listmodels")."""
+    return HttpCall(method="GET", path="/v1/models", headers=HEADERS)
+
+
+def read_probe(reply: HttpReply) -> KeyTest:
+    """What the reply to `probe` proves. Recent builds answer 401 for a valid key without credit, too."""
+    listed = mapping(json_or_none(reply)).get("data")
+    names = [mapping(model).get("id") for model in items(listed)]
+    is_list = succeeded(reply) and isinstance(listed, list)
+    proof = f"the relay lists {len(names)} models for it" if is_list else None
+    leaves_open = "whether the account has credit, and whether a channel is free for a model"
+    return key_test(reply, classify(reply, REFUSALS), proof=proof, leaves_open=leaves_open)
+
+
 ADAPTER = Adapter(
     name="kling_relay",
     base_url="https://api.xiexus.cn",
@@ -264,4 +281,6 @@ ADAPTER = Adapter(
     variants=("string", "number"),
     next_variant=next_variant,
     known_task=lambda request, task_id: TaskRef(id=task_id, path=to_upstream(request).path.rpartition("/")[2]),
+    probe=probe,
+    read_probe=read_probe,
 )

@@ -23,6 +23,7 @@ from gateway.api.handlers import HANDLERS
 from gateway.api.openapi import document as openapi
 from gateway.api.web.operation import described
 from gateway.app import Application
+from gateway.configuration.bound import Source
 from gateway.connection import OpenConnections, bounded
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.generation.model import Generation
@@ -475,7 +476,10 @@ async def start() -> AsyncIterator[Start]:
             (folder / "gateway.toml").write_text(f"artifacts.thumbnails = false\n{toml}")
             settings = load(folder / "gateway.toml", {**variables, **(environ or {})}, adapters)
             upstream, clock = upstream or StubUpstream(), ManualClock()
-            application = Application(settings, adapters=adapters, clock=clock, transport=httpx.MockTransport(upstream))
+            source = Source(path=folder / "gateway.toml", environ={**variables, **(environ or {})}, adapters=adapters)
+            application = Application(
+                settings, adapters=adapters, clock=clock, transport=httpx.MockTransport(upstream), source=source
+            )
             for fetcher in (application.input_fetcher, application.result_fetcher):
                 fetcher.get = upstream.fetch  # type: ignore[method-assign]  # tests have no network
             await stack.enter_async_context(running(application))

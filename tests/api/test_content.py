@@ -20,6 +20,7 @@ from gateway.api.web.streaming import CUT
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import Generation
+from gateway.live import Live
 from gateway.tokens import TOKEN_MAX
 
 from .results import ARTIFACT, keep, kept_generation
@@ -416,7 +417,7 @@ async def test_a_client_is_redirected_to_the_store_if_it_is_configured(result: R
 
     result.gateway.application.artifact_store.link = link
     assert (await result.get()).status_code == 200
-    result.gateway.application.litestar.state.context.artifacts._redirect = True
+    result.gateway.application.litestar.state.context.artifacts._redirect = Live(current=True)
     response = await result.client.get(result.path, params={"download": "1"}, headers={"range": "bytes=0-1"})
     assert (response.status_code, response.headers["location"]) == (302, "https://bucket.example/a?signature=x")
     assert response.headers["cache-control"] == "no-store"
@@ -426,7 +427,7 @@ async def test_a_client_is_redirected_to_the_store_if_it_is_configured(result: R
 
 
 async def test_without_links_the_gateway_sends_the_file(result: Result) -> None:
-    result.gateway.application.litestar.state.context.artifacts._redirect = True
+    result.gateway.application.litestar.state.context.artifacts._redirect = Live(current=True)
     assert (await result.get()).content == FILE
 
 

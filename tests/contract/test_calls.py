@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from gateway.domain.adapter.contract import Adapter, Capability, Credential, FilePart, HttpCall, ImageTransport
+from gateway.domain.adapter.contract import API_KEY, Adapter, Capability, Credential, FilePart, HttpCall, ImageTransport
 from gateway.domain.adapter.decoding import read_json
 from gateway.domain.adapter.options import OptionFault, Text, read_option, schema_of
 from gateway.domain.adapter.request import (
@@ -359,12 +359,15 @@ OF_CREDENTIALS = {"authorization", "x-api-key", "api-key", "token", "cookie", "p
 def calls_of(adapter: Adapter) -> list[HttpCall]:
     """One call of each kind."""
     calls = [*submits_of(adapter), *(build(ref) for ref in recorded_refs(adapter) for build in reads_of(adapter))]
+    calls += [] if adapter.probe is None else [adapter.probe()]
+    calls += [] if adapter.cancel is None else [adapter.cancel(ref) for ref in recorded_refs(adapter)]
     return calls if adapter.upload is None else [*calls, adapter.upload(PICTURE)]
 
 
 @every_adapter
 def test_a_credential_shows_in_headers_alone_and_only_once_authorized(adapter: Adapter) -> None:
-    credential = Credential(api_key=SECRET)
+    secrets = {name: SECRET for name in adapter.secrets if name != API_KEY}
+    credential = Credential(api_key=SECRET if API_KEY in adapter.secrets else "", secrets=secrets)
     assert SECRET not in repr(credential)
     for call in calls_of(adapter):
         assert not OF_CREDENTIALS & {name.lower() for name in call.headers}
@@ -377,6 +380,20 @@ def test_a_credential_shows_in_headers_alone_and_only_once_authorized(adapter: A
         added = authorized.headers.items() - call.headers.items()
         assert added
         assert all(name.isascii() and "\n" not in value for name, value in added)
+
+
+@every_adapter
+def test_a_test_of_the_key_is_a_read_that_no_submit_uses(adapter: Adapter) -> None:
+    assert (adapter.probe is None) is (adapter.read_probe is None)
+    if adapter.probe is None:
+        return
+    call = adapter.probe()
+
+    assert call.method == "GET"
+    assert_path(call.path)
+    assert (call.json, call.file) == (None, None)
+    assert call.path not in {submit.path for submit in submits_of(adapter)}
+    assert adapter.probe() == call
 
 
 @every_adapter

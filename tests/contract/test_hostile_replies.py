@@ -14,7 +14,7 @@ from msgspec import UNSET, structs
 
 from gateway.domain.adapter.contract import Adapter, Callback, HttpReply
 from gateway.domain.adapter.decoding import json_or_none
-from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.errors import UnreadableReply
 
@@ -230,6 +230,9 @@ def read_every_way(adapter: Adapter, reply: HttpReply) -> None:
             assert_sound(None if reader is None else reader(reply))
     with suppress(UnreadableReply):
         assert_sound(None if adapter.read_callback is None else adapter.read_callback(reply.body))
+    if adapter.read_probe is not None:
+        assert_clean(adapter.read_probe(reply).detail)
+    assert adapter.read_cancel is None or adapter.read_cancel(reply) in {None, *Billed}
     form = None if adapter.next_variant is None else adapter.next_variant(call, reply)
     assert form is None or form in adapter.variants
 

@@ -35,6 +35,7 @@ _BY_READER: dict[Any, str] = {
     sections.ApiKey: "secret",
     sections.AccessKey: "secret",
     sections.JwtSecret: "secret",
+    sections.NamedSecret: "secret",
     sections.WebhookSecret: "secret",
     sections.DatabaseUrl: "URL",
     sections.ArtifactsUrl: "URL",

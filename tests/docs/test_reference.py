@@ -14,6 +14,7 @@ from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE
 from gateway.domain.errors import GatewayError
+from gateway.settings.changes import RESTART
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
 
@@ -34,6 +35,13 @@ def test_every_configuration_key_is_documented(heading, section, without) -> Non
 
     assert [tuple(row[:3]) for row in rows] == list(rows_of(section, without))
     assert all(row[3] for row in rows)
+
+
+def test_what_needs_a_new_start_is_documented() -> None:
+    rows = table_below(CONFIGURATION, "## The file")
+
+    assert {name for row in rows for name in re.findall(r"`([a-z0-9_.*]+)`", row[0])} == RESTART
+    assert all(row[1] for row in rows)
 
 
 def test_every_variable_is_documented() -> None:

@@ -251,7 +251,7 @@ class Gateway:
                 name: ProviderSettings(
                     **{
                         "api_key": Secret.of(UPSTREAM_KEY.format(name)),
-                        "base_url": urls[name],
+                        "base_url": urls[changes.get("adapter", name)],
                         "submit_timeout_seconds": self.patience.get(name, PATIENCE_SECONDS),
                         **changes,
                     }

@@ -295,7 +295,7 @@ def test_check_leaves_a_running_gateway_alone(run: Run, running: dict[str, str])
 
     assert checked.returncode == 0, checked.stdout
     assert "a gateway is running on it" in checked.stdout
-    assert re.search(r"^keevx +reached by TCP", checked.stdout, re.MULTILINE)
+    assert re.search(r"^keevx +key accepted: the provider looked for a task", checked.stdout, re.MULTILINE)
     assert re.search(r"^foxapi +not configured; FOXAPI_API_KEY", checked.stdout, re.MULTILINE)
     assert running["KEEVX_API_KEY"] not in re.sub(r"https?://\S+", "", checked.stdout).split()
     assert sorted(path.name for path in folder.iterdir()) == before

@@ -31,7 +31,8 @@ async def create(
     **settings: Any,
 ) -> Generation:
     """Create an image generation as any API of the gateway does."""
-    generations: Generations = gateway.app.litestar.state.context.generations
+    context = gateway.app.litestar.state.context
+    generations: Generations = context.generations
     request = GenerationRequest(
         model=model,
         kind="image",
@@ -40,7 +41,7 @@ async def create(
         count=count,
         settings=Settings(**settings),
     )
-    return (await generations.create(request, key=OWNER, files=files)).generation
+    return (await generations.create(request, key=OWNER, catalog=context.catalog, files=files)).generation
 
 
 async def until_files(gateway: Gateway, generation: Generation) -> Generation:

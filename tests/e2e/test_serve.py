@@ -364,3 +364,46 @@ def test_a_stop_cuts_a_download_that_is_too_slow_without_an_error(start: Start) 
     lines = [json.loads(line) for line in gateway.stderr.splitlines()]
     assert {"responses_aborted", "stopped"} <= {line["event"] for line in lines}
     assert [line for line in lines if line["level"] in {"error", "critical"}] == []
+
+
+def test_a_signal_a_command_and_a_changed_file_reload_the_configuration(start: Start, tmp_path: Path) -> None:
+    keys = {"VIDEO_GATEWAY_API_KEY": "vg_a-key-of-a-client", "VIDEO_GATEWAY_ADMIN_KEY": "vg_the-key-of-an-operator"}
+    configure(tmp_path, "http://127.0.0.1:9")
+    gateway = start("serve", "--port=0", **keys)
+    url = gateway.url
+    bearer = {"authorization": f"Bearer {keys['VIDEO_GATEWAY_ADMIN_KEY']}"}
+
+    def generation_is(number: int) -> Callable[[], bool]:
+        path = f"{url}/v1/admin/configuration"
+        return lambda: bool(httpx.get(path, headers=bearer).json()["generation"] == number)
+
+    def reload() -> "tuple[int, str, str]":
+        process = start("reload", VIDEO_GATEWAY_URL=url, **keys)
+        return process.ended(), "\n".join(process.lines), process.stderr
+
+    configure(tmp_path, "http://127.0.0.1:9", "max_body_bytes = 5000")
+    gateway.popen.send_signal(signal.SIGHUP)
+    eventually(generation_is(2), lambda: gateway.stderr)
+    configure(tmp_path, "http://127.0.0.1:9", "max_body_bytes = 5\nmax_downloads = 0")
+    refused = reload()
+    configure(tmp_path, "http://127.0.0.1:9", "max_body_bytes = 6000\nwatch_config = true")
+    accepted = reload()
+    configure(tmp_path, "http://127.0.0.1:9", "max_body_bytes = 7000\nwatch_config = true\nlog_level = 'error'")
+    eventually(generation_is(4), lambda: gateway.stderr)
+
+    assert (refused[0], [line.partition(":")[0] for line in refused[2].splitlines()[1:]]) == (
+        2,
+        ["server.max_body_bytes", "server.max_downloads"],
+    )
+    assert accepted[:2] == (0, "server.max_body_bytes\nserver.watch_config"), accepted
+    logged = [json.loads(line) for line in gateway.stderr.splitlines()]
+    changes = [(line["cause"], line["changed"]) for line in logged if line["event"] == "configuration_reloaded"]
+    assert changes[:2] == [
+        ("signal", ["server.max_body_bytes"]),
+        ("request", ["server.max_body_bytes", "server.watch_config"]),
+    ]
+    assert [line["at"] for line in logged if line["event"] == "configuration_fault"] == [
+        "server.max_body_bytes",
+        "server.max_downloads",
+    ]
+    assert gateway.stop() == 0

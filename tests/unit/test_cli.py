@@ -521,7 +521,30 @@ def test_the_document_is_printed_written_and_compared() -> None:
     assert "video-gateway openapi --output folder/openapi.json" in drifted.output
 
 
-def test_a_wrong_configuration_is_one_line_and_2(
+def test_a_wrong_configuration_is_one_line_for_each_fault_and_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also faults that only the adapters know, and those beside a table that cannot be read."""
+    Path("video-gateway.toml").write_text(
+        "[providers.nobody]\n"
+        "[providers.keevx]\napi_key = 'env:K'\nform = 'x'\nmodels.a.like = 'b'\n"
+        "[providers.foxapi]\napi_key = 'env:K'\nmodels.a.like = 'b'\n"
+    )
+    monkeypatch.setenv("K", "a-key-of-a-provider")
+    monkeypatch.setattr(sys, "argv", ["video-gateway", "serve"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line.partition(":")[0] for line in lines] == [
+        "providers.nobody",
+        "providers.keevx.form",
+        "providers.keevx.models.a.like",
+        "providers.foxapi.models.a.like",
+    ]
+
+
+def test_a_misspelt_key_is_named_with_the_right_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("video-gateway.toml").write_text("[server]\nprot = 1\n")
@@ -704,15 +727,16 @@ def test_check_tells_when_a_provider_cannot_be_reached(monkeypatch: pytest.Monke
     monkeypatch.setenv("KEEVX_API_KEY", "a-key")
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("KEEVX_BASE_URL", f"https://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setattr("gateway.commands.check.CONNECT_SECONDS", 0.1)
-        silent = run("check", "--connect")
+        monkeypatch.setattr("gateway.upstream.key_tests.TEST_SECONDS", 0.1)
+        no_tls = run("check", "--connect")
         monkeypatch.setenv("KEEVX_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        reachable = run("check", "--connect")
+        silent = run("check", "--connect")
     gone = run("check", "--connect")
-    assert [done.exit_code for done in (silent, reachable, gone)] == [1, 0, 1]
+    assert [done.exit_code for done in (no_tls, silent, gone)] == [1, 1, 1]
     assert "starts, but cannot reach keevx" in gone.output
-    assert re.search(r"^keevx +UNREACHABLE http://\S+: no connection: ", gone.output, re.MULTILINE)
-    assert "ERROR" not in silent.output + gone.output
+    for done in (no_tls, silent, gone):
+        assert re.search(r"^keevx +UNREACHABLE https?://127\S+: \S", done.output, re.MULTILINE), done.output
+        assert "ERROR" not in done.output
 
 
 def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,7 +148,9 @@ def generation_controller(
             read: Read = with_options if kind == "video" else own_fields  # as the create of this kind reads its body
             normalised = await wanted(request, context, key, read, kind)
             with normalised.named():
-                quote = await context.generations.quote(normalised.request, key=key, files=normalised.files)
+                quote = await context.generations.quote(
+                    normalised.request, key=key, catalog=context.catalog, files=normalised.files
+                )
             return json_answer(quote_view(quote, context.health))
 
         @route(

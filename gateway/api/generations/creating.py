@@ -73,6 +73,7 @@ async def create(
         return await context.generations.create(
             normal.request,
             key=key,
+            catalog=context.catalog,
             files=normal.files,
             idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),

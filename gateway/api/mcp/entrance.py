@@ -13,7 +13,7 @@ from litestar_mcp.core.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NO
 from litestar_mcp.mcp.routes import MCP_OWNER_ID_SCOPE_KEY
 
 from gateway.api.mcp import handshake
-from gateway.api.web.context import context_of
+from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
@@ -30,6 +30,7 @@ class Entrance(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         """Pass a request on with its body and its owner, or answer it."""
+        _admit_origin(scope)
         if scope["type"] != ScopeType.HTTP or scope["method"] != HttpMethod.POST:
             await next_app(scope, receive, send)
             return
@@ -64,6 +65,16 @@ class Entrance(ASGIMiddleware):
         others = [(name, value) for name, value in scope["headers"] if name not in headers]
         scope["headers"] = [*others, *headers.items()]
         await next_app(scope, _replaying(msgspec.json.encode(renewed), receive), _as_ok(send))
+
+
+def _admit_origin(scope: Scope) -> None:
+    """Take the header `Origin` away if it names a page that may call: the library refuses every other one by itself.
+
+    The library has its own list only from the start on, and the configuration may change.
+    """
+    context: Context = scope["litestar_app"].state.context
+    trusted = {origin.encode() for origin in context.trusted_origins}
+    scope["headers"] = [line for line in scope["headers"] if line[0] != b"origin" or line[1] not in trusted]
 
 
 def _replaying(raw: bytes, receive: Receive) -> Receive:

@@ -1,7 +1,5 @@
 """`litestar-mcp` as the gateway uses it: its transport at `/mcp`, with our entrance and our methods."""
 
-from collections.abc import Sequence
-
 from litestar import Litestar, Router
 from litestar.config.app import AppConfig
 from litestar_mcp import LitestarMCP, MCPConfig
@@ -17,9 +15,8 @@ _LIST_MS = 300_000  # for so long a client may use the list of tools without ask
 class McpPlugin(LitestarMCP):
     """The plugin of the library, which by itself looks for tools, resources and prompts among all handlers."""
 
-    def __init__(self, origins: Sequence[str]) -> None:
-        """`origins` are those of web pages that may call `/mcp`, besides the gateway's own."""
-        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS, allowed_origins=list(origins)))
+    def __init__(self) -> None:
+        super().__init__(MCPConfig(base_path=PATH, name=NAME, cache_ttl_ms=_LIST_MS))
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Mount the transport with the entrance before it, and our methods in place of the library's."""

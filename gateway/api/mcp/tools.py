@@ -118,6 +118,7 @@ async def _create(call: Call) -> Result:
         created = await call.gateway.generations.create(
             wanted.request,
             key=call.key,
+            catalog=call.gateway.catalog,
             files=wanted.files,
             idempotency_key=idempotency_key,
             trace=trace_of(call.request),
@@ -148,7 +149,9 @@ async def _quote(call: Call) -> Result:
     body = dict(call.arguments)
     wanted = await _wanted(body, call)
     with wanted.named():
-        quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
+        quote = await call.gateway.generations.quote(
+            wanted.request, key=call.key, catalog=call.gateway.catalog, files=wanted.files
+        )
     view = quote_view(quote, call.gateway.health)
     left_out = tuple(
         replace(route, reasons=tuple(replace(why, message=for_tools(why.message)) for why in route.reasons))

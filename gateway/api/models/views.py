@@ -62,6 +62,7 @@ class RouteView(Struct, frozen=True, kw_only=True):
     """One (provider, upstream model) that can serve a model."""
 
     provider: str  # the name of the provider
+    adapter: str  # what the provider speaks; `provider_options` may have either name
     provider_model: str  # the provider's own name of the model
     weight: float | None  # null unless the order is `weighted`
     capabilities: tuple[CapabilityView, ...]  # what the route can do; a request must fit one of them
@@ -103,6 +104,7 @@ def model_view(model: Model, created: int, health: Health | None = None) -> Mode
         routes=tuple(
             RouteView(
                 provider=candidate.provider,
+                adapter=candidate.adapter or candidate.provider,
                 provider_model=candidate.model,
                 weight=candidate.weight if model.order == "weighted" else None,
                 capabilities=tuple(map(_capability_view, candidate.capabilities)),

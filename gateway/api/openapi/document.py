@@ -60,7 +60,8 @@ _WORDS = {
     413: "The body is too large",
     415: "The media type of the body is not accepted here",
     416: "The file has none of the requested bytes",
-    422: "No route of the model can do what was requested, or the idempotency key was used with another body",
+    422: "No route of the model can do what was requested, the idempotency key was used with another body, or the"
+    " configuration has faults",
     502: "The provider did not deliver the file, or made none",
     503: "Not available now; see Retry-After",
     504: "The generation goes on, or its time has passed",

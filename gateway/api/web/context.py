@@ -1,4 +1,7 @@
-"""The services that handlers use. The composition root builds them once and puts them into the application's state."""
+"""The services that handlers use. The composition root puts them into the application's state.
+
+A reload of the configuration puts another value there. A request that has one keeps it, and so sees one configuration.
+"""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from gateway.api.web.headers import header
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.clock import Clock
+from gateway.configuration.reloader import Reloader
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
@@ -58,10 +62,12 @@ class Context:
     bodies: Room  # what all requests together hold in memory
     unanswered: Unanswered
     downloads: Room
+    reloader: Reloader
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators
     ready: Callable[[], Awaitable[str | None]]  # why the gateway should get no traffic; None if it should
     clock: Clock
     fetch_allow: Sequence[Network]  # networks that webhook URLs may lead to besides the public ones
+    trusted_origins: Sequence[str]  # of web pages that may call with a key, the gateway's own among them
     max_body_bytes: int
     blocking_seconds: float  # how long a create of images waits for its result
     public_url: str | None

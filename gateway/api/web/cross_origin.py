@@ -1,9 +1,11 @@
 """Lets scripts of named origins call the gateway from a browser (CORS), with a client key."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from gateway.live import Live
 
 # Headers of answers that a script on another origin may read, besides the few that every script may read.
 EXPOSED = (
@@ -18,18 +20,19 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 class CrossOrigin:
     """ASGI middleware: lets pages of the named origins read all answers, also errors, and answers their preflights."""
 
-    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, origins: Live[tuple[str, ...]]) -> None:
         """`origins` are as browsers send them, such as `https://app.example.com`."""
         self._app = app
-        self._origins = frozenset(origin.encode() for origin in origins)
+        self._origins = origins.of(lambda names: frozenset(name.encode() for name in names))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request; without configured origins it is passed on as it is."""
-        if scope["type"] != ScopeType.HTTP or not self._origins:
+        origins = self._origins.current
+        if scope["type"] != ScopeType.HTTP or not origins:
             await self._app(scope, receive, send)
             return
         origin = _value(scope["headers"], b"origin")
-        allowed = origin if origin in self._origins else None
+        allowed = origin if origin in origins else None
         # Also without an allowed origin: a cache must not give the answer of one origin to another.
         headers = [(b"vary", b"Origin")]
         if allowed is not None:

@@ -18,8 +18,9 @@ from gateway.api.web.held_body import HeldBody
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
-from gateway.domain.redaction import NO_SECRETS, PIECE, Redactor, starred
+from gateway.domain.redaction import PIECE, Redactor, starred
 from gateway.domain.trace_context import TraceContext, read_trace_context
+from gateway.live import Live
 from gateway.sharing.limiter import FairQueue
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
@@ -47,9 +48,7 @@ _REVALIDATE = (b"cache-control", b"private, no-cache")
 class RequestLog:
     """ASGI middleware around the framework, so that requests which the framework itself refuses are logged as well."""
 
-    def __init__(
-        self, app: ASGIApp, bodies: Room, clock: Clock, observer: Observer, redactor: Redactor = NO_SECRETS
-    ) -> None:
+    def __init__(self, app: ASGIApp, bodies: Room, clock: Clock, observer: Observer, redactor: Live[Redactor]) -> None:
         self._app = app
         self._bodies = bodies
         self._clock = clock
@@ -97,7 +96,7 @@ class RequestLog:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor)
+                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor.current)
                 is_text = _is_text(headers) and not scope["state"].get(BUILT_IN)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
@@ -143,17 +142,18 @@ class RequestLog:
     def _named_id(self, scope: HTTPScope) -> str | None:
         """The id that the client gave the request; None if it gave none, or one that a log should not have."""
         ids = [value for name, value in scope["headers"] if name == REQUEST_ID]
-        if len(ids) != 1 or not _SOUND_ID.fullmatch(ids[0]) or self._redactor.body(ids[0]) != ids[0]:
+        if len(ids) != 1 or not _SOUND_ID.fullmatch(ids[0]) or self._redactor.current.body(ids[0]) != ids[0]:
             return None
         return ids[0].decode()
 
     async def _without_secrets(self, text: bytes, client: str) -> bytes:
+        redactor = self._redactor.current
         if len(text) <= LARGE:
-            return self._redactor.body(text)
+            return redactor.body(text)
         places: list[tuple[int, int]] = []
         for begin in range(0, len(text), PIECE):  # a turn for each: a client may make its texts slow to search
             async with self._searches.slot(client):
-                places += await asyncio.to_thread(self._redactor.places, text, [begin])
+                places += await asyncio.to_thread(redactor.places, text, [begin])
         return starred(text, places)
 
     async def _read_rest(self, scope: HTTPScope, receive: Receive) -> None:

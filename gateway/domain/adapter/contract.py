@@ -11,9 +11,13 @@ from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
+import msgspec
 from msgspec import Struct
 
+from gateway.domain.adapter import multipart
+from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.loose_json import json_value
 from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import InputKind, Kind, UpstreamRequest
@@ -29,8 +33,11 @@ class FilePart(Struct, frozen=True, kw_only=True):
     content: bytes
 
 
-class HttpCall(Struct, frozen=True, kw_only=True):
-    """A call to a provider, as a value. At most one of `json` and `file` is set."""
+class HttpCall(Struct, frozen=True, kw_only=True, dict=True):
+    """A call to a provider, as a value. At most one of `json` and `file` is set.
+
+    `target`, `body` and `content_type` are exactly what is sent, for `authorize` functions that sign a call.
+    """
 
     method: str
     path: str  # after the base URL, begins with "/"; every variable part is escaped: `quote(id, safe="")`
@@ -39,6 +46,31 @@ class HttpCall(Struct, frozen=True, kw_only=True):
     json: Any = None  # the body; None: without a body and without a Content-Type
     file: FilePart | None = None  # a multipart body; `fields` are its other form fields
     fields: Mapping[str, str] = {}
+
+    @property
+    def target(self) -> str:
+        """The path and the query as they are sent, after the base URL."""
+        return self.path + (f"?{urlencode(self.query)}" if self.query else "")
+
+    @cached_property
+    def body(self) -> bytes:
+        """The bytes of the body as they are sent; empty without one. They are encoded once."""
+        if self.file is not None:
+            part = self.file
+            file = (part.field, part.filename, part.content_type, part.content)
+            return multipart.encode(self.fields, file, self._boundary)
+        return b"" if self.json is None else msgspec.json.encode(self.json)
+
+    @property
+    def content_type(self) -> str | None:
+        """The type of the body as it is sent, unless `headers` have another one; `None` without a body."""
+        if self.file is not None:
+            return f"multipart/form-data; boundary={self._boundary}"
+        return None if self.json is None else "application/json"
+
+    @cached_property
+    def _boundary(self) -> str:
+        return multipart.boundary_of(self.fields, b"" if self.file is None else self.file.content)
 
 
 class HttpReply(Struct, frozen=True, kw_only=True, dict=True):
@@ -129,11 +161,21 @@ class Capability:
     rules: tuple[Callable[[UpstreamRequest], str | None], ...] = ()  # across fields: why it is not accepted, or None
 
 
+API_KEY = "api_key"  # the secret that most providers have; in the configuration it is a key of the provider's table
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """The key of one provider account."""
+    """The secrets of one provider account."""
 
-    api_key: str = field(repr=False)
+    api_key: str = field(default="", repr=False)  # "" if the adapter does not declare it
+    secrets: Mapping[str, str] = field(
+        default_factory=dict, repr=False
+    )  # the others, by the names in `Adapter.secrets`
+
+    def values(self) -> tuple[str, ...]:
+        """Every secret, for what hides them."""
+        return tuple(filter(None, (self.api_key, *self.secrets.values())))
 
 
 def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  # noqa: ARG001  # signers need the clock
@@ -147,6 +189,21 @@ def bearer(call: HttpCall, credential: Credential, now: datetime) -> HttpCall:  
         file=call.file,
         fields=call.fields,
     )
+
+
+class KeyVerdict(StrEnum):
+    """What a reply proves about the key of an account."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNPROVEN = "unproven"  # the provider, or something in front of it, was reached; the reply says nothing of the key
+
+
+class KeyTest(Struct, frozen=True, kw_only=True):
+    """The reading of the reply to `Adapter.probe`."""
+
+    verdict: KeyVerdict
+    detail: str  # for the operator: what the reply proves, and what it leaves open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +230,9 @@ class Adapter:
     from_upstream: Callable[[HttpReply], TaskSnapshot]  # the reply to a poll, if `classify` returned None
     classify: Callable[[HttpReply], Failed | None]  # why a call was refused, None if it was not
     authorize: Callable[[HttpCall, Credential, datetime], HttpCall] = bearer  # adds the key; the time is for signatures
+    # The secrets of an account: name → whether it is required. `api_key` is a key of the provider's table in the
+    # configuration, and the others are in its table `secrets`.
+    secrets: Mapping[str, bool] = field(default_factory=lambda: {API_KEY: True})
     polling_by_model: Mapping[str, Polling] = field(default_factory=dict)  # models that differ from `polling`
     configurable: Mapping[str, tuple[Capability, ...]] = field(default_factory=dict)  # only some accounts have these
     default_capability_name: str | None = None  # the row for configured models that are in no table
@@ -188,3 +248,9 @@ class Adapter:
     upload_keep_seconds: float = 0  # how long an upload is reused for the same bytes; 0: never
     read_callback: Callable[[bytes], Callback] | None = None  # the body of a callback
     known_task: Callable[[UpstreamRequest, str], TaskRef] | None = None  # the task of a bare id; None: `TaskRef(id)`
+    # The call that cancels a task. It is sent once, for a task that nobody needs any longer.
+    cancel: Callable[[TaskRef], HttpCall] | None = None
+    # Whether the task was or will be charged, as far as the reply to `cancel` proves it; None: the reply does not say.
+    read_cancel: Callable[[HttpReply], Billed | None] | None = None
+    probe: Callable[[], HttpCall] | None = None  # a GET that costs nothing and whose reply depends on the key
+    read_probe: Callable[[HttpReply], KeyTest] | None = None

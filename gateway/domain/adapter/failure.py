@@ -29,6 +29,14 @@ class Remedy(StrEnum):
     RECONCILE = "reconcile"  # a task may exist: the gateway does not send the work to this provider again by itself
 
 
+class Reach(StrEnum):
+    """Which other routes of a plan a failure rules out, because they would fail in the same way."""
+
+    NONE = "none"
+    ACCOUNT = "account"  # every route of the same account
+    MODEL = "model"  # the same model at the other accounts of the same service: same adapter, same base URL
+
+
 class Billed(StrEnum):
     """Whether the provider charged for an attempt or for one of its tasks."""
 
@@ -50,6 +58,22 @@ REMEDY = {
     FailureKind.TIMED_OUT: Remedy.FALL_BACK,
     FailureKind.RESULT_MISSING: Remedy.FALL_BACK,
     FailureKind.ADAPTER_FAILED: Remedy.FALL_BACK,
+}
+# An account is one key. What is wrong with a key, its credit or its limits says nothing about another key, so the other
+# accounts of the same service are tried. What the service itself thinks of the request, it thinks for every key.
+REACH = {
+    FailureKind.INVALID_REQUEST: Reach.MODEL,
+    FailureKind.CONTENT_POLICY: Reach.MODEL,
+    FailureKind.CREDENTIAL_REFUSED: Reach.ACCOUNT,
+    FailureKind.OUT_OF_CREDIT: Reach.ACCOUNT,
+    FailureKind.RATE_LIMITED: Reach.NONE,
+    FailureKind.UNAVAILABLE: Reach.NONE,
+    FailureKind.AMBIGUOUS: Reach.ACCOUNT,  # a task may exist there: a second one would be paid twice
+    FailureKind.TASK_FAILED: Reach.NONE,
+    FailureKind.TASK_LOST: Reach.NONE,
+    FailureKind.TIMED_OUT: Reach.NONE,
+    FailureKind.RESULT_MISSING: Reach.NONE,
+    FailureKind.ADAPTER_FAILED: Reach.MODEL,  # the same code would break on the same request again
 }
 # Whether a failed task was charged, once the submit had been accepted. A refused submit costs nothing.
 TASK_BILLED = {

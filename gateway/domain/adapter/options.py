@@ -88,6 +88,11 @@ class Fields:
 Option = Text | Word | Flag | Number | Url | ListOf | Fields
 
 
+def options_of(given: Mapping[str, Mapping[str, Any]], adapter: str, account: str) -> Mapping[str, Any]:
+    """The provider options for one account: those for all accounts of its adapter, and its own, which win."""
+    return {**given.get(adapter, {}), **given.get(account, {})}
+
+
 def read_option(option: Option, value: object, path: str, check_url: CheckUrl) -> Any:
     """The value as it is sent. Raises `OptionFault`.
 

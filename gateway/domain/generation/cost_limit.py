@@ -25,6 +25,8 @@ def purchases(attempt: Attempt) -> Iterator[Billed]:
     for task in attempt.tasks:
         if task.status is Status.COMPLETED:
             yield Billed.YES
+        elif task.billed is not None:
+            yield task.billed
         else:
             yield Billed.MAYBE if task.failure is None else TASK_BILLED[task.failure.kind]
     if attempt.adopted == "callback":  # a callback names one task; the other tasks of the submit may exist as well

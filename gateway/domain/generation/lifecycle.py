@@ -46,6 +46,7 @@ from gateway.domain.generation.outputs import (
 )
 from gateway.domain.generation.readings import Readings
 from gateway.domain.generation.restored import is_held
+from gateway.domain.generation.task_cancels import CancelTask, TaskCancelled, absorb_cancel, cancels_due
 from gateway.domain.generation.task_polling import (
     How,
     PollSchedule,
@@ -104,7 +105,7 @@ class CallbackReceived(Struct, frozen=True):
     attempt_id: str
 
 
-Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | FileFact
+Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | TaskCancelled | FileFact
 
 
 class Submit(Struct, frozen=True, gc=False):
@@ -121,7 +122,7 @@ class Poll(Struct, frozen=True, kw_only=True, gc=False):
     how: How = "poll"
 
 
-Effect = Submit | Poll | ArchiveFile
+Effect = Submit | Poll | CancelTask | ArchiveFile
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -169,6 +170,8 @@ def advance(
             absorb_file(changes, files, fact, profile_of)
         elif isinstance(fact, CallbackReceived):
             _poll_now(changes, readings, fact.attempt_id)
+        elif isinstance(fact, TaskCancelled):
+            absorb_cancel(changes, fact)
         else:
             _absorb(changes, readings, fact)
     _end_orphaned_submits(changes, busy)
@@ -184,10 +187,11 @@ def advance(
     if changes.generation.status.terminal:
         wake_at = now + timedelta(seconds=IDLE_SECONDS)
         _end_late(changes)
+    cancels = cancels_due(changes, profile_of)
     return Step(
         generation=changes.generation,
         writes=tuple(changes.writes),
-        effects=(*_effects(changes, readings, busy, profile_of), *files_due(changes, files, busy)),
+        effects=(*_effects(changes, readings, busy, profile_of), *cancels, *files_due(changes, files, busy)),
         schedules=readings.schedules,
         archive_schedules=files,
         wake_at=min([wake_at, *readings.moments(), *file_moments(changes, files, profile_of, busy)]),

@@ -61,6 +61,8 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     adaptations: tuple[Adaptation, ...] = ()
     attempt_timeout_seconds: float | None = None  # replaces that of the provider
     cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
+    # The account that represents all accounts at the same service, an adapter at one base URL. "": this provider.
+    service: str = ""
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -100,6 +102,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     raw_status: str = ""
     progress: float | None = None
     failure: Failed | None = None
+    cancel_sent: bool = False  # the provider was asked to cancel it; that is done at most once
+    billed: Billed | None = None  # what its answer to that proved about the charge; None: nothing
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from gateway.domain.adapter.failure import REMEDY, FailureKind, Remedy
+from gateway.domain.adapter.failure import REACH, REMEDY, FailureKind, Reach, Remedy
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
@@ -21,7 +21,6 @@ from gateway.domain.health.route_health import HealthOf, unknown_health
 
 REPEATS_MAX = 100  # attempts for one output that were refused temporarily, before the output fails
 REPEAT_SECONDS, REPEAT_MAX_SECONDS = 2, 180  # the first and the longest pause between two tries of a route
-_OF_ACCOUNT = frozenset({FailureKind.CREDENTIAL_REFUSED, FailureKind.OUT_OF_CREDIT})
 _TOO_FEW_TASKS = Failed(
     kind=FailureKind.RESULT_MISSING, message="The provider started fewer tasks than outputs were asked for."
 )
@@ -192,8 +191,8 @@ def replaced(generation: Generation, attempt: Attempt) -> Attempt | None:
 def _next_route(generation: Generation, before: list[Attempt], slot: int, health: HealthOf) -> int | None:
     """The first route in the plan that was not tried, open circuits and then held ones last; `None` if none is left.
 
-    Left out are providers that may already have a task for this output (a second one would be paid twice), providers
-    whose account was refused, and routes that would exceed `max_cost`.
+    Left out are routes that an earlier failure rules out (`REACH` in `domain/adapter/failure.py`), and those that would
+    exceed `max_cost`.
     """
     routes, left = generation.plan.routes, _untried(generation, before, slot)
     if len(left) < 2:
@@ -204,20 +203,32 @@ def _next_route(generation: Generation, before: list[Attempt], slot: int, health
 def _untried(generation: Generation, before: list[Attempt], slot: int) -> list[int]:
     routes = generation.plan.routes
     tried = {attempt.route for attempt in before}
-    excluded = {routes[attempt.route].provider for attempt in before if _excludes_provider(attempt, slot)}
     return [
         index
         for index, route in enumerate(routes)
-        if index not in tried and route.provider not in excluded and _has_room(generation, route)
+        if index not in tried
+        and not any(_rules_out(attempt, generation.route(attempt), route, slot) for attempt in before)
+        and _has_room(generation, route)
     ]
 
 
-def _excludes_provider(attempt: Attempt, slot: int) -> bool:
-    """True if no other route of the attempt's provider may be tried either."""
-    if attempt.state is AttemptState.UNKNOWN:
-        return attempt.decision not in {"resubmit", "release"}
+def _rules_out(attempt: Attempt, tried: Route, route: Route, slot: int) -> bool:
+    """True if another route may not be tried because of how the attempt ended on its own route."""
     failure = _failure_of(attempt, slot)
-    return failure.kind in _OF_ACCOUNT and not failure.of_model
+    is_released = attempt.state is AttemptState.UNKNOWN and attempt.decision in {"resubmit", "release"}
+    match REACH[failure.kind]:
+        case Reach.ACCOUNT if not (is_released or failure.of_model):
+            return route.provider == tried.provider
+        case Reach.MODEL:
+            is_other_account = route.provider != tried.provider
+            return is_other_account and (service_of(route), route.model) == (service_of(tried), tried.model)
+        case _:
+            return False
+
+
+def service_of(route: Route) -> str:
+    """The service that a route buys from: accounts with the same adapter and base URL buy from the same one."""
+    return route.service or route.provider
 
 
 def _is_open(route: Route, health: HealthOf) -> bool:
@@ -279,7 +290,6 @@ def _retry(generation: Generation, before: list[Attempt], slot: int, health: Hea
     So these routes are tried one after the other until the deadline, and the pauses of each route get longer.
     """
     failure = _failure_of(before[-1], slot)
-    excluded = {generation.route(attempt).provider for attempt in before if _excludes_provider(attempt, slot)}
     repeated = [attempt for attempt in before if _may_repeat(attempt, slot)]
     if len(repeated) >= REPEATS_MAX:
         return Stop(failure)
@@ -287,7 +297,8 @@ def _retry(generation: Generation, before: list[Attempt], slot: int, health: Hea
     repeats: list[NextTry] = []
     for last in newest:
         route = generation.route(last)
-        if _may_repeat(last, slot) and route.provider not in excluded and affordable(generation, route):
+        is_ruled_out = any(_rules_out(attempt, generation.route(attempt), route, slot) for attempt in before)
+        if _may_repeat(last, slot) and not is_ruled_out and affordable(generation, route):
             tries = sum(attempt.route == last.route for attempt in repeated)
             repeat = _repeat(generation, last, tries, health)
             if repeat is not None:

@@ -35,6 +35,7 @@ class RouteProfile(Struct, frozen=True, kw_only=True):
     refresh_every: int = 0  # every so many polls of a running task, one is a refresh; 0: never
     variant: str = ""  # the variant of the submit that worked last
     calls_back: bool = False  # the provider sends callbacks with task ids, so a lost reply can still be made up for
+    has_cancel: bool = False  # the provider can be asked to cancel a task
 
 
 RouteProfileOf = Callable[[Route], RouteProfile]

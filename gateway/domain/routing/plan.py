@@ -6,12 +6,13 @@ reason, or changes the value because the client allowed it with `adapt`.
 
 from collections.abc import Mapping, Sequence
 from math import isclose
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageTransport
-from gateway.domain.adapter.options import OptionFault, read_option
+from gateway.domain.adapter.options import OptionFault, options_of, read_option
 from gateway.domain.adapter.request import (
     FramesInput,
     Input,
@@ -43,6 +44,17 @@ class Candidate(Struct, frozen=True, kw_only=True):
     group: int = 0  # 0: the requested model; then one number for each model to fall back to
     order: Order = "priority"  # within its group
     attempt_timeout_seconds: float | None = None  # replaces that of the provider
+    adapter: str = ""  # the adapter of the provider; "": it has the provider's own name
+    service: str = ""  # see `Route.service`
+
+    def options(self, request: GenerationRequest) -> Mapping[str, Any]:
+        """The provider options of the request that are for this route."""
+        return options_of(request.provider_options, self.adapter, self.provider)
+
+    def options_path(self, request: GenerationRequest, option: str = "") -> str:
+        """The path of the object in the request that has this option: the account's own, or that of its adapter."""
+        of_account = option in request.provider_options.get(self.provider, {})
+        return f"provider_options.{self.provider if of_account or not self.adapter else self.adapter}"
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):
@@ -124,7 +136,7 @@ def _route(
     best: tuple[Reason, ...] = ()
     for capability in taking:
         settings, adaptations, reasons = fit_settings(request, capability, images)
-        reasons += _check_prompt(request, candidate.provider, capability)
+        reasons += _check_prompt(request, candidate, capability)
         cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.capability_name)
         reasons += _check_cost(request, cost)
         reasons += _check_input(request, capability)
@@ -142,6 +154,7 @@ def _route(
                 adaptations=tuple(adaptations),
                 cost_usd=cost,
                 attempt_timeout_seconds=candidate.attempt_timeout_seconds,
+                service=candidate.service,
             )
             if not adaptations:  # otherwise a later capability may take the request unchanged
                 return route
@@ -176,26 +189,26 @@ def _no_such_input(given: InputKind, kind: Kind, capabilities: Sequence[Capabili
     return Reason(param=param, message=f"does not take {_INPUT_WORDS[given]}; it takes {words}")
 
 
-def _check_prompt(request: GenerationRequest, provider: str, capability: Capability) -> list[Reason]:
+def _check_prompt(request: GenerationRequest, candidate: Candidate, capability: Capability) -> list[Reason]:
     reasons: list[Reason] = []
-    options = request.provider_options.get(provider, {})
+    options = candidate.options(request)
     unknown = sorted(options.keys() - capability.options)
     if unknown:
         allowed = ", ".join(sorted(capability.options)) or "none"
         message = f"does not take the option {', '.join(unknown)}; it takes: {allowed}"
-        reasons.append(Reason(param=f"provider_options.{provider}", message=message))
-    reasons += _misshapen(options, provider, capability)
+        reasons.append(Reason(param=candidate.options_path(request, unknown[0]), message=message))
+    reasons += _misshapen(request, candidate, capability)
     fault = _prompt_fault(request.prompt, options, capability)
     return reasons if fault is None else [*reasons, Reason(param="prompt", message=fault)]
 
 
-def _misshapen(options: Mapping[str, object], provider: str, capability: Capability) -> list[Reason]:
+def _misshapen(request: GenerationRequest, candidate: Candidate, capability: Capability) -> list[Reason]:
     """Why this model does not take the values of options that another model of the provider takes."""
     reasons: list[Reason] = []
-    for name, value in options.items():
+    for name, value in candidate.options(request).items():
         if (shape := capability.options.get(name)) is not None:
             try:
-                read_option(shape, value, f"provider_options.{provider}.{name}", lambda _: None)
+                read_option(shape, value, f"{candidate.options_path(request, name)}.{name}", lambda _: None)
             except OptionFault as fault:
                 reasons.append(Reason(param=fault.path, message=fault.message))
     return reasons
@@ -303,7 +316,7 @@ def _check_rules(
     request: GenerationRequest, candidate: Candidate, capability: Capability, settings: Settings
 ) -> list[Reason]:
     """Why the adapter's own rules refuse the request; they see it as it would be submitted."""
-    options = request.provider_options.get(candidate.provider, {})
+    options = candidate.options(request)
     submit = UpstreamRequest(
         attempt_id="",
         model=candidate.model,
@@ -316,4 +329,5 @@ def _check_rules(
         options=options,
     )
     refusals = (rule(submit) for rule in capability.rules)
-    return [Reason(param=f"provider_options.{candidate.provider}", message=why) for why in refusals if why is not None]
+    path = candidate.options_path(request, next(iter(options), ""))
+    return [Reason(param=path, message=why) for why in refusals if why is not None]

@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_made_fails_the_first_write(tmp_path: Path) -> N
 def settings_of(tmp_path: Path, text: str) -> Settings:
     file = tmp_path / "video-gateway.toml"
     file.write_text(f"[artifacts]\n{text}\n")
-    return load(file, {"S3_KEY": "key", "S3_SECRET": "not-to-be-shown"}, [])
+    return load(file, {"S3_KEY": "key", "S3_SECRET": "not-to-be-shown"}, {})
 
 
 def test_a_bucket_and_its_local_folder(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import ArchivedFile, Generation
 from gateway.domain.generation.transitions import SaveArchivedFile
+from gateway.live import Live
 from gateway.media.first_frame import BYTES_MAX
 from gateway.sandbox.media import Spec, render
 from gateway.store.sqlite.store import SqliteStore
@@ -207,7 +208,7 @@ class World:
             store=self.store,
             artifacts=self.artifacts,
             clock=ImmediateClock(),
-            enabled=True,
+            enabled=Live(current=True),
             on_change=self.changed.append,
             observer=self,
         )

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.engine.embedded import TAKE_OVER_BATCH, EmbeddedEngine
+from gateway.live import Live
 
 from ..builders import generation
 
@@ -59,7 +60,7 @@ class FakeDriver:
 
 async def test_a_store_that_fails_at_the_start_delays_a_generation_only_until_it_works() -> None:
     clock, store, begun = HastyClock(), Store(failures=3), list[str]()
-    engine = EmbeddedEngine(store, clock, lambda: FakeDriver(begun), open_max=10)  # type: ignore[arg-type,return-value]
+    engine = EmbeddedEngine(store, clock, lambda: FakeDriver(begun), open_max=Live(10))  # type: ignore[arg-type,return-value]
 
     await engine.start()
     async with asyncio.timeout(5):
@@ -114,7 +115,7 @@ class WaitingDriver:
 
 
 def started(ledger: Ledger, begun: list[str], open_max: int = 1000) -> EmbeddedEngine:
-    return EmbeddedEngine(ledger, HastyClock(), lambda: WaitingDriver(begun), open_max=open_max)  # type: ignore[arg-type,return-value]
+    return EmbeddedEngine(ledger, HastyClock(), lambda: WaitingDriver(begun), open_max=Live(open_max))  # type: ignore[arg-type,return-value]
 
 
 async def test_a_start_takes_over_in_batches_the_oldest_first_and_each_waits_for_the_one_before() -> None:

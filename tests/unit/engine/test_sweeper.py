@@ -32,6 +32,7 @@ from gateway.engine import sweeper as sweep
 from gateway.engine.sweeper import Sweeper
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
+from gateway.live import Live
 from gateway.store.port import Idempotency, StoredFile
 from gateway.store.sqlite.store import SqliteStore
 
@@ -77,9 +78,9 @@ class Bench:
         self.clock = ManualClock()
         self.folder = folder / "blobs"
         self.store = SqliteStore.open(folder / "ledger.db", NOW)
-        self.blobs = Blobs(self.folder, self.clock, min_free_bytes=0)
+        self.blobs = Blobs(self.folder, self.clock, min_free_bytes=Live(0))
         self.artifacts = ArtifactFolder(folder / "artifacts")
-        self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=KEEP_PURCHASES)
+        self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=Live(KEEP_PURCHASES))
         self.task: asyncio.Task[None] | None = None
 
     async def round(self) -> None:

@@ -40,6 +40,7 @@ from gateway.fetch.fetcher import (
     target_of,
 )
 from gateway.fetch.network import HEAD_MAX, StreamNetwork
+from gateway.live import Live
 
 from ..dns_server import ALIAS, DnsServer, dns_server
 from ..raw_server import BROKEN, SILENCE, SILENT, Connection, Handler, RawServer, Serve, after_reading, reply, servers
@@ -176,7 +177,7 @@ class World:
         self.fetcher = self.fetcher_with()
 
     def fetcher_with(self, **changes: Any) -> Fetcher:
-        return Fetcher(**{"allow": [], "resolve": self.names.resolve, "network": self.roads, **changes})
+        return Fetcher(**{"allow": Live(()), "resolve": self.names.resolve, "network": self.roads, **changes})
 
     def at(self, address: str, handler: Handler) -> RawServer:
         """Start a server that is reached at this address."""
@@ -282,7 +283,7 @@ async def test_a_name_may_get_another_address_later_and_an_address_may_not(world
         with pytest.raises(AddressRefused):
             await world.get(url)
     with pytest.raises(AddressRefused):  # an allowed address may be reached on any port
-        await world.get("http://public.test:6379/", world.fetcher_with(allow=LOOPBACK))
+        await world.get("http://public.test:6379/", world.fetcher_with(allow=Live(tuple(LOOPBACK))))
     for url in ("http://10.0.0.1/", "http://[::1]/", "http://public.test:6379/", "http://2130706433/", "ftp://a.test/"):
         with pytest.raises(FetchRefused) as refused:
             await world.get(url)
@@ -330,7 +331,7 @@ async def test_only_the_public_addresses_of_a_mixed_answer_are_used(world: World
 
 
 async def test_an_allowed_network_does_not_open_other_schemes_or_networks(world: World) -> None:
-    fetcher = world.fetcher_with(allow=LOOPBACK)
+    fetcher = world.fetcher_with(allow=Live(tuple(LOOPBACK)))
     for url in (
         "file:///etc/passwd",
         "gopher://127.0.0.1/",
@@ -608,11 +609,11 @@ async def test_the_server_gets_the_name_and_the_connection_the_address(world: Wo
 
 
 async def test_an_allowed_network_may_be_reached_on_any_port(world: World) -> None:
-    fetcher = Fetcher(LOOPBACK)
+    fetcher = Fetcher(Live(tuple(LOOPBACK)))
     server = world.at("127.0.0.1", after_reading(reply(b"fine")))
     for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]"):
         assert await world.get(f"http://{host}:{server.port}/", fetcher) == b"fine"
-    named = world.fetcher_with(allow=LOOPBACK)
+    named = world.fetcher_with(allow=Live(tuple(LOOPBACK)))
     assert await world.get("http://loopback.test:6379/", named) == b"fine"
     assert server.accepted == 4
     await fetcher.close()
@@ -931,7 +932,7 @@ def test_bytes_before_the_handshake_are_not_a_reply(
     async def fetched(port: int) -> bytes:
         network = LateRoads(said)
         network.roads[PUBLIC] = port
-        fetcher = Fetcher([], resolve=public, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        fetcher = Fetcher(Live(()), resolve=public, network=network, tls=ssl.create_default_context(cafile=CERTIFICATE))
         async with fetcher.get("https://named.test/", client="key", max_bytes=100, timeout_seconds=5) as reply:
             return b"".join([chunk async for chunk in reply.chunks()])
 
@@ -959,7 +960,7 @@ def test_a_peer_that_closes_early_does_not_lose_what_it_sent(
 
     async def fetched(port: int) -> int:
         roads = Roads(trap=port)
-        fetcher = Fetcher([], resolve=public, network=roads, tls=ssl.create_default_context(cafile=CERTIFICATE))
+        fetcher = Fetcher(Live(()), resolve=public, network=roads, tls=ssl.create_default_context(cafile=CERTIFICATE))
         size = 0
         async with fetcher.get("https://named.test/", client="key", max_bytes=len(body), timeout_seconds=5) as reply:
             async for chunk in reply.chunks():

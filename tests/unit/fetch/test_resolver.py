@@ -25,7 +25,7 @@ from gateway.fetch.fetcher import Fetcher, FetchFailed
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
 
 async def main():
-    fetcher = Fetcher([])
+    fetcher = Fetcher(Live(()))
     try:
         await fetcher.post("https://silent.test/", client="key", content=b"", headers={}, timeout_seconds=0.05)
     except FetchFailed as error:

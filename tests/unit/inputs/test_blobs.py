@@ -13,6 +13,7 @@ import pytest
 from gateway.clock import Timer
 from gateway.domain.errors import InsufficientStorage, StoreUnavailable
 from gateway.inputs.blobs import Blobs, room_left
+from gateway.live import Live
 
 CONTENT = b"\x89PNG" * 1000
 DIGEST = sha256(CONTENT).hexdigest()
@@ -38,7 +39,7 @@ CLOCK = StillClock()
 
 
 def blobs_in(folder: Path, clock: StillClock = CLOCK, min_free_bytes: int = 0) -> Blobs:
-    return Blobs(folder, clock, min_free_bytes=min_free_bytes)
+    return Blobs(folder, clock, min_free_bytes=Live(min_free_bytes))
 
 
 def files(folder: Path) -> list[Path]:

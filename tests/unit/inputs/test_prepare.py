@@ -15,6 +15,7 @@ from gateway.fetch.urls import URL_MAX
 from gateway.inputs import prepare
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
+from gateway.live import Live
 
 from ..builders import World, generation
 
@@ -79,7 +80,7 @@ def inputs_with(fetcher: Fetcher) -> Make:
             uploading=unused,
             fetcher=fetching,
             providers=named,
-            allow=(),
+            allow=Live(()),
             link=None,
             clock=unused,
         )

@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.errors import InvalidImage, Overloaded
 from gateway.fetch.fetcher import Fetcher, FetchTooLarge
 from gateway.inputs.remote_images import FETCHES_MAX, RemoteImages
+from gateway.live import Live
 from gateway.sharing.room import Room
 
 URL = "https://pictures.example/a.png"
@@ -73,7 +74,7 @@ async def test_what_cannot_be_fetched_is_said(fetcher: Any, text: str) -> None:
 
 
 async def test_the_guarded_fetcher_refuses_a_private_address() -> None:
-    fetcher = Fetcher(())
+    fetcher = Fetcher(Live(()))
     with pytest.raises(InvalidImage, match=r"127\.0\.0\.1 does not lead to a public address"):
         await get(RemoteImages(fetcher), "key_a", "http://127.0.0.1/a.png")
     await fetcher.close()

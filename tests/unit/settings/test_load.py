@@ -17,10 +17,11 @@ from gateway.domain.adapter.contract import Polling
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
 from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
+from gateway.upstream.registry import load_adapters
 
 from ...cases import every
 
-PROVIDERS = ["foxapi", "keevx", "kling_relay"]
+PROVIDERS = load_adapters()
 KEY = "vg_0123456789abcdef"
 WEBHOOK = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 
@@ -384,7 +385,7 @@ order = "best"
 """
 
 
-def test_every_fault_is_collected_and_the_first_one_raised() -> None:
+def test_every_fault_is_collected_and_all_are_raised() -> None:
     Path("case.toml").write_text(MANY_FAULTS)
     reading = read_configuration(Path("case.toml"), {"K": "a-fox-key", "VIDEO_GATEWAY_ARTIFACTS": "ftp://x"}, PROVIDERS)
 
@@ -409,8 +410,9 @@ def test_every_fault_is_collected_and_the_first_one_raised() -> None:
     ]
     assert str(reading.faults[10]).endswith(" (from VIDEO_GATEWAY_ARTIFACTS)")
     assert reading.settings is None
-    with pytest.raises(ConfigurationError, match=r"^providers\.nobody: no such provider; "):
-        load(Path("case.toml"), {"K": "a-fox-key"}, PROVIDERS)
+    with pytest.raises(ConfigurationError, match=r"^providers\.nobody: no such provider; ") as raised:
+        load(Path("case.toml"), {"K": "a-fox-key", "VIDEO_GATEWAY_ARTIFACTS": "ftp://x"}, PROVIDERS)
+    assert list(raised.value.args) == [str(fault) for fault in reading.faults]
 
 
 def test_a_wrong_table_of_a_provider_or_model_leaves_the_others_usable() -> None:

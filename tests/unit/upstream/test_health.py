@@ -1,6 +1,7 @@
 """What the gateway learns about its providers from their answers, and which of it is logged."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace as with_changes
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
@@ -10,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from gateway.clock import Timer
+from gateway.domain.adapter.contract import Credential
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed
@@ -622,3 +624,27 @@ def test_reading_that_ends_nothing_is_not_reported(health: Health) -> None:
     for _ in range(9):
         report_ended(health, made(running), [SaveAttempt(running, AttemptState.ACCEPTED)])
     assert health.of(*V) == RouteHealth()
+
+
+def test_a_reload_keeps_what_was_learnt_of_accounts_that_stay(health: Health, clock: StillClock) -> None:
+    before = dict(health._providers)
+    for provider, model in (V, FOX):
+        failure = failed(FailureKind.CREDENTIAL_REFUSED)
+        health.on_submit(provider, model, "att_1", failure)
+        health.submits[provider].record_429()
+        health.on_task_ended(provider, model, "att_2", failure=None, seconds=30)
+        health.on_submit(provider, model, "att_3", failure)
+    renewed = with_changes(before[FOX[0]], credential=Credential(api_key="sk-renewed"))
+    after = {V[0]: with_changes(before[V[0]], concurrency=6), FOX[0]: renewed, "new": with_changes(renewed, name="new")}
+
+    health._providers.clear()  # type: ignore[attr-defined]  # the composition root owns it
+    health._providers.update(after)  # type: ignore[attr-defined]  # as above
+    health.reconfigure(before, after)
+
+    assert (health.circuit(*V), health.circuit(*FOX)) == (OPEN, CLOSED)
+    assert [health.submits[name].limit for name in (V[0], FOX[0], "new")] == [4, 8, 8]
+    assert (health.submits[V[0]].ceiling, health.completion_times(*FOX) is not None) == (6, True)
+    health.on_submit(*FOX, "att_4", failed(FailureKind.CREDENTIAL_REFUSED), account=before[FOX[0]])
+    assert health.circuit(*FOX) is CLOSED, "the key that was refused is not the one that counts now"
+    health.on_submit(*FOX, "att_5", failed(FailureKind.CREDENTIAL_REFUSED), account=renewed)
+    assert health.circuit(*FOX) is OPEN

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.clock import SystemClock
 from gateway.domain.redaction import Redactor
+from gateway.live import Live
 from gateway.telemetry import Observers
 from gateway.webhooks.deliverer import LARGE, Deliverer
 
@@ -30,13 +31,13 @@ async def test_a_large_body_is_searched_for_secrets_beside_the_event_loop() -> N
     deliverer = Deliverer(
         store=anything,
         poster=anything,
-        keys=anything,
+        keys=Live(anything),
         formats={},
         clock=clock,
         wall_clock=clock,
-        timeout_seconds=1,
+        timeout_seconds=Live(1.0),
         observer=Observers([]),
-        redactor=redactor,
+        redactor=Live(redactor),
     )
     for size in (0, LARGE):
         hidden = await deliverer._without_secrets(b" " * size + KEY)

@@ -10,6 +10,7 @@ from gateway.api.web.held_body import bodies_room
 from gateway.api.web.request_log import LARGE, RequestLog
 from gateway.clock import SystemClock
 from gateway.domain.redaction import Redactor
+from gateway.live import Live
 from gateway.telemetry import Observers
 
 KEY = b"Zx.Q~77!pass/word+Key_2026=tail"
@@ -46,7 +47,7 @@ async def answered(
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), redactor)
+    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), Live(redactor))
     await log({"type": "http", "method": "GET", "path": "/", "headers": [], "state": {}}, receive, send)  # type: ignore[arg-type]  # enough of one
     return dict(sent[0]["headers"]), [message["body"] for message in sent[1:] if message["body"]]
 
