@@ -115,7 +115,10 @@ class Application:
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
         clock = clock or SystemClock()
         self._tracing = build_tracing(settings, clock)
-        self.metrics = Metrics(lambda: self.live.current.providers, lambda name: self.live.current.catalog.has(name))
+        self.metrics = Metrics(
+            lambda: self.live.current.providers,
+            lambda name: self.live.current.catalog.has(name),  # noqa: PLW0108  # a reload changes `current`
+        )
         observer = Observers([LogObserver(), self.metrics, *observers, *filter(None, [self._tracing])])
         base = build_base(self.live, clock, observer, accept_clock=accept_clock, said=said)
         upstream = build_upstream(base, transport)

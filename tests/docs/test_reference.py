@@ -6,6 +6,7 @@ from itertools import chain
 
 import pytest
 
+from gateway.api.configuration import ConfigurationRefused
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Parameters
 from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
@@ -69,7 +70,8 @@ def request_errors(root: type[GatewayError] = GatewayError) -> Iterator[type[Gat
 
 
 def test_every_error_code_is_documented_with_its_status() -> None:
-    assert AdminRequired in GatewayError.__subclasses__()  # defined in a module of its own, which must be imported
+    # These are defined in modules of their own, which must be imported.
+    assert {AdminRequired, ConfigurationRefused} <= set(GatewayError.__subclasses__())
     rows = table_below(ERRORS, "## Errors of requests")
 
     assert [tuple(row) for row in rows] == [
