@@ -11,7 +11,7 @@ from functools import partial
 import httpx
 
 from gateway.api.dialects.webhook_formats import webhook_formats
-from gateway.api.web.auth import authenticator_of
+from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
@@ -22,6 +22,9 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory, adoptions
+from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
@@ -47,6 +50,7 @@ from gateway.inputs.remote_images import RemoteImages
 from gateway.parts import (
     ArtifactParts,
     Base,
+    ClientParts,
     EngineParts,
     GenerationParts,
     InputParts,
@@ -74,7 +78,7 @@ from gateway.webhooks.signing import SigningKeys
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
-    store, hold = open_store(settings, clock, accept_clock=accept_clock)
+    store, hold = open_store(settings, clock, accept_clock=accept_clock, adopt=adoptions(settings))
     return Base(
         settings=settings,
         observer=observer,
@@ -83,6 +87,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         store=store,
         redactor=redactor_of(settings),
         signer=Signer(store.secret("tokens")),
+        clients=Directory(settings, store.adopted()),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
@@ -91,6 +96,15 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
 def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
     """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
     return Catalog(accepting(providers), settings)
+
+
+def build_clients(base: Base) -> ClientParts:
+    """What decides who may send a request, and what operators change about that."""
+    return ClientParts(
+        authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
+        rates=Rates(base.clock),
+        administration=Administration(base.store.clients, base.clients, base.clock),
+    )
 
 
 def build_upstream(
@@ -282,6 +296,7 @@ def build_generations(
 def build_context(
     base: Base,
     *,
+    clients: ClientParts,
     catalog: Catalog,
     upstream: UpstreamParts,
     inputs: InputParts,
@@ -306,7 +321,10 @@ def build_context(
         webhooks=webhooks.endpoints,
         health=upstream.health,
         poll_advisor=generations.poll_advisor,
-        authenticator=authenticator_of(server, base.clock),
+        authenticator=clients.authenticator,
+        clients=base.clients,
+        rates=clients.rates,
+        administration=clients.administration,
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),

@@ -161,9 +161,14 @@ def day_of(moment: datetime) -> str:
     return moment.astimezone(UTC).date().isoformat()
 
 
+def day_begin(moment: datetime) -> datetime:
+    """When the day of UTC has begun."""
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def day_after(moment: datetime) -> datetime:
     """When the next day of UTC begins."""
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return day_begin(moment) + timedelta(days=1)
 
 
 class Bucket(Struct, frozen=True):

@@ -49,22 +49,22 @@ def check_clients(
         if not NAME.fullmatch(name):
             reader.report(("clients", name), f"expected another name: {NAME_RULE}")
             continue
-        for path, key, signs in _keys_of(name, client):
-            where, text = show_path(path), key.reveal()
+        for key_path, key, signs in _keys_of(name, client):
+            where, text = show_path(key_path), key.reveal()
             holder, earlier = places.setdefault(text, (name, where))
             if earlier == where:
                 pass
             elif holder == name and signs:
                 warnings.append(f"{where}: everybody who sees a JWT reads this key, which is also {earlier}")
             else:
-                reader.report(path, f"the same key is listed twice, also as {earlier}; remove one of the two")
+                reader.report(key_path, f"the same key is listed twice, also as {earlier}; remove one of the two")
             if len(text) < CLIENT_KEY_MIN and not signs:
                 warnings.append(f"{where}: under {CLIENT_KEY_MIN} characters, which can be guessed; use a longer key")
         for place, owner in enumerate(client.adopt):
-            path = ("clients", name, "adopt", place)
-            earlier = adopted.setdefault(owner, show_path(path))
-            if earlier != show_path(path):
-                reader.report(path, f"the same owner id is listed twice, also as {earlier}; remove one of the two")
+            owner_path = ("clients", name, "adopt", place)
+            earlier = adopted.setdefault(owner, show_path(owner_path))
+            if earlier != show_path(owner_path):
+                reader.report(owner_path, f"the same owner id is listed twice, also as {earlier}; remove one of the two")
 
 
 def _keys_of(name: str, client: ClientSettings) -> Iterator[tuple[KeyPath, Secret, bool]]:
