@@ -140,6 +140,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         clock=base.clock,
         keep=timedelta(days=settings.files.keep_days),
         limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+        adopted_by=base.clients.owners_before,
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
@@ -233,7 +234,7 @@ def build_webhooks(base: Base) -> WebhookParts:
     settings = base.settings.webhooks
     fetcher = Fetcher(base.settings.fetch.allow)
     configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
+    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"), base.clients.owners_before)
     links = Links(base.settings.own_url, base.signer)
     deliverer = Deliverer(
         store=base.store,
@@ -279,7 +280,14 @@ def build_generations(
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(
+            base.store,
+            catalog,
+            upstream.health,
+            base.clock,
+            links=inputs.has_links,
+            limits_of=base.clients.limits_of,
+        ),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -288,6 +296,8 @@ def build_generations(
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
+        limits_of=base.clients.create_limits_of,
+        adopted_by=base.clients.adopted_by,
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)

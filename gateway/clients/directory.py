@@ -174,6 +174,10 @@ class Directory:
         """The keys whose things this owner id has."""
         return self._adopted.get(owner, ())
 
+    def owners_before(self, owner: str) -> Sequence[str]:
+        """The owner ids of these keys."""
+        return [one.owner for one in self.adopted_by(owner)]
+
 
 def adoptions(settings: Settings) -> dict[str, str]:
     """Which owner ids of keys belong to which client: for a start, which moves what they own."""

@@ -144,7 +144,7 @@ def generation_controller(
         )
         async def quote(self, request: Call) -> ASGIResponse:
             """Say what a create with the same body would do; nothing is stored or started."""
-            context, key = context_of(request)
+            context, key = context_of(request, "read")
             read: Read = with_options if kind == "video" else own_fields  # as the create of this kind reads its body
             normalised = await wanted(request, context, key, read, kind)
             with normalised.named():

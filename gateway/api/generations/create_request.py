@@ -25,7 +25,7 @@ from gateway.domain.generation.model import GenerationRequest, WebhookFormat
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
 from gateway.generations.no_route import NoSuitableRoute, name_of
-from gateway.generations.service import InlineFile
+from gateway.generations.repeats import InlineFile
 from gateway.media.image_header import inspect
 
 ANY_MODEL = "auto"  # any model that can do what is asked: OpenAI's create of images does not require a model

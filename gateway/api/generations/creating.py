@@ -70,13 +70,16 @@ async def create(
     `instead_of_key` counts as the idempotency key of a request without one.
     """
     with normal.named():
-        return await context.generations.create(
+        created = await context.generations.create(
             normal.request,
             key=key,
             files=normal.files,
             idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),
         )
+    if created.replayed:
+        context.rates.give_back(key)
+    return created
 
 
 def let_go(request: Call, normal: Normalised) -> None:

@@ -118,6 +118,8 @@ async def _create(call: Call) -> Result:
         created = await call.gateway.generations.create(
             wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
         )
+    if created.replayed:
+        call.gateway.rates.give_back(call.key)
     generation = created.generation
     if call.understands_tasks and not generation.status.terminal:
         task = GenerationTasks(call.gateway, call.gateway.links(call.request)).record(generation)
@@ -207,14 +209,14 @@ async def _cancel(call: Call) -> Result:
 
 async def _models(call: Call) -> Result:
     arguments = call.take("model", "kind", "after")
-    catalog = call.gateway.catalog
+    catalog, allowed = call.gateway.catalog, call.gateway.clients.limits_of(call.key).models
     kind = _kind(dict(arguments)) if "kind" in arguments else None
     if "model" in arguments:
-        model = catalog.resolve(_text(arguments["model"], "model").strip())
+        model = catalog.resolve(_text(arguments["model"], "model").strip(), allowed=allowed)
         if kind is None or _makes(model, kind):
             return result_of(models.detail(_model_view(call, model)))
         return result_of({"data": [], "note": f"This model makes no {kind}."})
-    listed = [model for model in catalog.listed() if kind is None or _makes(model, kind)]
+    listed = [model for model in catalog.listed(allowed) if kind is None or _makes(model, kind)]
     after = _text(arguments["after"], "after").strip() if "after" in arguments else None
     if after is not None and after not in {model.name for model in listed}:
         raise InvalidParameter("`after` must be the `id` of a model of the page before.", param="after")

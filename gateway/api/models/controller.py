@@ -26,9 +26,10 @@ class ModelController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List every model."""
-        context, _ = context_of(request)
+        context, key = context_of(request)
         Params.of(request).done()
-        models = (model_view(model, context.started_at, context.health) for model in context.catalog.listed())
+        allowed = context.clients.limits_of(key).models
+        models = (model_view(model, context.started_at, context.health) for model in context.catalog.listed(allowed))
         return json_answer(ModelList(data=tuple(models)))
 
     @route(
@@ -38,12 +39,13 @@ class ModelController(Controller):
             id="readModel",
             summary="Read a model by any of its names; a name may contain a slash",
             answer=ModelView,
-            errors=(400, 404),
+            errors=(400, 403, 404),
         ),
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read one model by any of its names."""
-        context, _ = context_of(request)
+        context, key = context_of(request)
         Params.of(request).done()
-        model = context.catalog.resolve(path_id(request, "name").strip("/"))
+        allowed = context.clients.limits_of(key).models
+        model = context.catalog.resolve(path_id(request, "name").strip("/"), allowed=allowed)
         return json_answer(model_view(model, context.started_at, context.health))
