@@ -234,7 +234,11 @@ def build_webhooks(base: Base) -> WebhookParts:
     settings = base.settings.webhooks
     fetcher = Fetcher(base.settings.fetch.allow)
     configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"), base.clients.owners_before)
+    keys = SigningKeys(
+        [key.reveal() for key in configured if key is not None],
+        base.store.secret("webhooks"),
+        base.clients.owners_before,
+    )
     links = Links(base.settings.own_url, base.signer)
     deliverer = Deliverer(
         store=base.store,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 
 from gateway.clock import Clock
-from gateway.domain.client_errors import RateLimited
+from gateway.domain.client_errors import RequestsPerMinuteReached
 from gateway.domain.clients import Bucket
 
 
@@ -19,10 +19,10 @@ class Rates:
         self._buckets: dict[str, Bucket] = {}
 
     def take(self, owner: str, per_minute: int) -> None:
-        """Count a request. Raises `RateLimited` if the client has sent as many as it may."""
+        """Count a request. Raises `RequestsPerMinuteReached` if the client has sent as many as it may."""
         bucket = self._bucket(owner, per_minute)
         if bucket.left < 1:
-            raise RateLimited(
+            raise RequestsPerMinuteReached(
                 f"Your client may send {per_minute:,} requests per minute (`requests_per_minute`).",
                 retry_after=bucket.seconds_until(1, per_minute),
             )

@@ -45,10 +45,15 @@ class NotShown(GatewayError):
     remedy = "Leave the parameter out, or ask the operator: `sees` of the client."
 
 
-class RateLimited(GatewayError):
+class RequestsPerMinuteReached(GatewayError):
     """The client has sent as many requests as it may send in a minute."""
 
-    code, status, type, title = "rate_limited", 429, "rate_limit_error", "The client sends too many requests."
+    code, status, type, title = (
+        "requests_per_minute_reached",
+        429,
+        "rate_limit_error",
+        "The client sends too many requests.",
+    )
     remedy = "Send the request again after `Retry-After`; the limit is `requests_per_minute` of the client."
 
 

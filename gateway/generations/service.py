@@ -192,7 +192,9 @@ class Generations:
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
             )
-            created = await self._store.create(generation, stored, idempotency, named_files(request, files), self._limits_of(key))
+            created = await self._store.create(
+                generation, stored, idempotency, named_files(request, files), self._limits_of(key)
+            )
             if created is generation:
                 reach("create_committed")
                 self._observer.observe(

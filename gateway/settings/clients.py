@@ -64,7 +64,9 @@ def check_clients(
             owner_path = ("clients", name, "adopt", place)
             earlier = adopted.setdefault(owner, show_path(owner_path))
             if earlier != show_path(owner_path):
-                reader.report(owner_path, f"the same owner id is listed twice, also as {earlier}; remove one of the two")
+                reader.report(
+                    owner_path, f"the same owner id is listed twice, also as {earlier}; remove one of the two"
+                )
 
 
 def _keys_of(name: str, client: ClientSettings) -> Iterator[tuple[KeyPath, Secret, bool]]:

@@ -39,7 +39,7 @@ class ModelController(Controller):
             id="readModel",
             summary="Read a model by any of its names; a name may contain a slash",
             answer=ModelView,
-            errors=(400, 403, 404),
+            errors=(400, 404),
         ),
     )
     async def read(self, request: Call) -> ASGIResponse:

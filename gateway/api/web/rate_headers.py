@@ -11,7 +11,7 @@ NAMES = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-rate
 
 
 def count(scope: Scope, rates: Rates, owner: str, per_minute: int | None) -> None:
-    """Count a request of a client, once for each request. Raises `RateLimited`."""
+    """Count a request of a client, once for each request. Raises `RequestsPerMinuteReached`."""
     if per_minute is None or _STATE in scope["state"]:
         return
     scope["state"][_STATE] = lambda: rates.headers(owner, per_minute)

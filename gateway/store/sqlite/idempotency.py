@@ -71,9 +71,7 @@ def earlier(connection: apsw.Connection, key: str, idempotency: Idempotency, now
     return _of_retry(connection, key, digests, now) if idempotency.retry else None
 
 
-def _of_key(
-    connection: apsw.Connection, key: str, name: str, digests: tuple[bytes, ...], now: datetime
-) -> str | None:
+def _of_key(connection: apsw.Connection, key: str, name: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
     is_used = False
     rows: Sequence[Row] = connection.execute(_OF_KEY, (key, name)).fetchall()
     for owner, digest, generation_id, created_at, status in rows:
