@@ -239,7 +239,7 @@ def build_webhooks(base: Base) -> WebhookParts:
         base.store.secret("webhooks"),
         base.clients.owners_before,
     )
-    links = Links(base.settings.own_url, base.signer)
+    links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(
         store=base.store,
         poster=fetcher,

@@ -9,7 +9,6 @@ from hmac import compare_digest
 from msgspec import Struct
 
 from gateway.domain.clients import (
-    ANONYMOUS,
     NO_LIMITS,
     OF_CLIENTS,
     Budgets,

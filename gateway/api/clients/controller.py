@@ -75,7 +75,7 @@ class ClientController(Controller):
         return json_answer(client_view(await context.administration.create(body.name, changed(NO_LIMITS, body))))
 
     @route(
-        "/{name:str}",
+        "/{client:str}",
         http_method=GET,
         operation=Operation(
             id="readClient", summary="Read a client; needs an admin key", answer=ClientView, errors=(400, 404, 503)
@@ -85,10 +85,10 @@ class ClientController(Controller):
         """Read one client."""
         context = admin_context_of(request)
         Params.of(request).done()
-        return json_answer(client_view(context.administration.client(path_id(request, "name"))))
+        return json_answer(client_view(context.administration.client(path_id(request, "client"))))
 
     @patch(
-        "/{name:str}",
+        "/{client:str}",
         status_code=200,
         operation=Operation(
             id="changeClient",
@@ -102,12 +102,12 @@ class ClientController(Controller):
         """Change the limits that the body has, and no others."""
         context = admin_context_of(request)
         body = read_body(await read_object(request, context, ChangeClient), ChangeClient)
-        name = path_id(request, "name")
+        name = path_id(request, "client")
         client = await context.administration.change(name, lambda limits: changed(limits, body))
         return json_answer(client_view(client))
 
     @delete(
-        "/{name:str}",
+        "/{client:str}",
         status_code=200,
         operation=Operation(
             id="deleteClient",
@@ -120,12 +120,12 @@ class ClientController(Controller):
         """Delete one client with its keys. What it owns stays."""
         context = admin_context_of(request)
         Params.of(request).done()
-        name = path_id(request, "name")
+        name = path_id(request, "client")
         await context.administration.delete(name)
         return json_answer(Deleted(id=name, object="client"))
 
     @route(
-        "/{name:str}/keys",
+        "/{client:str}/keys",
         http_method=GET,
         operation=Operation(
             id="listClientKeys",
@@ -138,12 +138,12 @@ class ClientController(Controller):
         """List the keys of one client, also those that have ended or were revoked."""
         context = admin_context_of(request)
         Params.of(request).done()
-        keys = await context.administration.keys(path_id(request, "name"))
+        keys = await context.administration.keys(path_id(request, "client"))
         now = context.clock.now()
         return json_answer(ClientKeyList(data=tuple(key_view(key, now) for key in keys)))
 
     @post(
-        "/{name:str}/keys",
+        "/{client:str}/keys",
         status_code=200,
         operation=Operation(
             id="createClientKey",
@@ -160,7 +160,7 @@ class ClientController(Controller):
         body = read_body(await read_object(request, context, CreateClientKey, required=False), CreateClientKey)
         now = context.clock.now()
         key, text = await context.administration.create_key(
-            path_id(request, "name"),
+            path_id(request, "client"),
             label=body.label,
             scopes=tuple(dict.fromkeys(body.scopes)),
             expires_at=moment_of(body.expires_at, now),
@@ -168,7 +168,7 @@ class ClientController(Controller):
         return json_answer(key_view(key, now, text))
 
     @delete(
-        "/{name:str}/keys/{key_id:str}",
+        "/{client:str}/keys/{key_id:str}",
         status_code=200,
         operation=Operation(
             id="revokeClientKey",
@@ -181,5 +181,5 @@ class ClientController(Controller):
         """Revoke one key. It stays in the list."""
         context = admin_context_of(request)
         Params.of(request).done()
-        key = await context.administration.revoke(path_id(request, "name"), path_id(request, "key_id"))
+        key = await context.administration.revoke(path_id(request, "client"), path_id(request, "key_id"))
         return json_answer(key_view(key, context.clock.now()))

@@ -24,7 +24,7 @@ from gateway.api.mcp import models, schemas
 from gateway.api.mcp.results import Result, generation_result, result_of
 from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.wording import for_tools
-from gateway.api.models.views import ModelView, model_view
+from gateway.api.models.views import ModelView, model_view, seen
 from gateway.api.web.context import Context
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import join
@@ -147,7 +147,7 @@ async def _quote(call: Call) -> Result:
     wanted = await _wanted(body, call)
     with wanted.named():
         quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
-    view = quote_view(quote, call.gateway.health)
+    view = quote_view(quote, call.gateway.health, call.gateway.clients.limits_of(call.key).sees)
     left_out = tuple(
         replace(route, reasons=tuple(replace(why, message=for_tools(why.message)) for why in route.reasons))
         for route in view.left_out[:_ROUTES_MAX]
@@ -224,7 +224,9 @@ async def _models(call: Call) -> Result:
 
 
 def _model_view(call: Call, model: Model) -> ModelView:
-    return model_view(model, call.gateway.started_at, call.gateway.health)
+    return seen(
+        model_view(model, call.gateway.started_at, call.gateway.health), call.gateway.clients.limits_of(call.key).sees
+    )
 
 
 def _makes(model: Model, kind: Kind) -> bool:

@@ -6,7 +6,7 @@ from litestar import Controller, Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.models.views import ModelList, ModelView, model_view
+from gateway.api.models.views import ModelList, ModelView, model_view, seen
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
@@ -28,8 +28,11 @@ class ModelController(Controller):
         """List every model."""
         context, key = context_of(request)
         Params.of(request).done()
-        allowed = context.clients.limits_of(key).models
-        models = (model_view(model, context.started_at, context.health) for model in context.catalog.listed(allowed))
+        limits = context.clients.limits_of(key)
+        models = (
+            seen(model_view(model, context.started_at, context.health), limits.sees)
+            for model in context.catalog.listed(limits.models)
+        )
         return json_answer(ModelList(data=tuple(models)))
 
     @route(
@@ -46,6 +49,6 @@ class ModelController(Controller):
         """Read one model by any of its names."""
         context, key = context_of(request)
         Params.of(request).done()
-        allowed = context.clients.limits_of(key).models
-        model = context.catalog.resolve(path_id(request, "name").strip("/"), allowed=allowed)
-        return json_answer(model_view(model, context.started_at, context.health))
+        limits = context.clients.limits_of(key)
+        model = context.catalog.resolve(path_id(request, "name").strip("/"), allowed=limits.models)
+        return json_answer(seen(model_view(model, context.started_at, context.health), limits.sees))

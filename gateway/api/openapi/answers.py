@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.clients.views import client_view, key_view
@@ -86,7 +86,7 @@ _MODEL = Model(
 
 def _images(generation: Generation) -> ImagesAnswer:
     view = generation_view(generation, LINKS)
-    cost = view.usage.cost_usd or 0.0
+    cost = 0.0 if view.usage is UNSET else view.usage.cost_usd or 0.0
     return ImagesAnswer(
         id=view.id,
         created=view.created_at,

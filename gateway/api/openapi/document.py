@@ -69,7 +69,11 @@ _WORDS = {
     507: "The disk of the gateway has no room for input images",
 }
 _ADMIN = "/v1/admin/"  # the beginning of the paths that need an admin key
-_PATH_TEXT = {"name": "Any name of the model; it may contain a slash.", "token": "The token of the callback URL."}
+_PATH_TEXT = {
+    "name": "Any name of the model; it may contain a slash.",
+    "token": "The token of the callback URL.",
+    "client": "The name of the client.",
+}
 _QUERY_TEXT = {
     "limit": "How many objects a page has at most.",
     "order": "By the time of the creation: `desc` has the newest first.",

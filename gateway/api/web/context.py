@@ -35,7 +35,6 @@ from gateway.tokens import Signer
 from gateway.upstream.health import Health
 from gateway.webhooks.endpoints import WebhookEndpoints
 
-
 _READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -84,7 +83,7 @@ class Context:
 
     def links(self, request: Request[Any, Any, State] | None) -> Links:
         """The maker of the gateway's own URLs of results, for the client that sent this request."""
-        return Links(self.base_url(request), self.signer)
+        return Links(self.base_url(request), self.signer, self.clients.sees)
 
 
 def context_of(request: Request[Any, Any, State], needs: Scope | None = None) -> tuple[Context, str]:

@@ -21,10 +21,10 @@ from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
+from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import Library
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
-from gateway.store.clients import Adopted, ClientRows
 from gateway.store.sqlite import adoption as sqlite_adoption
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
