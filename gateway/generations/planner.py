@@ -60,7 +60,8 @@ class Planner:
         """The routes in their order, and the reasons for which other routes are left out.
 
         `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order.
-        Raises `ModelNotFound`, `ModelNotAllowed`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does not exist.
+        Raises `ModelNotFound`, `ModelNotAllowed`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does
+        not exist.
         """
         model, candidates = self._catalog.candidates(request, self._limits_of(key).models)
         _check_options(request, candidates, self._catalog.providers)

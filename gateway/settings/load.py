@@ -268,7 +268,7 @@ def _check_server(sections: _Sections, reader: TomlReader, warnings: list[str]) 
     if auth == "keys" and not (server.api_keys or server.kling_keys or server.admin_keys or configured):
         reader.report(
             ("server", "auth"),
-            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or the variable VIDEO_GATEWAY_API_KEY',
+            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or VIDEO_GATEWAY_API_KEY',
         )
     if auth == "none" and server.kling_keys:
         warnings.append('server.auth: "none" lets everybody in; server.kling_keys are ignored')

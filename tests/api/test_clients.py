@@ -265,7 +265,9 @@ async def test_requests_per_minute_are_limited_in_all_apis_together(begin: Any, 
 
 
 async def test_what_a_client_may_not_see_is_in_no_answer(begin: Any, check_error: Any) -> None:
-    gateway = await begin('sees = []\n[providers.foxapi.models."kling-v3-text-to-video"]\nprices = [{ per_clip = 0.5 }]')
+    gateway = await begin(
+        'sees = []\n[providers.foxapi.models."kling-v3-text-to-video"]\nprices = [{ per_clip = 0.5 }]'
+    )
     gateway.upstream.withheld = True  # so that only the provider has the file
     created = await gateway.create(gateway.shop)
     await gateway.begin(created["id"])
