@@ -75,8 +75,9 @@ class Generations:
         limits_of: Callable[[str], CreateLimits | None],
         adopted_by: AdoptedBy,
     ) -> None:
-        """`limits_of` and `adopted_by` take an owner id. `on_delete` is called after a generation was deleted,
-        so that its files are removed soon.
+        """`limits_of` and `adopted_by` take an owner id.
+
+        `on_delete` is called after a generation was deleted, so that its files are removed soon.
         """
         self._store = store
         self._planner = planner

@@ -1,4 +1,4 @@
-"""A key that was a client by itself becomes a key of a client with a name, which owns from then on what the key owned."""
+"""A key that was a client by itself becomes a key of a client with a name, which then owns what the key owned."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ class Gateways:
             posts.append((content, dict(headers)))
             return Posted(200, {})
 
-        application.webhook_fetcher.post = post  # type: ignore[method-assign]  # tests have no network
+        application.webhook_fetcher.post = post  # type: ignore[method-assign, assignment]  # tests have no network
         application.input_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         application.result_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         async with running(application):

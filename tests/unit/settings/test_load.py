@@ -372,8 +372,11 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
             "clients.studio.kling_keys[0].access_key: the same key is listed twice, also as clients.shop.keys[0]; rem",
         ),
         (
-            "[clients.shop]\nkeys = ['env:LONG']\nadopt = ['key_0123456789abcdef01234567']\n"
-            "[clients.studio]\nadopt = ['key_0123456789abcdef01234567']",
+            """[clients.shop]
+            keys = ['env:LONG']
+            adopt = ['key_0123456789abcdef01234567']
+            [clients.studio]
+            adopt = ['key_0123456789abcdef01234567']""",
             "clients.studio.adopt[0]: the same owner id is listed twice, also as clients.shop.adopt[0]; remove",
         ),
     ],
