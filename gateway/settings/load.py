@@ -29,6 +29,7 @@ from gateway.settings.sections import (
     ProviderSettings,
     RetentionSettings,
     ServerSettings,
+    TracingSettings,
     WebhookSettings,
 )
 from gateway.settings.toml import (
@@ -69,6 +70,7 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "Secret",
     "ServerSettings",
     "TomlValue",
+    "TracingSettings",
     "WebhookSettings",
     "describe",
 ]
@@ -93,6 +95,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     artifacts: ArtifactSettings = ArtifactSettings()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 class Settings(_Sections, frozen=True, kw_only=True):

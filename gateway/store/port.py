@@ -28,7 +28,7 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.health.route_health import Completion
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
-from gateway.store.files import Library
+from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
@@ -153,13 +153,16 @@ class Store(Protocol):
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
-        limits: CreateLimits | None = None,
+        limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
-        or has expired, and what `recall` raises. A new generation that is over one of the `limits` raises
-        `OpenGenerationsReached` or `OutputsPerDayReached`, with nothing written.
+        or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
+        `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
+        `OutputsPerDayReached`. Nothing is written then.
         """
         ...
 

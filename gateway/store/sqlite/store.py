@@ -22,7 +22,7 @@ from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
-from gateway.store.files import Library
+from gateway.store.files import FileLimits, Library
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.sqlite import adoption as sqlite_adoption
@@ -191,7 +191,9 @@ class SqliteStore:
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
-        limits: CreateLimits | None = None,
+        limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
     ) -> Generation:
         created_at = generation.created_at.timestamp()
 
@@ -200,11 +202,14 @@ class SqliteStore:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
-            if limits is not None:
-                sqlite_clients.check_create(connection, generation, limits)
+            if client_limits is not None:
+                sqlite_clients.check_create(connection, generation, client_limits)
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
+            if files and limits is not None:  # here and not only before: other creates may have come in between
+                rows = sqlite_files.rows_of(connection)
+                sqlite_files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
             for file_id in [*(file.id for file in files), *named]:
                 if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(
