@@ -64,10 +64,10 @@ def run(server: AdminServer, work: Callable[[ClientsApi], Any], *, as_json: bool
         return 0
     match answer:
         case ClientList() | ClientKeyList():
-            for one in answer.data:
-                say(_line(one))
+            for item in answer.data:
+                say(_line(item))
             if not answer.data:
-                warn("there are none")
+                warn("the list is empty")
         case ClientKeyView(key=str() as key):
             say(key)  # alone on standard output, so that a script can store it
             warn(f"{_line(answer)}; the key is shown only now")
@@ -78,21 +78,21 @@ def run(server: AdminServer, work: Callable[[ClientsApi], Any], *, as_json: bool
     return 0
 
 
-def _line(one: ClientView | ClientKeyView) -> str:
+def _line(item: ClientView | ClientKeyView) -> str:
     """A client or a key on one line."""
-    if isinstance(one, ClientKeyView):
-        end = "" if one.expires_at is None else f", ends {_time(one.expires_at)}"
-        label = f" ({one.label})" if one.label else ""
-        return f"{one.id} {one.client}{label}: {one.status}, {'+'.join(one.scopes)}{end}"
+    if isinstance(item, ClientKeyView):
+        end = "" if item.expires_at is None else f", ends {_time(item.expires_at)}"
+        label = f" ({item.label})" if item.label else ""
+        return f"{item.id} {item.client}{label}: {item.status}, {'+'.join(item.scopes)}{end}"
     limits = {
-        "models": ",".join(one.models),
-        "requests_per_minute": one.requests_per_minute,
-        "open_generations": one.open_generations,
-        "outputs_per_day": one.outputs_per_day,
-        **{f"budget_{name}": getattr(one.budgets, name) for name in ("day", "month", "total")},
+        "models": ",".join(item.models),
+        "requests_per_minute": item.requests_per_minute,
+        "open_generations": item.open_generations,
+        "outputs_per_day": item.outputs_per_day,
+        **{f"budget_{name}": getattr(item.budgets, name) for name in ("day", "month", "total")},
     }
     shown = " ".join(f"{name}={value}" for name, value in limits.items() if value not in {None, ""})
-    return f"{one.name} ({'configuration' if one.configured else 'run time'}) {shown or 'without limits'}"
+    return f"{item.name} ({'configuration' if item.configured else 'run time'}) {shown or 'without limits'}"
 
 
 def _time(at: int) -> str:

@@ -147,7 +147,7 @@ class Generations:
         """
         digests = (digest_of(request), *await self._digests_before(request, key, files))
         now = self._clock.now()
-        equal = [one for digest in digests for one in await self._store.equal_ones(key, digest, now)]
+        equal = [match for digest in digests for match in await self._store.equal_ones(key, digest, now)]
         return [
             generation
             for generation in equal

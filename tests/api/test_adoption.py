@@ -84,7 +84,7 @@ async def test_everything_that_a_key_owned_belongs_to_its_client(gateways: Gatew
         other = (await gateway.other.post(VIDEOS, json=BODY, headers=order)).json()  # the same name for another request
         plain = (await gateway.client.post(VIDEOS, json={**with_image, "prompt": "A wave."})).json()
         hook = {**BODY, "webhook_url": "https://client.example/hook"}
-        told = (await gateway.client.post(VIDEOS, json=hook)).json()
+        called = (await gateway.client.post(VIDEOS, json=hook)).json()
         secret = (await gateway.client.get("/v1/webhook_secret")).json()["secret"]
         endpoint = (await gateway.client.post("/v1/webhook_endpoints", json={"url": "https://client.example/e"})).json()
         upload = (await gateway.client.post("/v1/files", files={"file": png}, data={"purpose": "vision"})).json()
@@ -101,10 +101,10 @@ async def test_everything_that_a_key_owned_belongs_to_its_client(gateways: Gatew
         }
         submits = len(gateways.upstream.submits)
         for client in (gateway.client, gateway.other):  # both keys are of one client now
-            listed = {one["id"] for one in (await client.get(VIDEOS)).json()["data"]}
-            assert listed == {first["id"], other["id"], plain["id"], told["id"]}
+            listed = {listed["id"] for listed in (await client.get(VIDEOS)).json()["data"]}
+            assert listed == {first["id"], other["id"], plain["id"], called["id"]}
             filtered = (await client.get(VIDEOS, params={"metadata[a]": "b"})).json()["data"]
-            assert {one["id"] for one in filtered} == {first["id"], plain["id"]}
+            assert {listed["id"] for listed in filtered} == {first["id"], plain["id"]}
             assert (await client.get(f"/v1/files/{upload['id']}")).status_code == 200
             assert (await client.get(f"/v1/webhook_endpoints/{endpoint['id']}")).status_code == 200
             for body, headers, made in (
@@ -121,7 +121,7 @@ async def test_everything_that_a_key_owned_belongs_to_its_client(gateways: Gatew
         for _ in range(3):
             await gateway.clock.advance(60)
         assert len(gateways.upstream.submits) == submits
-        bodies = [post for post in gateway.posts if b'"id":"%s"' % told["id"].encode() in post[0]]
+        bodies = [post for post in gateway.posts if b'"id":"%s"' % called["id"].encode() in post[0]]
         assert len(bodies) == 2  # its own URL and the endpoint
         for body, headers in bodies:
             signatures = headers["webhook-signature"].split(" ")
@@ -139,7 +139,7 @@ async def test_owner_ids_are_adopted_without_their_keys(gateways: Gateways) -> N
         made = await gateway.create()
         others = await gateway.create(gateway.other)
     async with gateways.run(ADOPTED) as gateway:
-        assert [one["id"] for one in (await gateway.new.get(VIDEOS)).json()["data"]] == [made["id"]]
+        assert [listed["id"] for listed in (await gateway.new.get(VIDEOS)).json()["data"]] == [made["id"]]
         assert (await gateway.new.get(f"{VIDEOS}/{others['id']}")).status_code == 404
         assert (await gateway.client.get(VIDEOS)).status_code == 401  # its key is configured no more
 

@@ -67,7 +67,7 @@ async def test_what_a_client_owns_is_that_of_all_its_keys_and_of_nobody_else(beg
     new = gateway.client_of((await made(gateway, "shop"))["key"])
     for client in (gateway.shop, old, new):
         assert (await client.get(path)).status_code == 200
-        assert [one["id"] for one in (await client.get(VIDEOS)).json()["data"]] == [created["id"]]
+        assert [listed["id"] for listed in (await client.get(VIDEOS)).json()["data"]] == [created["id"]]
     check_error(await gateway.studio.get(path), 404, "not_found", "id")
     check_error(await gateway.client.get(path), 404, "not_found", "id")  # a key that is a client by itself
 

@@ -82,7 +82,7 @@ class ClientView(Struct, frozen=True, kw_only=True):
 
     name: str  # its name, by which it owns generations
     object: Literal["client"] = "client"  # the kind of this object
-    owner: str  # the id that stands in lists of operators
+    owner: str  # its owner id, by which the ledger names it
     configured: bool  # in the configuration, whose file alone changes it
     models: tuple[str, ...]  # names and patterns of the models that it may use; empty: all
     requests_per_minute: int | None  # null: no limit
