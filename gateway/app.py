@@ -28,6 +28,7 @@ from gateway.build import (
     build_artifacts,
     build_base,
     build_callback_urls,
+    build_clients,
     build_context,
     build_engine,
     build_generations,
@@ -131,6 +132,7 @@ class Application:
         generations = build_generations(base, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
         self._lineage = LineageWatch(base.store, base.far_marker)
+        self.clients = base.clients
         self.providers, self.upstream, self.health = upstream.providers, upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -142,6 +144,7 @@ class Application:
         self.reloader = Reloader(self.live, source, base.clock)
         contexts = build_context(
             base,
+            clients=build_clients(base),
             upstream=upstream,
             engine=engine,
             inputs=inputs,
@@ -191,6 +194,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.clients.load(self.store.clients)
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self._lineage.start()

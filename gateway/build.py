@@ -4,7 +4,7 @@ Each function gets what the earlier ones built, and returns one of the small val
 `gateway/app.py` calls them in order.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from gateway.api.dialects.webhook_formats import webhook_formats
-from gateway.api.web.auth import authenticator_of
+from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
@@ -25,6 +25,9 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory, adoptions
+from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.configuration.bound import Bound
 from gateway.configuration.reloader import Reloader
@@ -58,6 +61,7 @@ from gateway.metrics.service import Metrics
 from gateway.parts import (
     ArtifactParts,
     Base,
+    ClientParts,
     EngineParts,
     GenerationParts,
     InputParts,
@@ -111,7 +115,17 @@ def build_base(
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
     settings = live.current.settings
     place = marker_place(settings)
-    store, hold = open_store(settings, clock, observer, accept_clock=accept_clock, read_far=place.read, said=said)
+    store, hold = open_store(
+        settings,
+        clock,
+        observer,
+        accept_clock=accept_clock,
+        read_far=place.read,
+        said=said,
+        adopt=adoptions(settings),
+    )
+    clients = Directory(settings, store.adopted())
+    live.watch(lambda _, now: clients.renew(now.settings))
     return Base(
         live=live,
         settings=settings,
@@ -123,6 +137,7 @@ def build_base(
         far_marker=FarMarker(place),
         redactor=live.of(lambda now: now.redactor),
         signer=Signer(store.secret("tokens")),
+        clients=clients,
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
@@ -141,6 +156,15 @@ def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> Up
 
     base.live.watch(change)
     return UpstreamParts(providers=providers, client=Upstream(transport), health=health)
+
+
+def build_clients(base: Base) -> ClientParts:
+    """What decides who may send a request, and what operators change about that."""
+    return ClientParts(
+        authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
+        rates=Rates(base.clock),
+        administration=Administration(base.store.clients, base.clients, base.clock),
+    )
 
 
 def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
@@ -170,6 +194,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         limits=base.live.of(
             lambda now: FileLimits(now.settings.files.max_per_key, now.settings.files.max_bytes_per_key)
         ),
+        adopted_by=base.clients.owners_before,
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
@@ -285,8 +310,8 @@ def build_webhooks(base: Base) -> WebhookParts:
     """The endpoints of clients, and what sends to them."""
     fetcher = Fetcher(base.fetch_allow)
     root = base.store.secret("webhooks")
-    keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root))
-    links = Links(base.settings.own_url, base.signer)
+    keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root, base.clients.owners_before))
+    links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(
         store=base.store,
         poster=fetcher,
@@ -330,7 +355,9 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(
+            base.store, upstream.health, base.clock, links=inputs.has_links, limits_of=base.clients.limits_of
+        ),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -339,6 +366,8 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
+        limits_of=base.clients.create_limits_of,
+        adopted_by=base.clients.adopted_by,
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)
@@ -347,6 +376,7 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
 def build_context(
     base: Base,
     *,
+    clients: ClientParts,
     upstream: UpstreamParts,
     engine: EngineParts,
     inputs: InputParts,
@@ -382,7 +412,10 @@ def build_context(
             control=engine.control,
             metrics=metrics,
             poll_advisor=generations.poll_advisor,
-            authenticator=authenticator_of(now.settings.server, base.clock),
+            authenticator=clients.authenticator,
+            clients=base.clients,
+            rates=clients.rates,
+            administration=clients.administration,
             signer=base.signer,
             files=inputs.files,
             remote_images=remote_images,
@@ -404,10 +437,10 @@ def build_context(
     return base.live.of(context_with)
 
 
-def signing_keys(settings: WebhookSettings, root: bytes) -> SigningKeys:
+def signing_keys(settings: WebhookSettings, root: bytes, owners_before: Callable[[str], Sequence[str]]) -> SigningKeys:
     """The keys that sign webhooks, with the secrets that are configured."""
     configured = (settings.secret, settings.previous_secret)
-    return SigningKeys([key.reveal() for key in configured if key is not None], root)
+    return SigningKeys([key.reveal() for key in configured if key is not None], root, owners_before)
 
 
 def trusted_origins(server: ServerSettings) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from gateway.api.admin.generations import AdminGenerationController
 from gateway.api.admin.providers import AdminProviderController
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
+from gateway.api.clients.controller import ClientController
 from gateway.api.configuration import ConfigurationController
 from gateway.api.dialects import (
     foxapi,
@@ -63,6 +64,7 @@ HANDLERS: Handlers = (
     AdminDeliveryController,
     RestoredController,
     ConfigurationController,
+    ClientController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from gateway.settings.load import Settings
-from gateway.settings.sections import Sections
+from gateway.settings.tables import Sections
 from gateway.settings.toml import KeyPath, Secret, show_path
 
 # What a process has built on, such as its sockets and its ledger. `*` is any name, and every key below is meant too.

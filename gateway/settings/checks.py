@@ -7,19 +7,19 @@ from urllib.parse import urlsplit
 from msgspec import structs
 
 from gateway.domain.keyless_access import is_loopback
+from gateway.settings.clients import CLIENT_KEY_MIN, check_clients
 from gateway.settings.sections import (
     ArtifactSettings,
     ModelSettings,
     PollingSettings,
     ProviderModel,
     ProviderSettings,
-    Sections,
     ServerSettings,
     WebhookSettings,
 )
+from gateway.settings.tables import Sections
 from gateway.settings.toml import KeyPath, TomlReader, nearest, show_path
 
-CLIENT_KEY_MIN = 16  # characters; a shorter key causes a warning
 # Headers that the gateway sets itself, or that would change the meaning of a body.
 OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
@@ -34,7 +34,7 @@ def check_sections(
 
     `providers` are the names of the installed adapters and of the accounts.
     """
-    server = _check_server(sections.server, reader, warnings)
+    server = _check_server(sections, reader, warnings)
     _check_artifacts(sections.artifacts, reader)
     _check_webhooks(sections.webhooks, reader)
     _check_providers(sections.providers, reader, warnings)
@@ -47,26 +47,36 @@ def _check_webhooks(webhooks: WebhookSettings, reader: TomlReader) -> None:
         reader.report(("webhooks", "previous_secret"), "expected only beside secret; set webhooks.secret as well")
 
 
-def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str]) -> ServerSettings:
+def _check_server(sections: Sections, reader: TomlReader, warnings: list[str]) -> ServerSettings:
     """The server with its `auth` decided. A wrong key ends the check, because its default could cause false reports."""
-    if reader.has_faults("server"):
+    server = sections.server
+    if reader.has_faults("server") or reader.has_faults("clients"):
         return server
     lists = {"api_keys": server.api_keys, "admin_keys": server.admin_keys}
     for name, keys in lists.items():
         for place, key in enumerate(keys):
             if key in keys[:place]:
-                reader.report(("server", name, place), "the same key is listed twice; remove one")
+                first = show_path(("server", name, keys.index(key)))
+                reader.report(("server", name, place), f"the same key is listed twice, also as {first}; remove one")
     for place, key in enumerate(server.admin_keys):
         if key in server.api_keys:
             client = show_path(("server", "api_keys", server.api_keys.index(key)))
             reader.report(("server", "admin_keys", place), f"the same key is a client's, {client}; use another one")
     _check_kling_keys(server, reader, warnings)
-    has_keys = bool(server.api_keys or server.kling_keys)
+    check_clients(server, sections.clients, reader, warnings)
+    # With an admin key alone, clients and their keys are made at run time.
+    has_keys = bool(server.api_keys or server.kling_keys or server.admin_keys or sections.clients)
     auth = server.auth or ("keys" if has_keys else "none")
-    if auth == "keys" and not has_keys:
-        reader.report(("server", "auth"), '"keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
+    configured = any(client.keys or client.kling_keys for client in sections.clients.values())
+    if auth == "keys" and not (server.api_keys or server.kling_keys or server.admin_keys or configured):
+        reader.report(
+            ("server", "auth"),
+            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or VIDEO_GATEWAY_API_KEY',
+        )
     if auth == "none" and server.kling_keys:
         warnings.append('server.auth: "none" lets everybody in; server.kling_keys are ignored')
+    if auth == "none" and sections.clients:
+        warnings.append('server.auth: "none" lets everybody in; clients and their limits are ignored')
     if auth == "none" and not is_loopback(server.host):
         reader.report(
             ("server", "auth"),

@@ -17,6 +17,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.keyless_access import is_loopback
 from gateway.settings.accounts import check_secrets, drop_unknown, same_accounts
 from gateway.settings.checks import check_sections
+from gateway.settings.clients import BudgetSettings, ClientSettings
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
 from gateway.settings.sections import (
     ApiKey,
@@ -31,11 +32,11 @@ from gateway.settings.sections import (
     ProviderModel,
     ProviderSettings,
     RetentionSettings,
-    Sections,
     ServerSettings,
     TracingSettings,
     WebhookSettings,
 )
+from gateway.settings.tables import Sections
 from gateway.settings.toml import (
     Fault,
     HeaderValue,
@@ -56,6 +57,8 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "CONFIG_VARIABLE",
     "ENVIRONMENT",
     "ArtifactSettings",
+    "BudgetSettings",
+    "ClientSettings",
     "DatabaseSettings",
     "FetchSettings",
     "FileSettings",

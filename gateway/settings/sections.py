@@ -303,19 +303,3 @@ class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secret: WebhookSecret | None = None
     previous_secret: WebhookSecret | None = None  # signs as well, until every receiver has the new secret
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 15  # for one whole delivery try
-
-
-class Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every table that the file may have."""
-
-    server: ServerSettings = ServerSettings()
-    metrics: MetricsSettings = MetricsSettings()
-    database: DatabaseSettings = DatabaseSettings()
-    providers: Mapping[str, ProviderSettings] = {}
-    models: Mapping[str, ModelSettings] = {}
-    fetch: FetchSettings = FetchSettings()
-    files: FileSettings = FileSettings()
-    artifacts: ArtifactSettings = ArtifactSettings()
-    retention: RetentionSettings = RetentionSettings()
-    webhooks: WebhookSettings = WebhookSettings()
-    tracing: TracingSettings = TracingSettings()

@@ -1,6 +1,6 @@
 """Opens the ledger that is configured, after its newest moment was compared with the system clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import structlog
@@ -26,10 +26,12 @@ def open_store(
     accept_clock: bool,
     read_far: Callable[[str], Reading | None],
     said: Said | None,
+    adopt: Mapping[str, str],
 ) -> tuple[Store, SweepHold | None]:
     """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`.
 
     `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about the ledger.
+    `adopt` maps owner ids to those that get their things.
     """
     now = clock.now()
     hold: SweepHold | None = None
@@ -57,6 +59,7 @@ def open_store(
         keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
         read_far=read_far,
         said=said,
+        adopt=adopt,
     )
     _log_copy(store.lineage)
     return store, hold

@@ -1,8 +1,8 @@
 """The protocol of the ledger, and the values that its methods take and return.
 
 A method that writes returns after the change is on the disk. A generation belongs to one API key; a method that takes a
-`key` acts on generations of that key only. Files, uploads, webhooks, archived files, purchases and task claims have
-protocols of their own beside this one.
+`key` acts on generations of that key only. Files, uploads, webhooks, archived files, purchases, clients and task claims
+have protocols of their own beside this one.
 """
 
 import re
@@ -15,6 +15,7 @@ from msgspec import Struct
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.clients import CreateLimits
 from gateway.domain.generation.model import AttemptState, Generation, Task
 from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
@@ -27,6 +28,7 @@ from gateway.domain.generation.transitions import (
 )
 from gateway.domain.health.route_health import Completion
 from gateway.store.artifacts import ArchivedFiles
+from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.holds import Holds
@@ -47,6 +49,7 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
     digest: bytes  # of the request: equal for equal requests
     key: str | None = None  # the client's idempotency key
+    others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
 
 
@@ -150,6 +153,7 @@ class Store(Protocol):
     holds: Holds
     webhooks: WebhookRows
     lineage: LedgerLineage
+    clients: ClientRows
 
     async def create(
         self,
@@ -158,12 +162,15 @@ class Store(Protocol):
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
         limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
         or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
-        `recall` raises.
+        `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
+        `OutputsPerDayReached`. Nothing is written then.
         """
         ...
 
@@ -197,6 +204,10 @@ class Store(Protocol):
 
     def secret(self, name: str) -> bytes:
         """32 random bytes of this name. They are made at the first call, and later calls return the same."""
+        ...
+
+    def adopted(self) -> list[Adopted]:
+        """The keys whose things another owner has since a start of the gateway; a running gateway adds none."""
         ...
 
     async def page(self, query: Query) -> Page:

@@ -32,9 +32,9 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag(EVENTS_TAG, "What a receiver of webhooks gets.", ()),
     Tag(
         "Operators",
-        "The generations and deliveries of all clients, the state of providers, submits without a clear answer and"
-        " their remedies, purchases of deleted generations, and what a restored ledger does not buy by itself. The"
-        " operations need an admin key.",
+        "The generations and deliveries of all clients, clients and their keys, the state of providers, submits without"
+        " a clear answer and their remedies, purchases of deleted generations, and what a restored ledger does not buy"
+        " by itself. The operations need an admin key.",
         ("/v1/admin/",),
     ),
     Tag(

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 from gateway import log_context
 from gateway.api.web.client import client_of
 from gateway.api.web.held_body import HeldBody
+from gateway.api.web.rate_headers import rate_headers
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
@@ -96,7 +97,7 @@ class RequestLog:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor.current)
+                headers = message["headers"] = _headers(scope, message["headers"], self._redactor.current)
                 is_text = _is_text(headers) and not scope["state"].get(BUILT_IN)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
@@ -211,10 +212,10 @@ def _is_text(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return (kind.startswith(b"text/") or b"json" in kind) and b"content-encoding" not in values
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]], request_id: str, redactor: Redactor) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer without secrets, and those that every answer has."""
+def _headers(scope: Scope, headers: Iterable[tuple[bytes, bytes]], redactor: Redactor) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer without secrets, those that every answer has, and those of the client's rate."""
     own = [(lower, redactor.body(value)) for name, value in headers if (lower := name.lower()) != REQUEST_ID]
     names = {name for name, _ in own}
     if b"cache-control" not in names:
         own.append(_REVALIDATE if b"etag" in names else _NO_STORE)
-    return [*own, _NO_SNIFFING, (REQUEST_ID, request_id.encode())]
+    return [*own, _NO_SNIFFING, (REQUEST_ID, scope["state"]["request_id"].encode()), *rate_headers(scope)]

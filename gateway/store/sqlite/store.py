@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,6 +11,7 @@ from typing import IO
 import apsw
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.purchases import purchases_of
@@ -20,13 +21,16 @@ from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
+from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.holds import Holds, ProviderHeld
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
+from gateway.store.sqlite import adoption as sqlite_adoption
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
+from gateway.store.sqlite import clients as sqlite_clients
 from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
@@ -37,6 +41,7 @@ from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.backup import keep_before_migration
+from gateway.store.sqlite.clients import SqliteClients
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
@@ -118,6 +123,7 @@ class SqliteStore:
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.holds: Holds = SqliteHolds(self._read, self._writer)
+        self.clients: ClientRows = SqliteClients(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
@@ -132,13 +138,15 @@ class SqliteStore:
         read_far: sqlite_lineage.ReadFar = lambda _: None,
         said: Said | None = None,
         observer: Observer = NOBODY,
+        adopt: Mapping[str, str] | None = None,
     ) -> "SqliteStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
         `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
         stay. `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about
-        the ledger. `observer` gets an event for each transaction.
+        the ledger. `observer` gets an event for each transaction. `adopt` maps owner ids to
+        those that get their things.
         """
         path = path.resolve()
         check_place(path)
@@ -152,6 +160,7 @@ class SqliteStore:
                 migrate(connection, now)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
+                sqlite_adoption.adopt(connection, adopt or {}, now)
                 begun = sqlite_lineage.begin(connection, path, now, read_far, said)
             finally:
                 connection.close()
@@ -181,6 +190,10 @@ class SqliteStore:
     async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
         rows = self._read.all(sqlite_lineage.HELD_IDS, (after or "", limit))
         return await self._generations([row[0] for row in rows])
+
+    def adopted(self) -> list[Adopted]:
+        with closing(connect(self._path)) as connection:
+            return sqlite_clients.adopted(connection)
 
     def newest_moment(self) -> datetime | None:
         with closing(connect(self._path)) as connection:
@@ -216,6 +229,8 @@ class SqliteStore:
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
         limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
     ) -> Generation:
         created_at = generation.created_at.timestamp()
 
@@ -224,6 +239,8 @@ class SqliteStore:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
+            if client_limits is not None:
+                sqlite_clients.check_create(connection, generation, client_limits)
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
