@@ -60,6 +60,8 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     adaptations: tuple[Adaptation, ...] = ()
     attempt_timeout_seconds: float | None = None  # replaces that of the provider
     cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
+    failure_usd: float | None = None  # of an output whose task failed; None: perhaps the full price
+    refusal_usd: float = 0.0  # of an output whose submit was refused for its content or its parameters
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

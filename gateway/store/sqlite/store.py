@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import IO
 
@@ -14,7 +14,7 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.purchases import purchases_of
-from gateway.domain.generation.transitions import SaveStatus, Write
+from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.plan import param_of
@@ -32,16 +32,17 @@ from gateway.store.sqlite import idempotency as sqlite_idempotency
 from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
+from gateway.store.sqlite.accounting import follow
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite.files import SqliteLibrary
-from gateway.store.sqlite.generations import OPEN, changes
+from gateway.store.sqlite.generations import changes
 from gateway.store.sqlite.long_reads import LongReads
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import FILE, SELECT, event_of, generation_of
+from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_of
 from gateway.store.sqlite.search import Search
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
@@ -198,6 +199,7 @@ class SqliteStore:
                     )
             if idempotency is not None and idempotency.key is not None:
                 sqlite_idempotency.add_key(connection, generation, idempotency.key, idempotency.digest)
+            follow(connection, None, generation, generation.created_at)
             reach("create_before_commit")
             return generation.id
 
@@ -257,6 +259,7 @@ class SqliteStore:
                 return False
             generation = generation_of(row)
             sqlite_purchases.add(connection, purchases_of(generation, now))
+            follow(connection, generation, None, now)
             sqlite_generations.remove_metadata(connection, generation)
             used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
             sqlite_idempotency.add_deleted(connection, generation_id)
@@ -336,6 +339,7 @@ class SqliteStore:
             if version is None or sqlite_task_claims.adopt_remembered(connection, writes, now, dropped):
                 return None, False
             sqlite_generations.carry_out(connection, generation.id, writes, now)
+            follow(connection, generation, reduce(apply, writes, generation), now)
             return version, end is not None and sqlite_webhooks.add(connection, generation, end, now)
 
         version, has_deliveries = await self._writer.run(work)
