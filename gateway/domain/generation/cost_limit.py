@@ -97,9 +97,7 @@ def cost(generation: Generation, attempt: Attempt) -> int:
 
 def maybe(generation: Generation, attempt: Attempt) -> int:
     """The part of `cost` for which no provider has said whether it was billed."""
-    return sum(
-        charge.amount for charge in charges(generation.route(attempt), attempt) if charge.billed is Billed.MAYBE
-    )
+    return sum(charge.amount for charge in charges(generation.route(attempt), attempt) if charge.billed is Billed.MAYBE)
 
 
 def cost_of(generation: Generation, attempt: Attempt) -> float | None:

@@ -227,9 +227,7 @@ def attempt_status(attempt: Attempt) -> AttemptStatus:
 def usage_of(generation: Generation) -> Usage:
     """The cost of all attempts that were billed or may have been, in USD."""
     billed = [
-        attempt
-        for attempt in generation.attempts
-        if billed_of(generation.route(attempt), attempt) is not Billed.NO
+        attempt for attempt in generation.attempts if billed_of(generation.route(attempt), attempt) is not Billed.NO
     ]
     costs = [cost_of(generation, attempt) for attempt in billed]
     maybes = [maybe_of(generation, attempt) for attempt in billed]
