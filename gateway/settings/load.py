@@ -15,6 +15,7 @@ from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.keyless_access import is_loopback
+from gateway.settings.clients import BudgetSettings, ClientSettings
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread, variable_prefix
 from gateway.settings.sections import (
     ApiKey,
@@ -51,6 +52,8 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "CONFIG_VARIABLE",
     "ENVIRONMENT",
     "ArtifactSettings",
+    "BudgetSettings",
+    "ClientSettings",
     "DatabaseSettings",
     "FetchSettings",
     "FileSettings",
@@ -81,6 +84,8 @@ OWN_HEADERS = frozenset(
 
 class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     server: ServerSettings = ServerSettings()
+    clients: Mapping[str, ClientSettings] = {}
+    budgets: BudgetSettings = BudgetSettings()
     database: DatabaseSettings = DatabaseSettings()
     providers: Mapping[str, ProviderSettings] = {}
     models: Mapping[str, ModelSettings] = {}
