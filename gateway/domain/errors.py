@@ -363,6 +363,13 @@ class SearchTooLong(GatewayError):
     remedy = "Send the cursor that the message names, or narrow the search: a shorter time, fewer filters."
 
 
+class UsageNotReady(GatewayError):
+    """After an update, the generations of before are still being counted: sums would lack a part of them."""
+
+    code, status, type, title = "usage_not_ready", 503, "api_error", "The usage is still being counted."
+    remedy = "Send the request again after `Retry-After`. Until then the lists of generations have their costs."
+
+
 class ProviderUnavailable(GatewayError):
     """The provider did not hand over the file of a result that only it has."""
 

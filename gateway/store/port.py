@@ -31,6 +31,7 @@ from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a p
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
+from gateway.store.usage import Usage
 from gateway.store.webhooks import WebhookRows
 
 KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer while its generation is open
@@ -141,6 +142,7 @@ class Store(Protocol):
     library: Library
     uploads: Uploads
     purchases: Purchases
+    usage: Usage
     webhooks: WebhookRows
 
     async def create(

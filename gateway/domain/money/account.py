@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from gateway.domain.generation.cost_limit import committed, cost, dearest_of, maybe
-from gateway.domain.generation.model import AttemptState, Generation, GenerationRequest, Route
+from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Route
 
 # An attempt in these states has not ended: what it may cost is reserved and not settled yet.
 _UNDER_WAY = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED})
@@ -37,16 +37,26 @@ def account(generation: Generation | None) -> Account:
     """
     if generation is None:
         return NOTHING
-    ended = generation.status.terminal
-    under_way = [attempt for attempt in generation.attempts if attempt.state in (_SUBMITTING if ended else _UNDER_WAY)]
-    over = [attempt for attempt in generation.attempts if attempt not in under_way]
+    under_way = _under_way(generation)
+    over = settled_attempts(generation)
     settled = sum(cost(generation, attempt) for attempt in over)
-    left = 0 if ended else ceiling(generation.request, generation.plan.routes) - settled
+    left = 0 if generation.status.terminal else ceiling(generation.request, generation.plan.routes) - settled
     return Account(
         reserved=max(left, sum(committed(generation, attempt) for attempt in under_way)),
         settled=settled,
         maybe=sum(maybe(generation, attempt) for attempt in over),
     )
+
+
+def settled_attempts(generation: Generation) -> list[Attempt]:
+    """The attempts whose cost is settled: those that are not under way."""
+    under_way = _under_way(generation)
+    return [attempt for attempt in generation.attempts if attempt not in under_way]
+
+
+def _under_way(generation: Generation) -> list[Attempt]:
+    states = _SUBMITTING if generation.status.terminal else _UNDER_WAY
+    return [attempt for attempt in generation.attempts if attempt.state in states]
 
 
 def ceiling(request: GenerationRequest, routes: Sequence[Route]) -> int:

@@ -9,7 +9,7 @@ from datetime import datetime
 import apsw
 
 from gateway.domain.generation.model import Generation
-from gateway.store.sqlite import accounts
+from gateway.store.sqlite import accounts, usage
 
 
 def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
@@ -19,3 +19,4 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
     would be needed: a submit that begins, and a reply to it that names one running task for each of its outputs.
     """
     accounts.follow(connection, before, after, now)
+    usage.follow(connection, before, after)

@@ -46,11 +46,13 @@ from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_o
 from gateway.store.sqlite.search import Search
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
+from gateway.store.sqlite.usage import SqliteUsage
 from gateway.store.sqlite.webhooks import SqliteWebhooks
 from gateway.store.sqlite.write_ahead_log import WriteAheadLog
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
+from gateway.store.usage import Usage
 from gateway.store.webhooks import WebhookRows
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
@@ -107,6 +109,7 @@ class SqliteStore:
         self.library: Library = SqliteLibrary(self._read, self._writer)
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
+        self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
