@@ -300,6 +300,7 @@ def build_context(
         artifacts=artifacts.access,
         attempts=reconciliation.attempts,
         purchases=base.store.purchases,
+        usage=base.store.usage,
         callback_urls=callback_urls,
         callbacks=reconciliation.callbacks,
         catalog=catalog,

@@ -24,6 +24,7 @@ from gateway.api.health import live, ready
 from gateway.api.images.controller import ImageGenerationController, edit_image, vary_image
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
+from gateway.api.usage.controller import admin_usage, usage
 from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_event_types, webhook_secret
@@ -52,6 +53,8 @@ HANDLERS: Handlers = (
     ModelController,
     AttemptController,
     PurchaseController,
+    usage,
+    admin_usage,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

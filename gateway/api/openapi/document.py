@@ -235,7 +235,8 @@ def _content(operation: Operation, samples: Samples) -> dict[str, Any]:
         return {"text/event-stream": {"schema": {"type": "string", **events}, "example": frame}}
     if operation.answer is None:
         return {media_type: {"schema": BINARY} for media_type in operation.media_types}
-    return _one_of((operation.answer, *operation.other_answers), samples.of(_ref(operation.answer)))
+    content = _one_of((operation.answer, *operation.other_answers), samples.of(_ref(operation.answer)))
+    return {**content, "text/csv": {"schema": {"type": "string"}}} if operation.has_csv else content
 
 
 def _error_content(route: Described, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:

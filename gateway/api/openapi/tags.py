@@ -28,12 +28,13 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
         "URLs that get an event when a generation ends, what was sent to them, and the secrets that sign it.",
         ("/v1/webhook_",),
     ),
+    Tag("Usage", "What was made and bought, added up by day, model and provider.", ("/v1/usage",)),
     # Not in the group above: generators make one module of each group, and another of its webhooks.
     Tag(EVENTS_TAG, "What a receiver of webhooks gets.", ()),
     Tag(
         "Operators",
-        "Submits without a clear answer and their remedies, and purchases of deleted generations. The operations need"
-        " an admin key.",
+        "Submits without a clear answer and their remedies, purchases of deleted generations, and the usage of all"
+        " clients. The operations need an admin key.",
         ("/v1/admin/",),
     ),
     Tag("Health", "Whether the process is alive, and whether it should get traffic.", ("/health/",)),

@@ -26,6 +26,7 @@ from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.sharing.room import Room
 from gateway.store.purchases import Purchases
+from gateway.store.usage import Usage
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
 from gateway.webhooks.endpoints import WebhookEndpoints
@@ -39,6 +40,7 @@ class Context:
     artifacts: ResultAccess
     attempts: OperatorDecisions
     purchases: Purchases
+    usage: Usage
     callback_urls: CallbackUrls
     callbacks: CallbackReceiver
     webhooks: WebhookEndpoints

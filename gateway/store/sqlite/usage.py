@@ -36,8 +36,7 @@ _KEY = ("day", "key", "model", "provider")
 _ADD = insert("usage", *_KEY, _COUNTS) + " on conflict do update set "
 _ADD += ", ".join(f"{name} = {name} + excluded.{name}" for name in NAMES)
 _ADD_TIME = (
-    insert("usage_times", *_KEY, "bucket", "number")
-    + " on conflict do update set number = number + excluded.number"
+    insert("usage_times", *_KEY, "bucket", "number") + " on conflict do update set number = number + excluded.number"
 )
 _UNCOUNTED = "select after, until from usage_uncounted"
 _NEXT_UNCOUNTED = f"{SELECT} where id > ? and id <= ? order by id limit ?"
