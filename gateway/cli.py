@@ -287,6 +287,27 @@ def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
 
 
 @cli.command()
+@click.option("--from", "from_", metavar="DAY", help="First day in UTC, such as 2026-05-17. Default: 30 days.")
+@click.option("--to", metavar="DAY", help="Last day in UTC. Default: today.")
+@click.option("--model", help="Only this model.")
+@click.option("--provider", help="Only this provider.")
+@click.option("--client", help="Only this client, by its id; needs the operator's key.")
+@click.option("--group-by", help="One or more of day, client, model, provider, separated by commas. Default: day.")
+@click.option("--json", "shown", flag_value="json", help="Print the answer as JSON.")
+@click.option("--csv", "shown", flag_value="csv", help="Print the answer as CSV.")
+@key_options("admin-key", "VIDEO_GATEWAY_ADMIN_KEY", "the operator's key; with it the usage of all clients is shown")
+@server_options(DEFAULT_URL)
+def usage(url: str, api_key: str | None, admin_key: str | None, shown: str | None, **given: str | None) -> None:
+    """Show what was made and bought: by all clients with the operator's key, else by the client itself."""
+    from gateway.commands.usage import UsageServer
+    from gateway.commands.usage import usage as run
+
+    query = {name.rstrip("_"): value for name, value in given.items() if value is not None}
+    server = UsageServer(url=url, api_key=api_key, admin_key=admin_key)
+    sys.exit(run(server, query, shown or "text"))  # type: ignore[arg-type]  # one of the three
+
+
+@cli.command()
 @config_option
 @click.option(
     "--connect", is_flag=True, help="Open a connection to each provider, without a request, and try the bucket."
