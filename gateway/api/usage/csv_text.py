@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 
 from gateway.api.usage.views import UsageAnswer, UsageSums
 
-MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
+MEDIA_TYPE = "text/csv; header=present"
 # Spreadsheets take a cell that begins so for a formula, which can send the table to a stranger or start a program. The
 # list is that of OWASP, "CSV Injection", with the wide forms that East Asian keyboards have.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

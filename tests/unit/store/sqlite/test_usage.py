@@ -39,8 +39,8 @@ def ledger() -> apsw.Connection:
 
 def stored(connection: apsw.Connection) -> Contribution:
     """What the rows of one generation say."""
-    rows = connection.execute(f"select provider, {', '.join(NAMES)} from usage").fetchall()
-    counts = {provider: Counts(**dict(zip(NAMES, numbers, strict=True))) for provider, *numbers in rows}
+    rows = connection.execute("select * from usage").fetchall()
+    counts = {provider: Counts(**dict(zip(NAMES, numbers, strict=True))) for _, _, _, provider, *numbers in rows}
     times = connection.execute("select provider, bucket, number from usage_times where number <> 0").fetchall()
     assert [number for _, _, number in times] in ([], [1])
     return Contribution(without_nothing(counts), (times[0][0], times[0][1]) if times else None)
