@@ -32,6 +32,7 @@ from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.fetch.fetcher import Fetcher
+from gateway.generations.budgets import budgets_of
 from gateway.generations.catalog import Catalog
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
@@ -263,6 +264,7 @@ def build_generations(
 ) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
+    clients = {f"client_{name}": client.budgets for name, client in base.settings.clients.items()}
     generations = Generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
@@ -274,6 +276,7 @@ def build_generations(
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
+        budgets_of=budgets_of(base.settings.budgets, clients),
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)

@@ -45,6 +45,7 @@
     UnreadableReply                 internal: a provider's reply could not be understood
 
 Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py`,
+`BudgetExceeded` (402 budget_exceeded) in `domain/money/budgets.py`,
 `DamagedImage` (as InvalidImage) in `media/image_structure.py`, and `GenerationFailed` (the code of the failure) in
 `api/images/blocking.py`.
 

@@ -15,6 +15,7 @@ from gateway.store.port import Store
 log = structlog.get_logger()
 INTERVAL_SECONDS = 3600.0
 BLOB_AGE = timedelta(hours=1)  # far longer than a create takes between writing a blob and naming it in the ledger
+BATCH_OF_HISTORY = 25  # generations at once: the event loop needs about 4 milliseconds for them
 BATCH = 200  # rows or files at once: the event loop needs about a millisecond for them
 
 
@@ -112,11 +113,21 @@ class Sweeper:
 
     async def _sweep(self, now: datetime) -> None:
         began = self._clock.now()
+        await self._count_history()
         rows = await self._remove_rows(now)
         blobs = await self._remove_blobs(now - BLOB_AGE)
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
             log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
+
+    async def _count_history(self) -> None:
+        """Count what generations from before accounts and usage existed. After that there is nothing to do."""
+        total = 0
+        for count_some in (self._store.money.fill, self._store.usage.count_history):
+            while not self._stopping and (count := await count_some(BATCH_OF_HISTORY)):
+                total += count
+        if total:
+            log.info("history_counted", generations=total)
 
     async def _remove_rows(self, now: datetime) -> int:
         """Remove expired rows of every kind, and return how many there were."""
@@ -125,8 +136,9 @@ class Sweeper:
         for remove in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
             while not self._stopping and (count := await remove(now, BATCH)):
                 total += count
-        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases, BATCH)):
-            total += count
+        for expire in (store.purchases.expire, store.money.expire):
+            while not self._stopping and (count := await expire(now - self._keep_purchases, BATCH)):
+                total += count
         return total
 
     async def _remove_blobs(self, before: datetime) -> int:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.request import Kind
@@ -17,6 +18,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
+from gateway.domain.money.budgets import BudgetsOf, no_budgets, states
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.failpoints import reach
 from gateway.generations.kind import of_kind
@@ -85,6 +87,7 @@ class Generations:
         poll_advisor: PollAdvisor,
         observer: Observer,
         on_delete: Callable[[], None],
+        budgets_of: BudgetsOf = no_budgets,
     ) -> None:
         """`on_delete` is called after a generation was deleted, so that its files are removed soon."""
         self._store = store
@@ -97,6 +100,7 @@ class Generations:
         self._poll_advisor = poll_advisor
         self._observer = observer
         self._on_delete = on_delete
+        self._budgets_of = budgets_of
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
         self._under_way: dict[tuple[str, str | bytes], int] = {}
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -168,7 +172,10 @@ class Generations:
         with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
-            model, routes = await self._planner.routes(request, key=key, images=images, seed=generation_id)
+            budgets = self._budgets_of(key)
+            model, routes = await self._planner.routes(
+                request, key=key, images=images, seed=generation_id, budgets=budgets
+            )
             await self._files.check_inline(key, (len(file.content) for file in files.values()))
             expires_at = now + INLINE_LIFE
             stored = [
@@ -189,7 +196,7 @@ class Generations:
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
             )
-            created = await self._store.create(generation, stored, idempotency, named_files(request, files))
+            created = await self._store.create(generation, stored, idempotency, named_files(request, files), budgets)
             if created is generation:
                 reach("create_committed")
                 self._observer.observe(
@@ -200,8 +207,12 @@ class Generations:
 
     async def quote(self, request: GenerationRequest, *, key: str, files: Mapping[str, InlineFile]) -> Quote:
         """The routes and prices of a request, without storing or starting anything."""
+        now, budgets = self._clock.now(), self._budgets_of(key)
         images = {name: file.facts for name, file in files.items()}
-        return await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", self._clock.now()))
+        quote = await self._planner.quote(request, key=key, images=images, seed=new_id("gen_", now), budgets=budgets)
+        if not budgets:
+            return quote
+        return replace(quote, budgets=tuple(states(budgets, await self._store.money.spent(key, now), now)))
 
     async def read(
         self,

@@ -25,9 +25,11 @@ from gateway.domain.generation.transitions import (
     Write,
 )
 from gateway.domain.health.route_health import Completion
+from gateway.domain.money.budgets import Budget
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
+from gateway.store.money import Money
 from gateway.store.purchases import Purchases
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -143,6 +145,7 @@ class Store(Protocol):
     uploads: Uploads
     purchases: Purchases
     usage: Usage
+    money: Money
     webhooks: WebhookRows
 
     async def create(
@@ -151,11 +154,13 @@ class Store(Protocol):
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
+        budgets: Sequence[Budget] = (),
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
-        or has expired, and what `recall` raises.
+        or has expired, and what `recall` raises. The same transaction reserves the most that the generation can cost;
+        raises `BudgetExceeded`, with nothing stored, if one of the budgets has less than that left.
         """
         ...
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.generations.quote import LeftOutRoute
+from gateway.api.generations.quote import BudgetView, LeftOutRoute
 from gateway.api.handlers import HANDLERS
 from gateway.api.health import Health
 from gateway.api.openapi.answers import kind_of, known_examples, moment_of
@@ -21,6 +21,8 @@ from gateway.api.web.operation import BINARY, REF, Described, Operation, describ
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 _ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
+_BUDGET = "Only with 402 `budget_exceeded`: the budget that has too little left."
+_RESERVES = "Only with 402 `budget_exceeded`: the most that the request can cost, in USD."
 _ID = "Only of a call that waits for images, once there is a generation: its id, with which it can be read."
 
 
@@ -33,6 +35,8 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     code: str  # stable; the table of errors of requests has all codes
     generation_id: Annotated[str | UnsetType, Meta(description=_ID)] = UNSET
     routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
+    budget: Annotated[BudgetView | UnsetType, Meta(description=_BUDGET)] = UNSET
+    reserves_usd: Annotated[float | UnsetType, Meta(description=_RESERVES)] = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):

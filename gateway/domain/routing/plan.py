@@ -73,8 +73,8 @@ def plan(
     """The routes for a request: open circuits last, then by group, then by the order of the group.
 
     `images`: the images whose bytes the gateway has, by their `file_…` name. `links`: the gateway has a public URL, so
-    a provider can fetch these images from it. `seed` decides the random part of the order `weighted`. `budget`: a budget
-    limits what the client may spend, so every route needs a price.
+    a provider can fetch these images from it. `seed` decides the random part of the order `weighted`. `budget`: a
+    budget limits what the client may spend, so every route needs a price.
     """
     able: list[tuple[RankKey, Route]] = []
     left_out: list[LeftOut] = []

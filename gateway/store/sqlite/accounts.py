@@ -5,13 +5,17 @@ generation. So each amount is counted exactly once, and a generation from before
 when it is met first.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import apsw
 
 from gateway.domain.generation.model import Generation
 from gateway.domain.money.account import NOTHING, Account, account
+from gateway.domain.money.budgets import Budget, Exceeded, Period, exceeded, name_of, states
 
+# What an owner and all owners have reserved and settled in the day, the month and in total.
+SPENT = "select owner, period, reserved + settled from spending where owner in (?1, '') and period in (?2, ?3, ?4)"
 _ROW = "select day, reserved, settled, maybe from accounts where generation_id = ?"
 _SAVE = (
     "insert into accounts (generation_id, owner, day, reserved, settled, maybe) values (?, ?, ?, ?, ?, ?)"
@@ -26,6 +30,17 @@ _ADD = (
     " on conflict do update set reserved = reserved + excluded.reserved, settled = settled + excluded.settled,"
     " maybe = maybe + excluded.maybe"
 )
+_MOVE_SPENDING = (
+    "insert into spending (owner, period, reserved, settled, maybe)"
+    " select ?2, period, reserved, settled, maybe from spending where owner = ?1"
+    " on conflict do update set reserved = reserved + excluded.reserved, settled = settled + excluded.settled,"
+    " maybe = maybe + excluded.maybe"
+)
+_MOVE_CLOSED = (
+    "insert into closed_accounts (owner, day, settled, maybe)"
+    " select ?2, day, settled, maybe from closed_accounts where owner = ?1"
+    " on conflict do update set settled = settled + excluded.settled, maybe = maybe + excluded.maybe"
+)
 
 
 def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
@@ -38,7 +53,7 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
     new = account(after)
     if before is None:
         if new != NOTHING:
-            _change(connection, after, day_of(after.created_at), NOTHING, new)
+            _change(connection, after, name_of(Period.DAY, after.created_at), NOTHING, new)
     elif new != account(before):
         settle(connection, after)
 
@@ -46,7 +61,7 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
 def settle(connection: apsw.Connection, generation: Generation) -> None:
     """Bring the stored account of a generation and the sums up to date, whatever the account was before."""
     row = connection.execute(_ROW, (generation.id,)).fetchone()
-    day, old = (day_of(generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
+    day, old = (name_of(Period.DAY, generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
     new = account(generation)
     if new != old:
         _change(connection, generation, day, old, new)
@@ -58,6 +73,21 @@ def _change(connection: apsw.Connection, generation: Generation, day: str, old: 
     connection.execute(_ADD, (generation.owner, day, day[:7], *difference))
 
 
-def day_of(moment: datetime) -> str:
-    """The day in UTC to which a generation of this moment belongs, for example 2026-05-17."""
-    return f"{moment:%Y-%m-%d}"
+def refusal(connection: apsw.Connection, generation: Generation, budgets: Sequence[Budget]) -> Exceeded | None:
+    """The budget that a new generation does not fit into; None if it fits into all of them.
+
+    The transaction of the create has SQLite's only write lock, so no other create can reserve the same money.
+    """
+    moment = generation.created_at
+    names = [name_of(period, moment) for period in Period]
+    spent = {(row[0], row[1]): row[2] for row in connection.execute(SPENT, (generation.owner, *names))}
+    return exceeded(account(generation).reserved, states(budgets, spent, moment))
+
+
+def change_owner(connection: apsw.Connection, before: str, after: str) -> None:
+    """Move all accounts of an owner, and their sums, to another one. The sums of all owners stay as they are."""
+    connection.execute("update accounts set owner = ?2 where owner = ?1", (before, after))
+    connection.execute(_MOVE_SPENDING, (before, after))
+    connection.execute("delete from spending where owner = ?", (before,))
+    connection.execute(_MOVE_CLOSED, (before, after))
+    connection.execute("delete from closed_accounts where owner = ?", (before,))

@@ -17,12 +17,15 @@ from gateway.domain.generation.purchases import purchases_of
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
+from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.files import Library
+from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
+from gateway.store.sqlite import accounts as sqlite_accounts
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
 from gateway.store.sqlite import clock as sqlite_clock
@@ -40,6 +43,7 @@ from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, 
 from gateway.store.sqlite.files import SqliteLibrary
 from gateway.store.sqlite.generations import changes
 from gateway.store.sqlite.long_reads import LongReads
+from gateway.store.sqlite.money import SqliteMoney, fill_open
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_of
@@ -110,6 +114,7 @@ class SqliteStore:
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
+        self.money: Money = SqliteMoney(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
@@ -137,6 +142,7 @@ class SqliteStore:
                 time = sqlite_clock.ledger_time(connection, lock)
                 check_clock(time)
                 migrate(connection, now)
+                fill_open(connection)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
             finally:
@@ -183,14 +189,18 @@ class SqliteStore:
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
+        budgets: Sequence[Budget] = (),
     ) -> Generation:
         created_at = generation.created_at.timestamp()
 
-        def work(connection: apsw.Connection) -> str:
+        def work(connection: apsw.Connection) -> str | Exceeded:
             if idempotency is not None:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
+            # Returned and not raised: an error would make the other jobs of the transaction begin again.
+            if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
+                return refusal
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
@@ -207,6 +217,8 @@ class SqliteStore:
             return generation.id
 
         stored = await self._writer.run(work, yields=True)
+        if isinstance(stored, Exceeded):
+            raise BudgetExceeded(stored, generation.created_at)
         if idempotency is None or stored == generation.id:
             return generation
         return await self._replayed(stored, idempotency)
