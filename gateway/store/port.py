@@ -31,6 +31,7 @@ from gateway.store.files import Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
+from gateway.store.retention import Retention
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.usage import Usage
@@ -145,6 +146,7 @@ class Store(Protocol):
     uploads: Uploads
     purchases: Purchases
     usage: Usage
+    retention: Retention
     money: Money
     webhooks: WebhookRows
 

@@ -13,7 +13,6 @@ import apsw
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
-from gateway.domain.generation.purchases import purchases_of
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
@@ -25,6 +24,7 @@ from gateway.store.files import Library
 from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
+from gateway.store.retention import Retention
 from gateway.store.sqlite import accounts as sqlite_accounts
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
@@ -32,7 +32,6 @@ from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
 from gateway.store.sqlite import idempotency as sqlite_idempotency
-from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.accounting import follow
@@ -46,6 +45,7 @@ from gateway.store.sqlite.long_reads import LongReads
 from gateway.store.sqlite.money import SqliteMoney, fill_open
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.retention import SqliteRetention, remove
 from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_of
 from gateway.store.sqlite.search import Search
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
@@ -115,6 +115,7 @@ class SqliteStore:
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
         self.money: Money = SqliteMoney(self._read, self._writer)
+        self.retention: Retention = SqliteRetention(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
@@ -272,15 +273,7 @@ class SqliteStore:
             row = connection.execute(deletable, (generation_id, key)).fetchone()
             if row is None:
                 return False
-            generation = generation_of(row)
-            sqlite_purchases.add(connection, purchases_of(generation, now))
-            follow(connection, generation, None, now)
-            sqlite_generations.remove_metadata(connection, generation)
-            used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
-            sqlite_idempotency.add_deleted(connection, generation_id)
-            connection.execute(sqlite_artifacts.END, (generation_id,))
-            connection.execute("delete from generations where id = ?", (generation_id,))
-            connection.executemany(sqlite_files.DELETE_UNUSED, used)
+            remove(connection, generation_of(row), now)
             return True
 
         return await self._writer.run(work)
