@@ -27,6 +27,7 @@ from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.old_rows import kept_for
 from gateway.engine.poll import Poller
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
@@ -207,6 +208,7 @@ def build_engine(
         artifacts.store,
         base.clock,
         keep_purchases=timedelta(days=base.settings.retention.money_days),
+        keep=kept_for(base.settings.retention),
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
