@@ -16,20 +16,20 @@ from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import OPEN, SELECT, generation_of
 from gateway.store.sqlite.writer import CommitWriter
 
-# True for a generation, as `g`, that has ended and that neither the gateway nor a client needs any more. `?1` is now.
+# True for a generation, as `g`, that has ended and that nobody needs any more. The values are now, twice.
 _REMOVABLE = (
     f"(status not in {OPEN}"
     " and not exists (select 1 from attempts as a where a.generation_id = g.id and (a.state in"
-    " ('submitting', 'accepted') or (a.state = 'abandoned' and g.deadline_at > ?1)))"
-    " and not exists (select 1 from outputs as o where o.generation_id = g.id and o.unkept_until > ?1)"
+    " ('submitting', 'accepted') or (a.state = 'abandoned' and g.deadline_at > ?)))"
+    " and not exists (select 1 from outputs as o where o.generation_id = g.id and o.unkept_until > ?)"
     " and not exists (select 1 from artifacts as f where f.generation_id = g.id)"
     " and not exists (select 1 from deliveries as d where d.generation_id = g.id and d.state = 'pending'))"
 )
 _ENDED = (
     f"select completed_at, id, {_REMOVABLE} from generations as g indexed by generations_by_end"
-    " where completed_at < ?2 and (completed_at, id) > (?3, ?4) order by completed_at, id limit ?5"
+    " where completed_at < ? and (completed_at, id) > (?, ?) order by completed_at, id limit ?"
 )
-_STILL_REMOVABLE = f"{SELECT} where id in (select value from json_each(?2)) and {_REMOVABLE}"
+_STILL_REMOVABLE = f"{SELECT} where id in (select value from json_each(?)) and {_REMOVABLE}"
 _EVENTS = (
     "select e.seq, e.at, e.type, g.status from events as e join generations as g on g.id = e.generation_id"
     " where e.seq > ? order by e.seq limit ?"
@@ -63,7 +63,8 @@ class SqliteRetention:
     async def remove_generations(
         self, ended_before: datetime, now: datetime, limit: int, after: EndPlace = FIRST_END
     ) -> tuple[int, EndPlace | None]:
-        values = (now.timestamp(), ended_before.timestamp(), after.ended_at, after.generation_id, limit)
+        at = now.timestamp()
+        values = (at, at, ended_before.timestamp(), after.ended_at, after.generation_id, limit)
         rows = self._reader.all(_ENDED, values)
         ids = [generation_id for _, generation_id, is_removable in rows if is_removable]
         if ids:
@@ -91,7 +92,8 @@ class SqliteRetention:
 
 def _removal(ids: list[str], now: datetime) -> Callable[[apsw.Connection], None]:
     def work(connection: apsw.Connection) -> None:
-        for row in connection.execute(_STILL_REMOVABLE, (now.timestamp(), to_json(ids))).fetchall():
+        at = now.timestamp()
+        for row in connection.execute(_STILL_REMOVABLE, (to_json(ids), at, at)).fetchall():
             remove(connection, generation_of(row), now)
 
     return work
