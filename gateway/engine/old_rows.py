@@ -19,7 +19,7 @@ class KeepFor(Struct, frozen=True, kw_only=True):
 
     generations: timedelta | None = None  # after the end, and at least as long as a file of it is stored
     events: timedelta | None = None  # after the event, and at least until the end of the generation
-    deliveries: timedelta | None = None  # after the event that they tell of, and at least until they have ended
+    deliveries: timedelta | None = None  # after the event that they announce, and at least until they have ended
     usage: timedelta | None = None  # after the day
 
 

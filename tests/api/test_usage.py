@@ -81,21 +81,21 @@ async def history(gateway: Any) -> dict[str, list[dict[str, Any]]]:
 
 def sums(generations: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """What the generations show, added up as a client would."""
-    found: Counter[str] = Counter()
+    total: Counter[str] = Counter()
     for generation in generations:
         is_open = generation["status"] in {"queued", "in_progress"}
         usage = {"cost_usd": 0.0, "maybe_usd": 0.0} if is_open else generation["usage"]
-        found["generations"] += 1
-        found[generation["status"]] += 1
-        found["attempts"] += len(generation["attempts"])
-        found["fallbacks"] += len({attempt["provider"] for attempt in generation["attempts"]}) > 1
-        found["cost_usd"] += micros(usage["cost_usd"])
-        found["maybe_usd"] += micros(usage["maybe_usd"])
+        total["generations"] += 1
+        total[generation["status"]] += 1
+        total["attempts"] += len(generation["attempts"])
+        total["fallbacks"] += len({attempt["provider"] for attempt in generation["attempts"]}) > 1
+        total["cost_usd"] += micros(usage["cost_usd"])
+        total["maybe_usd"] += micros(usage["maybe_usd"])
         for output in generation["data"]:
             if output["status"] == "completed":
-                found["outputs"] += 1
-                found["seconds"] += output["duration"]
-    return {name: value for name, value in found.items() if value}
+                total["outputs"] += 1
+                total["seconds"] += output["duration"]
+    return {name: value for name, value in total.items() if value}
 
 
 def read(row: Mapping[str, Any]) -> dict[str, Any]:

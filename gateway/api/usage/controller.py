@@ -73,7 +73,7 @@ async def usage(request: Call) -> ASGIResponse:
     """The usage of the client itself."""
     context, owner = context_of(request)
     params = Params.of(request)
-    query = replace(_asked(params, context, _OF_CLIENT), owner=owner, reader=owner)
+    query = replace(_requested(params, context, _OF_CLIENT), owner=owner, reader=owner)
     return await _answer(request, params, context, query)
 
 
@@ -97,11 +97,11 @@ async def admin_usage(request: Call) -> ASGIResponse:
     """The usage of all clients, or of one."""
     context = admin_context_of(request)
     params = Params.of(request)
-    query = replace(_asked(params, context, GROUPS), owner=params.text("client"), reader=OPERATOR)
+    query = replace(_requested(params, context, GROUPS), owner=params.text("client"), reader=OPERATOR)
     return await _answer(request, params, context, query)
 
 
-def _asked(params: Params, context: Context, groups: tuple[Group, ...]) -> UsageQuery:
+def _requested(params: Params, context: Context, groups: tuple[Group, ...]) -> UsageQuery:
     """What the query asks for; raises `InvalidParameter`."""
     last = _day(params, "to") or context.clock.now().date()
     first = _day(params, "from") or last - timedelta(days=_DAYS - 1)

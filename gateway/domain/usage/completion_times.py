@@ -19,5 +19,5 @@ def bucket_of(seconds: float) -> int:
 
 
 def seconds_of(bucket: int) -> float:
-    """The time that stands for a bucket, rounded to milliseconds."""
+    """The time that represents a bucket, rounded to milliseconds."""
     return round(float(SHORTEST_SECONDS * GROWTH ** (bucket + 0.5)), 3)

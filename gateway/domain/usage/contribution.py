@@ -9,6 +9,7 @@ here may depend on them; money under way therefore counts as reserved until its 
 """
 
 from collections.abc import Iterator, Mapping
+from operator import add, sub
 
 from msgspec import Struct
 from msgspec.structs import astuple
@@ -70,17 +71,17 @@ def contribution(generation: Generation) -> Contribution:
         }
     }
 
-    def add(provider: str, **more: int) -> None:
+    def count(provider: str, **more: int) -> None:
         of_provider = counts.setdefault(provider, {})
         for name, number in more.items():
             of_provider[name] = of_provider.get(name, 0) + number
 
     for attempt in generation.attempts:
-        add(generation.route(attempt).provider, attempts=1)
+        count(generation.route(attempt).provider, attempts=1)
     for attempt in settled_attempts(generation):
         route = generation.route(attempt)
         has_no_price = route.cost_usd is None and billed_of(route, attempt) is not Billed.NO
-        add(
+        count(
             route.provider,
             cost=cost(generation, attempt),
             maybe=maybe(generation, attempt),
@@ -88,7 +89,7 @@ def contribution(generation: Generation) -> Contribution:
         )
     for output in generation.outputs:
         if output.status is Status.COMPLETED:
-            add(_maker(generation, output) or own, outputs=1, milliseconds=_milliseconds(generation, output))
+            count(_maker(generation, output) or own, outputs=1, milliseconds=_milliseconds(generation, output))
     return Contribution({provider: Counts(**numbers) for provider, numbers in counts.items()}, _time(generation, own))
 
 
@@ -113,7 +114,7 @@ def differences(before: Contribution, after: Contribution) -> Iterator[tuple[str
     for provider in dict.fromkeys((*before.counts, *after.counts)):
         old, new = before.counts.get(provider, NONE), after.counts.get(provider, NONE)
         if old != new:
-            yield provider, Counts(**dict(zip(NAMES, map(_less, astuple(new), astuple(old)), strict=True)))
+            yield provider, Counts(**dict(zip(NAMES, map(sub, astuple(new), astuple(old)), strict=True)))
 
 
 def time_differences(before: Contribution, after: Contribution) -> Iterator[tuple[tuple[str, int], int]]:
@@ -126,16 +127,12 @@ def time_differences(before: Contribution, after: Contribution) -> Iterator[tupl
         yield after.time, 1
 
 
-def added(one: Counts, other: Counts) -> Counts:
+def added(left: Counts, right: Counts) -> Counts:
     """The sums of all numbers."""
-    return Counts(**dict(zip(NAMES, map(int.__add__, astuple(one), astuple(other)), strict=True)))
+    return Counts(**dict(zip(NAMES, map(add, astuple(left), astuple(right)), strict=True)))
 
 
 NAMES = Counts.__struct_fields__
-
-
-def _less(one: int, other: int) -> int:
-    return one - other
 
 
 def _maker(generation: Generation, output: Output) -> str | None:
@@ -152,8 +149,8 @@ def _milliseconds(generation: Generation, output: Output) -> int:
             return round(file.duration_seconds * 1000)
     if output.attempt_id is None:
         return 0
-    asked = generation.route(generation.attempt(output.attempt_id)).settings.duration_seconds
-    return round(1000 * (asked or 0))
+    wanted = generation.route(generation.attempt(output.attempt_id)).settings.duration_seconds
+    return round(1000 * (wanted or 0))
 
 
 def _time(generation: Generation, own: str) -> tuple[str, int] | None:

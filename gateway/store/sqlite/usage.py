@@ -71,7 +71,7 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
 
 
 def _is_uncounted(connection: apsw.Connection, generation_id: str) -> bool:
-    """Whether `count_history` will still come to this generation: then it is counted there, as it will be then."""
+    """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
     return any(after < generation_id <= until for after, until in connection.execute(_UNCOUNTED))
 
 

@@ -133,13 +133,13 @@ async def test_only_generations_that_nobody_needs_are_removed(
 
 async def test_a_repeat_after_the_removal_is_what_a_repeat_after_that_time_is(store: SqliteStore) -> None:
     """An idempotency key counts for 24 hours, and no retention is shorter than that."""
-    known = Idempotency(key="k", digest=b"1")
+    idempotency = Idempotency(key="k", digest=b"1")
     ended = NOW - DAY - timedelta(seconds=1)
     made = generation(id=new_id("gen_", ended), created_at=ended, completed_at=ended, deadline_at=ended)
-    await store.create(made, idempotency=known)
+    await store.create(made, idempotency=idempotency)
     keep = kept_for(RetentionSettings(generations_days=1))
     assert await removed(store, keep) == 1
-    assert await store.recall("alice", known, NOW) is None
+    assert await store.recall("alice", idempotency, NOW) is None
 
 
 async def test_events_go_except_that_of_the_end(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ def test_a_time_is_read_with_a_small_error(seconds: float) -> None:
 
 
 @given(st.floats(allow_nan=False), st.floats(allow_nan=False))
-def test_buckets_are_bounded_and_in_order(one: float, other: float) -> None:
-    buckets = [bucket_of(seconds) for seconds in sorted((one, other)) if seconds < 1e300]
+def test_buckets_are_bounded_and_in_order(left: float, right: float) -> None:
+    buckets = [bucket_of(seconds) for seconds in sorted((left, right)) if seconds < 1e300]
     assert buckets == sorted(buckets)
     assert all(0 <= bucket < BUCKETS for bucket in buckets)
 
