@@ -38,6 +38,7 @@
     ├── ShuttingDown                503 shutting_down
     ├── StoreUnavailable            503 store_unavailable
     ├── SearchTooLong               503 search_too_long
+    ├── UsageNotReady               503 usage_not_ready
     ├── ImageNotReadable            502 image_not_readable
     ├── StillRunning                504 still_running
     └── InsufficientStorage         507 insufficient_storage
