@@ -10,7 +10,7 @@ from gateway.store.port import Store
 from gateway.store.retention import FIRST_END, EndPlace
 
 # Generations at once: the event loop needs about 5 milliseconds to delete them with all that belongs to them.
-BATCH_OF_GENERATIONS = 20
+BATCH_OF_GENERATIONS = 8
 BATCH = 200  # rows at once: about a millisecond
 
 
