@@ -58,7 +58,7 @@ from gateway.parts import (
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
-from gateway.settings.load import Settings
+from gateway.settings.load import BudgetSettings, Settings
 from gateway.settings.secret_values import redactor_of
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
@@ -264,7 +264,6 @@ def build_generations(
 ) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
-    clients = {f"client_{name}": client.budgets for name, client in base.settings.clients.items()}
     generations = Generations(
         store=base.store,
         planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
@@ -276,7 +275,7 @@ def build_generations(
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
-        budgets_of=budgets_of(base.settings.budgets, clients),
+        budgets_of=budgets_of(lambda _: BudgetSettings(), lambda: base.settings.budgets),
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)

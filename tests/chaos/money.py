@@ -28,7 +28,7 @@ def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float
     try:
         connection.set_busy_timeout(5000)
         violations = [f"money: {text}" for text in audit_money(connection)]
-        row = connection.execute("select reserved, settled from spending where owner = '' and period = 'total'")
+        row = connection.execute("select reserved, settled from spending where key = '' and period = 'total'")
         reserved, settled = row.fetchone() or (0, 0)
     finally:
         connection.close()

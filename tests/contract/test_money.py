@@ -112,7 +112,7 @@ def spending(path: Path) -> dict[tuple[str, str], tuple[int, int]]:
     with closing(apsw.Connection(str(path))) as connection:
         return {
             (row[0], row[1]): row[2:]
-            for row in connection.execute("select owner, period, reserved, settled from spending")
+            for row in connection.execute("select key, period, reserved, settled from spending")
         }
 
 

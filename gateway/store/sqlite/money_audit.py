@@ -8,9 +8,9 @@ from gateway.domain.money.account import Account
 from gateway.domain.money.audit import StoredAccount, contradictions
 from gateway.store.sqlite.rows import SELECT, generation_of
 
-_ACCOUNTS = "select generation_id, owner, day, reserved, settled, maybe, deleted_at is not null from accounts"
-_CLOSED = "select owner, day, 0, settled, maybe from closed_accounts"
-_SUMS = "select owner, period, reserved, settled, maybe from spending"
+_ACCOUNTS = "select generation_id, key, day, reserved, settled, maybe, deleted_at is not null from accounts"
+_CLOSED = "select key, day, 0, settled, maybe from closed_accounts"
+_SUMS = "select key, period, reserved, settled, maybe from spending"
 
 
 def audit_money(connection: apsw.Connection) -> Iterator[str]:
