@@ -27,6 +27,7 @@ from gateway.build import (
     build_base,
     build_callback_urls,
     build_catalog,
+    build_clients,
     build_context,
     build_engine,
     build_generations,
@@ -113,6 +114,7 @@ class Application:
         reconciliation = build_reconciliation(base, upstream, engine)
         generations = build_generations(base, catalog, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
+        self.clients = base.clients
         self.upstream, self.health = upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -123,6 +125,7 @@ class Application:
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
         context = build_context(
             base,
+            clients=build_clients(base),
             catalog=catalog,
             upstream=upstream,
             inputs=inputs,
@@ -162,6 +165,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.clients.load(self.store.clients)
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()

@@ -11,7 +11,7 @@ from functools import partial
 import httpx
 
 from gateway.api.dialects.webhook_formats import webhook_formats
-from gateway.api.web.auth import authenticator_of
+from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
@@ -22,6 +22,9 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory, adoptions
+from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
@@ -48,6 +51,7 @@ from gateway.inputs.remote_images import RemoteImages
 from gateway.parts import (
     ArtifactParts,
     Base,
+    ClientParts,
     EngineParts,
     GenerationParts,
     InputParts,
@@ -58,7 +62,7 @@ from gateway.parts import (
 from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
-from gateway.settings.load import BudgetSettings, Settings
+from gateway.settings.load import Settings
 from gateway.settings.secret_values import redactor_of
 from gateway.sharing.room import Room
 from gateway.store.files import FileLimits
@@ -75,7 +79,7 @@ from gateway.webhooks.signing import SigningKeys
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
-    store, hold = open_store(settings, clock, accept_clock=accept_clock)
+    store, hold = open_store(settings, clock, accept_clock=accept_clock, adopt=adoptions(settings))
     return Base(
         settings=settings,
         observer=observer,
@@ -84,6 +88,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         store=store,
         redactor=redactor_of(settings),
         signer=Signer(store.secret("tokens")),
+        clients=Directory(settings, store.adopted()),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
@@ -92,6 +97,15 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
 def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
     """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
     return Catalog(accepting(providers), settings)
+
+
+def build_clients(base: Base) -> ClientParts:
+    """What decides who may send a request, and what operators change about that."""
+    return ClientParts(
+        authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
+        rates=Rates(base.clock),
+        administration=Administration(base.store.clients, base.clients, base.clock),
+    )
 
 
 def build_upstream(
@@ -127,6 +141,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         clock=base.clock,
         keep=timedelta(days=settings.files.keep_days),
         limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+        adopted_by=base.clients.owners_before,
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
@@ -220,8 +235,12 @@ def build_webhooks(base: Base) -> WebhookParts:
     settings = base.settings.webhooks
     fetcher = Fetcher(base.settings.fetch.allow)
     configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
-    links = Links(base.settings.own_url, base.signer)
+    keys = SigningKeys(
+        [key.reveal() for key in configured if key is not None],
+        base.store.secret("webhooks"),
+        base.clients.owners_before,
+    )
+    links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(
         store=base.store,
         poster=fetcher,
@@ -266,7 +285,14 @@ def build_generations(
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(
+            base.store,
+            catalog,
+            upstream.health,
+            base.clock,
+            links=inputs.has_links,
+            limits_of=base.clients.limits_of,
+        ),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -275,7 +301,9 @@ def build_generations(
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
-        budgets_of=budgets_of(lambda _: BudgetSettings(), lambda: base.settings.budgets),
+        budgets_of=budgets_of(base.clients.budgets_of, lambda: base.clients.budgets),
+        limits_of=base.clients.create_limits_of,
+        adopted_by=base.clients.adopted_by,
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)
@@ -284,6 +312,7 @@ def build_generations(
 def build_context(
     base: Base,
     *,
+    clients: ClientParts,
     catalog: Catalog,
     upstream: UpstreamParts,
     inputs: InputParts,
@@ -308,7 +337,10 @@ def build_context(
         webhooks=webhooks.endpoints,
         health=upstream.health,
         poll_advisor=generations.poll_advisor,
-        authenticator=authenticator_of(server, base.clock),
+        authenticator=clients.authenticator,
+        clients=base.clients,
+        rates=clients.rates,
+        administration=clients.administration,
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),

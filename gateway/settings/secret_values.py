@@ -33,7 +33,7 @@ def secret_values(settings: Settings) -> list[str | bytes]:
     values: list[str | bytes] = []
     for path, secret in _secrets(settings, ()):
         text = secret.reveal()
-        if "headers" in path:
+        if _is_header(path):
             named = _SECRET_HEADER.search(str(path[-1])) is not None
             values += [word for word in text.split() if named or _LOOKS_RANDOM.fullmatch(word)]
         elif path[0] == "webhooks":  # the signature is made with the bytes
@@ -53,8 +53,12 @@ def too_short(settings: Settings) -> list[str]:
         f"{show_path(path)} has under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
         " answer or in the log; use a longer one"
         for path, secret in _secrets(settings, ())
-        if 0 < len(secret.reveal()) < SECRET_MIN and ("headers" not in path or _SECRET_HEADER.search(str(path[-1])))
+        if 0 < len(secret.reveal()) < SECRET_MIN and (not _is_header(path) or _SECRET_HEADER.search(str(path[-1])))
     ]
+
+
+def _is_header(path: KeyPath) -> bool:
+    return path[0] == "providers" and path[2] == "headers"
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:

@@ -2,11 +2,13 @@
 
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from litestar import Request
 
+from gateway.domain.clients import Sight
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import usage_of
@@ -51,9 +53,12 @@ def poll_headers(generation: Generation, poll_advisor: PollAdvisor) -> dict[str,
     return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_openai * 1000))}
 
 
-def cost_header(generation: Generation) -> dict[str, str]:
-    """What an ended generation cost in USD, in the header that LiteLLM reads; nothing while it is open or not known."""
-    if not generation.status.terminal:
+def cost_header(generation: Generation, sees: Callable[[str, Sight], bool]) -> dict[str, str]:
+    """What an ended generation cost in USD, in the header that LiteLLM reads.
+
+    Nothing while it is open or not known, or if its client may not see costs: `sees` decides by the owner id.
+    """
+    if not generation.status.terminal or not sees(generation.owner, "costs"):
         return {}
     cost = usage_of(generation).cost_usd
     return {} if cost is None else {COST: format(Decimal(str(cost)).normalize(), "f")}

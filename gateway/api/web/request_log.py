@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from gateway.api.web.client import client_of
 from gateway.api.web.held_body import HeldBody
+from gateway.api.web.rate_headers import rate_headers
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
@@ -89,7 +90,8 @@ class RequestLog:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor)
+                own = _headers(message["headers"], request_id, self._redactor)
+                headers = message["headers"] = [*own, *rate_headers(scope)]
                 is_text = _is_text(headers)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))

@@ -68,11 +68,6 @@ class Exceeded(Struct, frozen=True):
         return self.state.ends_at if self.needed <= self.state.budget.limit else None
 
 
-def no_budgets(_: str) -> Sequence[Budget]:
-    """The budgets of a gateway without any."""
-    return ()
-
-
 def name_of(period: Period, moment: datetime) -> str:
     """The name of the period that has this moment, as sums are stored: 2026-05-17, 2026-05 or total."""
     at = moment.astimezone(UTC)
