@@ -74,7 +74,7 @@ ROUTES = st.lists(
 STEPS = ("create", *["advance"] * 6, *["answer"] * 4, "late", "decide", "cancel", "delete", "crash", "copy", "restore")
 
 
-def generation(draw: Any, now: datetime) -> Generation:
+def drawn(draw: Any, now: datetime) -> Generation:
     count = draw(st.integers(1, 3))
     routes = draw(ROUTES)
     most = max(max(route.cost_usd or 0, route.failure_usd or 0, route.refusal_usd) for route in routes) * count
@@ -131,14 +131,14 @@ class Life:
     async def generations(self) -> list[Generation]:
         with closing(apsw.Connection(str(self.path))) as connection:
             ids = [row[0] for row in connection.execute("select id from generations order by id")]
-        return [found for found in [await self.store.get(id_) for id_ in ids] if found is not None]
+        return [generation for generation in [await self.store.get(id_) for id_ in ids] if generation is not None]
 
     async def pick(self) -> Generation | None:
         every = await self.generations()
         return self.draw(st.sampled_from(every)) if every else None
 
     async def create(self) -> None:
-        made = generation(self.draw, self.now)
+        made = drawn(self.draw, self.now)
         budgets, needed = BUDGETS[made.owner], ceiling(made.request, made.plan.routes)
         before = await self.store.money.spent(made.owner, self.now)
         fits = needed == 0 or all(
@@ -155,10 +155,10 @@ class Life:
 
     async def advance(self) -> None:
         """What drivers do: facts about submits, tasks and files, then the writes that follow."""
-        for found in await self.generations():
+        for generation in await self.generations():
             facts: list[Fact] = []
             busy = set()
-            for attempt in found.attempts:
+            for attempt in generation.attempts:
                 if attempt.state is AttemptState.SUBMITTING and self.seldom():
                     states = [AttemptState.REFUSED, AttemptState.UNKNOWN, AttemptState.NOT_SENT]
                     state = self.draw(st.sampled_from(states))
@@ -174,12 +174,12 @@ class Life:
                     ]
             facts += [
                 FileArchived(output.index, KEPT)
-                for output in found.outputs
+                for output in generation.outputs
                 if output.artifact is not None and output.kept is None and self.draw(st.booleans())
             ]
-            step = advance(found, {}, facts, now=self.now, busy=frozenset(busy), profile_of=profile_of)
+            step = advance(generation, {}, facts, now=self.now, busy=frozenset(busy), profile_of=profile_of)
             if step.writes:
-                await self.store.write(found, step.writes, self.now)
+                await self.store.write(generation, step.writes, self.now)
 
     def seldom(self) -> bool:
         return bool(self.draw(st.integers(0, 4)) == 4)
@@ -195,15 +195,15 @@ class Life:
 
     async def answer(self) -> None:
         """Attempts are sent, and those that were sent are answered, with as many tasks as the provider likes."""
-        for found in await self.generations():
-            for attempt in found.attempts:
+        for generation in await self.generations():
+            for attempt in generation.attempts:
                 if attempt.state is AttemptState.RESERVED:
-                    await self.store.begin_submit(attempt.id, found.fence, self.now)
+                    await self.store.begin_submit(attempt.id, generation.fence, self.now)
                 is_late = attempt.state is AttemptState.UNKNOWN
                 if attempt.state is AttemptState.SUBMITTING or (is_late and self.seldom()):
                     further = int(self.seldom())
                     self.overrun |= bool(further) or is_late
-                    slots = (*attempt.slots, len(found.outputs))[: len(attempt.slots) + further]
+                    slots = (*attempt.slots, len(generation.outputs))[: len(attempt.slots) + further]
                     tasks = [Task(ref=self.ref(), slot=slot) for slot in slots[self.draw(st.integers(0, 1)) :] or slots]
                     for _ in range(1 + int(self.seldom())):  # once more: the answer of the store was lost
                         await self.store.accept(attempt.id, tasks, self.now)
@@ -214,35 +214,35 @@ class Life:
 
     async def late(self) -> None:
         """A callback names a task of an attempt, whatever has become of it."""
-        found = await self.pick()
-        if found is not None and found.attempts:
-            attempt = self.draw(st.sampled_from(found.attempts))
+        generation = await self.pick()
+        if generation is not None and generation.attempts:
+            attempt = self.draw(st.sampled_from(generation.attempts))
             self.overrun = True
             for ref in [self.ref()] * self.draw(st.integers(1, 2)):
                 await self.store.task_claims.claim(attempt.id, [ref], self.now, "callback")
 
     async def decide(self) -> None:
-        found = await self.pick()
-        for attempt in () if found is None else found.attempts:
-            if found is not None and awaits_decision(found, attempt):
+        generation = await self.pick()
+        for attempt in () if generation is None else generation.attempts:
+            if generation is not None and awaits_decision(generation, attempt):
                 decision = self.draw(st.sampled_from(["fail", "resubmit"]))
                 try:
-                    write = decide(found, attempt, decision)
+                    write = decide(generation, attempt, decision)
                 except Conflict:
                     return
                 self.overrun = True
-                await self.store.write(found, [write], self.now)
+                await self.store.write(generation, [write], self.now)
                 return
 
     async def cancel(self) -> None:
-        found = await self.pick()
-        if found is not None and not found.status.terminal:
-            await self.store.write(found, cancel(found, self.now), self.now)
+        generation = await self.pick()
+        if generation is not None and not generation.status.terminal:
+            await self.store.write(generation, cancel(generation, self.now), self.now)
 
     async def delete(self) -> None:
-        found = await self.pick()
-        if found is not None:
-            await self.store.delete(found.id, found.owner, self.now)
+        generation = await self.pick()
+        if generation is not None:
+            await self.store.delete(generation.id, generation.owner, self.now)
 
     async def crash(self) -> None:
         await self.store.close()
@@ -275,12 +275,12 @@ class Life:
                 assert contradictions(self.path) == [], name
                 if not self.overrun:
                     self.check_budgets()
-            for found in await self.generations():
-                if not found.status.terminal:
-                    await self.store.write(found, cancel(found, self.now), self.now)
-            for found in await self.generations():  # submits under way are given up, as after a crash
-                step = advance(found, {}, (), now=self.now, busy=frozenset(), profile_of=profile_of)
-                await self.store.write(found, step.writes, self.now)
+            for generation in await self.generations():
+                if not generation.status.terminal:
+                    await self.store.write(generation, cancel(generation, self.now), self.now)
+            for generation in await self.generations():  # submits under way are given up, as after a crash
+                step = advance(generation, {}, (), now=self.now, busy=frozenset(), profile_of=profile_of)
+                await self.store.write(generation, step.writes, self.now)
             assert contradictions(self.path) == []
             assert {reserved for reserved, _ in spending(self.path).values()} <= {0}
         finally:
@@ -325,10 +325,10 @@ def empty(tmp_path: Path) -> Path:
     return path
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
-    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9).map(lambda number: number == 0)), max_size=40),
+    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9).map(lambda number: number == 0)), max_size=25),
 )
 def test_sums_are_those_of_the_accounts_whatever_happens(
     failing: SimpleNamespace, empty: Path, data: Any, steps: list[tuple[str, bool]]

@@ -12,12 +12,14 @@ from gateway.domain.adapter.contract import Adapter, Capability
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.routing.price import Price
 from gateway.settings import sections
+from gateway.settings.load import BudgetSettings
 from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Origin
 
 # The heading of a table, the Struct that the table describes, and fields that another table describes.
 SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
     ("## server", sections.ServerSettings, None),
     ("### Kling keys", sections.KlingKey, None),
+    ("## budgets", BudgetSettings, None),
     ("## database", sections.DatabaseSettings, None),
     ("## providers", sections.ProviderSettings, sections.PollingSettings),
     ("### Polling", sections.PollingSettings, None),

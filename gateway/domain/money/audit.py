@@ -61,9 +61,9 @@ def _sums(rows: Iterable[StoredAccount], closed: Sums) -> dict[tuple[str, str], 
     parts += [(owner, day, amount) for (owner, day), amount in closed.items()]
     totals: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for owner, day, amount in parts:
-        for whose in (owner, EVERYONE):
+        for key in (owner, EVERYONE):
             for period in (day, day[:7], Period.TOTAL.value):
-                total = totals[whose, period]
+                total = totals[key, period]
                 total["reserved"] += amount.reserved
                 total["settled"] += amount.settled
                 total["maybe"] += amount.maybe

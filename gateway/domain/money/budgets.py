@@ -149,9 +149,9 @@ class BudgetExceeded(GatewayError):
 
 def in_words(budget: Budget) -> str:
     """A budget in words, for example `your budget of 50 USD a day`."""
-    whose = "your budget" if budget.scope == "client" else "the budget of all clients together"
+    of = "your budget" if budget.scope == "client" else "the budget of all clients together"
     length = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in all"}[budget.period]
-    return f"{whose} of {shown(budget.limit)} USD {length}"
+    return f"{of} of {shown(budget.limit)} USD {length}"
 
 
 def shown(amount: int) -> str:
