@@ -25,6 +25,7 @@ from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.lifecycle import Fact, Submit, SubmitEnded, TaskRead, advance, cancel
 from gateway.domain.generation.model import (
     ArchivedFile,
+    Attempt,
     AttemptState,
     Generation,
     GenerationRequest,
@@ -41,6 +42,7 @@ from gateway.domain.money.budgets import EVERYONE, Budget, BudgetExceeded, Perio
 from gateway.failpoints import FailpointError
 from gateway.ids import new_id
 from gateway.store.port import Store
+from gateway.store.sqlite.file import connect, migrate
 from gateway.store.sqlite.money_audit import audit_money
 from gateway.store.sqlite.store import SqliteStore
 
@@ -321,7 +323,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 def empty(tmp_path: Path) -> Path:
     """A ledger without a generation: to migrate one takes longer than a whole life in it."""
     path = tmp_path / "empty.db"
-    asyncio.run(SqliteStore.open(path, NOW).close())
+    with closing(connect(path)) as connection:
+        migrate(connection, NOW)
     return path
 
 
@@ -340,3 +343,78 @@ def test_sums_are_those_of_the_accounts_whatever_happens(
             await Life(Path(folder), empty, data.draw).play([*first, *steps], failing)
 
         asyncio.run(run())
+
+
+def execute(path: Path, *statements: str) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+async def test_a_history_without_accounts_is_counted_once_open_generations_first(empty: Path) -> None:
+    store = SqliteStore.open(empty, NOW)
+    made = [priced(NOW + timedelta(seconds=seconds), bought=seconds < 4) for seconds in range(5)]
+    for generation in made:
+        await store.create(generation)
+        if generation.attempts:
+            await store.write(generation, cancel(generation, NOW), NOW)
+    await store.close()
+    missing = "insert into accounts_missing values ('~')"  # every id is below it
+    execute(empty, "delete from accounts", "delete from spending", missing)
+
+    store = SqliteStore.open(empty, NOW)
+
+    assert spending(empty)["alice", "total"] == (500_000, 0), "the open one is counted before anything is served"
+    assert await store.money.fill(3) == 3
+    assert spending(empty)["alice", "total"] == (500_000, 1_000_000), "then the newest ones, each once"
+    assert await store.delete(made[0].id, "alice", NOW), "one that is not counted yet is deleted"
+    assert [await store.money.fill(3) for _ in range(3)] == [1, 0, 0]
+    assert spending(empty)["alice", "total"] == (500_000, 2_000_000)
+    assert contradictions(empty) == []
+    await store.close()
+
+
+async def test_closed_accounts_stay_in_the_sums(empty: Path) -> None:
+    store = SqliteStore.open(empty, NOW)
+    for _ in range(3):
+        generation = await store.create(priced(NOW, bought=True))
+        await store.write(generation, cancel(generation, NOW), NOW)
+        assert await store.delete(generation.id, "alice", NOW)
+    before = spending(empty)
+    assert before["alice", "total"] == (0, 1_500_000)
+    assert await store.money.expire(NOW, 2) == 0, "the time is not over"
+    later = NOW + timedelta(days=1)
+    assert [await store.money.expire(later, 2) for _ in range(3)] == [2, 1, 0]
+    assert (spending(empty), contradictions(empty)) == (before, [])
+    await store.close()
+
+
+async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_its_own(empty: Path) -> None:
+    store = SqliteStore.open(empty, NOW)
+    budget = Budget("alice", Period.DAY, 1_000_000)
+    creates = [store.create(priced(NOW), budgets=[budget]) for _ in range(4)]
+    results = await asyncio.gather(*creates, return_exceptions=True)
+    assert [isinstance(result, BudgetExceeded) for result in results] == [False, False, True, True]
+    await store.create(priced(NOW + timedelta(days=1)), budgets=[budget])
+    assert spending(empty)["alice", "total"] == (1_500_000, 0)
+    assert contradictions(empty) == []
+    await store.close()
+
+
+def priced(at: datetime, *, bought: bool = False) -> Generation:
+    """A generation for 0.5 USD; `bought`: its submit has no clear answer."""
+    name = new_id("gen_", at)
+    unknown = Attempt(id=name, number=1, route=0, slots=(0,), state=AttemptState.UNKNOWN, reserved_at=at)
+    return Generation(
+        id=name,
+        owner="alice",
+        kind="video",
+        request=GenerationRequest(model="any", input=TextInput(), prompt="a boat"),
+        plan=Plan(routes=(Route(provider="acme", model="one", capability_name="one", cost_usd=0.5),)),
+        status=Status.QUEUED,
+        created_at=at,
+        deadline_at=at + timedelta(hours=1),
+        outputs=(Output(index=0),),
+        attempts=(unknown,) if bought else (),
+        fence=1,
+    )
