@@ -33,6 +33,7 @@ from gateway.build import (
     build_generations,
     build_inputs,
     build_reconciliation,
+    build_tracing,
     build_upstream,
     build_webhooks,
 )
@@ -102,9 +103,11 @@ class Application:
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
-        observer = Observers([LogObserver(), *observers])
+        clock = clock or SystemClock()
+        self._tracing = build_tracing(settings, clock)
+        observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
         catalog = build_catalog(settings, self.providers)
-        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
+        base = build_base(settings, clock, observer, accept_clock=accept_clock)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -198,6 +201,8 @@ class Application:
             await self.artifact_store.close()
             self._ledger_clock.stop()
             await self.store.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
 
     async def _warn_about_unfollowed(self) -> None:

@@ -7,6 +7,7 @@ Each function gets what the earlier ones built, and returns one of the small val
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -26,6 +27,7 @@ from gateway.clients.administration import Administration
 from gateway.clients.directory import Directory, adoptions
 from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
+from gateway.domain.errors import ConfigurationError
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -75,6 +77,26 @@ from gateway.upstream.provider import Provider, accepting
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
+
+if TYPE_CHECKING:
+    from gateway.tracing import TraceObserver
+
+
+def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
+    """What sends traces, if that is configured. Raises `ConfigurationError` without the extra that it needs."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    try:
+        from gateway.tracing import trace_observer  # noqa: PLC0415  # it takes 30 MB, and few need it
+    except ImportError as error:
+        raise ConfigurationError(
+            "tracing.endpoint: the packages for it are missing; install `video-gateway[tracing]`, or remove the key"
+        ) from error
+    headers = {name: value.reveal() for name, value in tracing.headers.items()}
+    return trace_observer(
+        tracing.endpoint, headers, clock, sample_ratio=tracing.sample_ratio, service_name=tracing.service_name
+    )
 
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:

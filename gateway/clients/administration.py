@@ -39,8 +39,8 @@ class Administration:
 
     async def create(self, name: str, limits: Limits) -> Client:
         """Make a client. Raises `Conflict` if there is one of this name."""
-        known = self._directory.by_name(name)
-        if known is not None and known.configured:
+        existing = self._directory.by_name(name)
+        if existing is not None and existing.configured:
             raise Conflict(f"The client {name!r} exists: the configuration has it, in [clients.{name}].", param="name")
         client = StoredClient(name=name, limits=limits, created_at=self._clock.now())
         await self._rows.add(client)

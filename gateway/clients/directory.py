@@ -61,11 +61,11 @@ class Keys:
 
     def find(self, digest: bytes) -> KnownKey | None:
         """The key with this digest."""
-        found = None
+        match = None
         for key in self._by_prefix.get(digest[:_PREFIX], ()):
             if compare_digest(key.digest, digest):
-                found = key
-        return found
+                match = key
+        return match
 
 
 class _Configured(Struct, frozen=True):
@@ -87,8 +87,8 @@ class Directory:
         self._stored: dict[str, StoredClient] = {}
         self._keys = Keys()
         self._adopted: dict[str, tuple[Adopted, ...]] = {}
-        for one in adopted:
-            self._adopted[one.client] = (*self._adopted.get(one.client, ()), one)
+        for row in adopted:
+            self._adopted[row.client] = (*self._adopted.get(row.client, ()), row)
 
     async def load(self, rows: ClientRows) -> None:
         """Read what was made at run time."""
@@ -145,15 +145,15 @@ class Directory:
     def client(self, owner: str) -> Client:
         """The client with this owner id; one without limits if it is a key by itself, or is gone."""
         name = name_of(owner)
-        known = None if name is None else self.by_name(name)
-        return known or Client(owner=owner, name=name)
+        client = None if name is None else self.by_name(name)
+        return client or Client(owner=owner, name=name)
 
     def limits_of(self, owner: str) -> Limits:
         """The limits of an owner id."""
         return NO_LIMITS if name_of(owner) is None else self.client(owner).limits
 
     def create_limits_of(self, owner: str) -> CreateLimits | None:
-        """The limits that a create of this owner id has to count; None if there are none."""
+        """The limits that a create of this owner id has to count; None without any."""
         return create_limits(self.limits_of(owner))
 
     def budgets_of(self, owner: str) -> Budgets:
@@ -175,7 +175,7 @@ class Directory:
 
     def owners_before(self, owner: str) -> Sequence[str]:
         """The owner ids of these keys."""
-        return [one.owner for one in self.adopted_by(owner)]
+        return [adopted.owner for adopted in self.adopted_by(owner)]
 
 
 def adoptions(settings: Settings) -> dict[str, str]:
@@ -196,7 +196,7 @@ def _stored_key(key: ClientKey) -> KnownKey:
     return KnownKey(digest=key.sha256, key_id=key.id, owner=owner_of(key.client), scopes=key.scopes, stored=key)
 
 
-def _known(key: str, owner: str | None, scopes: tuple[Scope, ...] = OF_CLIENTS) -> KnownKey:
+def _own_key(key: str, owner: str | None, scopes: tuple[Scope, ...] = OF_CLIENTS) -> KnownKey:
     """A key of the configuration. Without an owner it is a client by itself."""
     digest = key_digest(key)
     own = owner_of_key(digest)
@@ -205,11 +205,11 @@ def _known(key: str, owner: str | None, scopes: tuple[Scope, ...] = OF_CLIENTS) 
 
 def _configured(settings: Settings) -> _Configured:
     server = settings.server
-    keys = [_known(key.reveal(), None) for key in server.api_keys]
-    keys += [_known(key.reveal(), "", ("admin",)) for key in server.admin_keys]
+    keys = [_own_key(key.reveal(), None) for key in server.api_keys]
+    keys += [_own_key(key.reveal(), "", ("admin",)) for key in server.admin_keys]
     pairs = [(pair, owner_of_key(key_digest(pair.access_key.reveal()))) for pair in server.kling_keys]
     for name, client in settings.clients.items():
-        keys += [_known(key.reveal(), owner_of(name)) for key in client.keys]
+        keys += [_own_key(key.reveal(), owner_of(name)) for key in client.keys]
         pairs += [(pair, owner_of(name)) for pair in client.kling_keys]
     return _Configured(
         clients={

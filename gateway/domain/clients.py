@@ -40,7 +40,7 @@ class Budgets(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How much a client may use, and what it may see. `None` is no limit."""
+    """How much a client may use, and what it may see. `None`: no limit."""
 
     models: Annotated[tuple[ModelPattern, ...], Meta(max_length=PATTERNS_MAX)] = ()  # such as `keevx/*`; empty: all
     requests_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
@@ -54,7 +54,7 @@ NO_LIMITS = Limits()
 
 
 class Client(Struct, frozen=True, kw_only=True):
-    """Whoever owns generations."""
+    """The owner of generations."""
 
     owner: str  # the owner id
     name: str | None = None  # None: a key that is a client by itself
@@ -112,7 +112,7 @@ def check_valid(key: ClientKey, now: datetime) -> None:
 
 
 def matches(patterns: Iterable[str], names: Iterable[str]) -> bool:
-    """Whether one of the names has one of the patterns, in which `*` stands for any characters."""
+    """Whether one of the names has one of the patterns, in which `*` matches any characters."""
     expressions = [re.compile(re.escape(pattern).replace(r"\*", ".*"), re.DOTALL) for pattern in patterns]
     return any(expression.fullmatch(name) for name in names for expression in expressions)
 
@@ -124,7 +124,7 @@ OPEN_RETRY_SECONDS = 15.0  # `Retry-After` while too many generations of a clien
 
 
 class CreateLimits(Struct, frozen=True):
-    """The limits that are counted in the transaction of a create. `None` is no limit."""
+    """The limits that are counted in the transaction of a create. `None`: no limit."""
 
     open_generations: int | None = None
     outputs_per_day: int | None = None

@@ -69,7 +69,8 @@ class Catalog:
     def resolve(self, name: str, param: str = "model", allowed: tuple[str, ...] = ()) -> Model:
         """The model with this name. `allowed` are names and patterns of models; empty: all.
 
-        Raises `ModelNotAllowed`, or `ModelNotFound`, which names `param`, the parameter that the name is from, and similar names.
+        Raises `ModelNotAllowed`, or `ModelNotFound`, which names `param`, the parameter that the name is from, and
+        similar names.
         """
         model = self._models.get(name)
         if model is not None:
@@ -95,7 +96,8 @@ class Catalog:
         """The requested model, and its candidates followed by those of the models in `fallback`. Each route once.
 
         If some of them make what is wanted, videos or images, the others are left out: otherwise an error for a client
-        of the model `auto` that asks for an image would list the limits of every video model. `allowed` as in `resolve`.
+        of the model `auto` that asks for an image would list the limits of every video model. `allowed` as
+        in `resolve`.
         """
         model = self.resolve(request.model, allowed=allowed)
         by_route = {(candidate.provider, candidate.model): candidate for candidate in model.candidates}

@@ -39,7 +39,7 @@ async def digests_before(
     The id of an image that comes with a request is made with the owner id. So a request without such images has one
     digest with all owners, and there is nothing to compute for it.
     """
-    owners = [one.owner for one in adopted if one.adopted_at > now - ADOPTION_LIFE] if files else []
+    owners = [row.owner for row in adopted if row.adopted_at > now - ADOPTION_LIFE] if files else []
     return tuple([await asyncio.to_thread(_digest_with, request, files, owner) for owner in owners])
 
 

@@ -18,6 +18,7 @@ from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.money.budgets import BudgetsOf, states
+from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
@@ -107,11 +108,13 @@ class Generations:
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
+        trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
         A request with the idempotency key of an earlier one gets the generation of that one. So does a
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = digest_of(request)
@@ -127,7 +130,7 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            return await self._create(request, key, files or {}, idempotency)
+            return await self._create(request, key, files or {}, idempotency, trace)
         finally:
             for mark in marks:
                 left = self._under_way.pop(mark) - 1
@@ -148,7 +151,7 @@ class Generations:
         """
         digests = (digest_of(request), *await self._digests_before(request, key, files))
         now = self._clock.now()
-        equal = [one for digest in digests for one in await self._store.equal_ones(key, digest, now)]
+        equal = [match for digest in digests for match in await self._store.equal_ones(key, digest, now)]
         return [
             generation
             for generation in equal
@@ -169,6 +172,7 @@ class Generations:
         key: str,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
         if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
@@ -201,13 +205,15 @@ class Generations:
                 deadline_at=now + timedelta(seconds=request.deadline_seconds),
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
+                trace=trace,
             )
             created = await self._store.create(
                 generation,
                 stored,
                 idempotency,
                 named_files(request, files),
-                self._limits_of(key),
+                self._files.limits,
+                client_limits=self._limits_of(key),
                 budgets=budgets,
             )
             if created is generation:
@@ -313,7 +319,7 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                self._observer.observe(GenerationCancelled(generation=generation_id))
+                self._observer.observe(GenerationCancelled(generation=generation_id, trace=generation.trace))
                 self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)

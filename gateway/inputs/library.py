@@ -124,6 +124,11 @@ class FileLibrary:
             raise InvalidParameter(message, param=param)
         return timedelta(seconds=seconds)
 
+    @property
+    def limits(self) -> FileLimits:
+        """How much one key may have."""
+        return self._limits
+
     async def check_inline(self, key: str, sizes: Iterable[int]) -> None:
         """Raise `FileLimitReached` if the key has no room for images of so many bytes that came within a create."""
         if size := sum(sizes):

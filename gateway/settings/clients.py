@@ -35,7 +35,7 @@ class ClientSettings(Limits, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def check_clients(
     server: ServerSettings, clients: Mapping[str, ClientSettings], reader: TomlReader, warnings: list[str]
 ) -> None:
-    """Report wrong names, and every key that stands in two places: it would be unclear whose it is."""
+    """Report wrong names, and every key that is in two places: it would be unclear whose it is."""
     places = {
         key.reveal(): (name, show_path(("server", name, place)))
         for name in ("api_keys", "admin_keys")

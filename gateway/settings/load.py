@@ -29,6 +29,7 @@ from gateway.settings.sections import (
     ProviderSettings,
     RetentionSettings,
     ServerSettings,
+    TracingSettings,
     WebhookSettings,
 )
 from gateway.settings.toml import (
@@ -69,6 +70,7 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "Secret",
     "ServerSettings",
     "TomlValue",
+    "TracingSettings",
     "WebhookSettings",
     "describe",
 ]
@@ -93,6 +95,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     artifacts: ArtifactSettings = ArtifactSettings()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 class Settings(_Sections, frozen=True, kw_only=True):
@@ -268,7 +271,7 @@ def _check_server(sections: _Sections, reader: TomlReader, warnings: list[str]) 
     if auth == "keys" and not (server.api_keys or server.kling_keys or server.admin_keys or configured):
         reader.report(
             ("server", "auth"),
-            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or the variable VIDEO_GATEWAY_API_KEY',
+            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or VIDEO_GATEWAY_API_KEY',
         )
     if auth == "none" and server.kling_keys:
         warnings.append('server.auth: "none" lets everybody in; server.kling_keys are ignored')

@@ -11,8 +11,7 @@ from msgspec import Struct, structs
 from gateway.domain.redaction import SECRET_MIN, Redactor
 from gateway.domain.secret_patterns import SECRET_NAMES
 from gateway.settings.load import Settings
-from gateway.settings.sections import ArtifactSettings, KlingKey
-from gateway.settings.toml import KeyPath, Secret, show_path
+from gateway.settings.toml import Identifier, KeyPath, Secret, show_path
 
 _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
@@ -62,18 +61,12 @@ def _is_header(path: KeyPath) -> bool:
 
 
 def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret with its place.
-
-    The access key of a Kling key is not secret, because every JWT shows it, nor is the access key of a bucket, because
-    every signed link to a file shows it: a link without it would lead nowhere.
-    """
+    """Every secret with its place."""
     match value:
+        case Identifier():
+            return
         case Secret():
             yield path, value
-        case KlingKey():
-            yield (*path, "secret_key"), value.secret_key
-        case ArtifactSettings(secret_access_key=Secret() as secret):
-            yield (*path, "secret_access_key"), secret
         case Struct():
             yield from _secrets(structs.asdict(value), path)
         case Mapping():

@@ -29,7 +29,7 @@ from gateway.domain.health.route_health import Completion
 from gateway.domain.money.budgets import Budget
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
-from gateway.store.files import Library
+from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
@@ -156,18 +156,18 @@ class Store(Protocol):
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
-        limits: CreateLimits | None = None,
+        limits: FileLimits | None = None,
         *,
+        client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
-        or has expired, and what `recall` raises. A new generation that is over one of the `limits` raises
-        `OpenGenerationsReached` or `OutputsPerDayReached`, with nothing written.
-
-        The same transaction reserves the most that the generation can cost; raises `BudgetExceeded`, with nothing
-        written, if one of the budgets has less than that left.
+        or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
+        `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
+        `OutputsPerDayReached`. The same transaction reserves the most that the generation can cost, and raises
+        `BudgetExceeded` if one of the `budgets` has less than that left. Nothing is written then.
         """
         ...
 

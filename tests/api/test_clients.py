@@ -1,6 +1,7 @@
 """Clients with names: their keys, what each key may do, and limits; clients and keys that are made at run time."""
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
@@ -8,9 +9,13 @@ from hashlib import sha256
 from typing import Any
 
 import apsw
+import httpx
 import pytest
+from click.testing import CliRunner, Result
 
-from .conftest import VIDEOS
+from gateway.cli import cli
+
+from .conftest import VIDEOS, serve
 
 ADMIN, SHOP, SHOP_OLD, STUDIO = ("vg_" + letter * 40 for letter in "mstu")
 ENVIRON = {"ADMIN": ADMIN, "SHOP": SHOP, "SHOP_OLD": SHOP_OLD, "STUDIO": STUDIO}
@@ -23,6 +28,12 @@ keys = ["env:SHOP", "env:SHOP_OLD"]
 {limits}
 [clients.studio]
 keys = ["env:STUDIO"]
+"""
+
+PRICED = """
+sees = []
+[providers.foxapi.models."kling-v3-text-to-video"]
+prices = [{ per_clip = 0.5 }]
 """
 
 
@@ -56,7 +67,7 @@ async def test_what_a_client_owns_is_that_of_all_its_keys_and_of_nobody_else(beg
     new = gateway.client_of((await made(gateway, "shop"))["key"])
     for client in (gateway.shop, old, new):
         assert (await client.get(path)).status_code == 200
-        assert [one["id"] for one in (await client.get(VIDEOS)).json()["data"]] == [created["id"]]
+        assert [listed["id"] for listed in (await client.get(VIDEOS)).json()["data"]] == [created["id"]]
     check_error(await gateway.studio.get(path), 404, "not_found", "id")
     check_error(await gateway.client.get(path), 404, "not_found", "id")  # a key that is a client by itself
 
@@ -265,7 +276,7 @@ async def test_requests_per_minute_are_limited_in_all_apis_together(begin: Any, 
 
 
 async def test_what_a_client_may_not_see_is_in_no_answer(begin: Any, check_error: Any) -> None:
-    gateway = await begin('sees = []\n[providers.foxapi.models."kling-v3-text-to-video"]\nprices = [{ per_clip = 0.5 }]')
+    gateway = await begin(PRICED)
     gateway.upstream.withheld = True  # so that only the provider has the file
     created = await gateway.create(gateway.shop)
     await gateway.begin(created["id"])
@@ -273,16 +284,15 @@ async def test_what_a_client_may_not_see_is_in_no_answer(begin: Any, check_error
         gateway.upstream.word = "completed"
         await gateway.clock.advance(60)
     path = f"{VIDEOS}/{created['id']}"
-    fox, openrouter, xai = (prefix + created["id"].removeprefix("gen_") for prefix in ("fox_", "or_", "xai_"))
     answers = [
         await gateway.shop.get(path),
         await gateway.shop.get(VIDEOS),
         await gateway.shop.get(f"{path}/events"),
         await gateway.shop.post(f"{VIDEOS}/quote", json=BODY),
         await gateway.shop.post(VIDEOS, json=BODY),
-        await gateway.shop.get(f"/foxapi/v1/tasks/{fox}"),
-        await gateway.shop.get(f"/openrouter/api/v1/videos/{openrouter}"),
-        await gateway.shop.get(f"/xai/v1/videos/{xai}"),
+        await gateway.shop.get(f"/foxapi/v1/tasks/{created['id']}"),
+        await gateway.shop.get(f"/openrouter/v1/videos/{created['id']}"),
+        await gateway.shop.get(f"/xai/v1/videos/{created['id']}"),
     ]
     for name in ("read_generation", "quote_generation"):
         arguments = {"id": created["id"]} if name == "read_generation" else BODY
@@ -309,3 +319,41 @@ async def test_what_a_client_may_not_see_is_in_no_answer(begin: Any, check_error
     unfit = await gateway.shop.post(VIDEOS, json=body)
     assert unfit.json()["error"]["code"] == "unsupported_parameter"
     assert "foxapi" not in unfit.text
+
+
+async def test_the_commands_do_the_same_over_the_admin_api(begin: Any) -> None:
+    gateway = await begin()
+    async for _ in serve(gateway):
+
+        def run(*words: str, key: str = ADMIN) -> Result:
+            environ = {"VIDEO_GATEWAY_URL": f"http://127.0.0.1:{gateway.port}", "VIDEO_GATEWAY_ADMIN_KEY": key}
+            return CliRunner().invoke(cli, list(words), env=environ)
+
+        def as_json(*words: str) -> Any:
+            done = run(*words, "--json")
+            assert done.exit_code == 0, done.output
+            return json.loads(done.stdout)
+
+        def work() -> None:
+            made = as_json("clients", "create", "new", "--model=kling", "--open-generations=3", "--budget-day=5")
+            assert (made["models"], made["open_generations"], made["budgets"]["day"]) == (["kling"], 3, 5.0)
+            changed = as_json("clients", "change", "new", "--no-limit=models", "--requests-per-minute=60")
+            assert (changed["models"], changed["requests_per_minute"], changed["open_generations"]) == ([], 60, 3)
+            assert [client["name"] for client in as_json("clients", "list")["data"]] == ["new", "shop", "studio"]
+            assert "studio (configuration) without limits" in run("clients", "list").stdout.splitlines()
+            key = run("keys", "create", "new", "--label=a server", "--scope=read")
+            assert key.stdout.startswith("vg_")
+            [listed] = as_json("keys", "list", "new")["data"]
+            assert (listed["label"], listed["scopes"], "key" in listed) == ("a server", ["read"], False)
+            read = {"authorization": f"Bearer {key.stdout.strip()}"}
+            assert httpx.get(f"http://127.0.0.1:{gateway.port}{VIDEOS}", headers=read).status_code == 200
+            assert as_json("keys", "revoke", "new", listed["id"])["status"] == "revoked"
+            assert httpx.get(f"http://127.0.0.1:{gateway.port}{VIDEOS}", headers=read).status_code == 401
+            assert as_json("clients", "delete", "new")["deleted"] is True
+            refused = run("clients", "delete", "shop")
+            assert refused.exit_code == 2
+            assert "409 conflict" in refused.stderr
+            assert "[clients.shop]" in refused.stderr
+            assert "needs an operator's key" in run("clients", "list", key="").stderr
+
+        await asyncio.to_thread(work)

@@ -45,12 +45,12 @@ class BudgetsBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ChangeClient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The limits to change. What is absent stays; null removes a limit."""
 
-    models: Models | None | UnsetType = UNSET  # names of models, or patterns such as `keevx/*`; null or empty: all
-    requests_per_minute: Requests | None | UnsetType = UNSET  # in all APIs together
-    open_generations: Generations | None | UnsetType = UNSET  # that have not ended
-    outputs_per_day: Outputs | None | UnsetType = UNSET  # of generations that are created on a day of UTC
-    budgets: BudgetsBody | None | UnsetType = UNSET  # replaces all budgets
-    sees: tuple[Sight, ...] | None | UnsetType = UNSET  # what its answers and webhooks have; null: everything
+    models: Models | UnsetType | None = UNSET  # names of models, or patterns such as `keevx/*`; null or empty: all
+    requests_per_minute: Requests | UnsetType | None = UNSET  # in all APIs together
+    open_generations: Generations | UnsetType | None = UNSET  # that have not ended
+    outputs_per_day: Outputs | UnsetType | None = UNSET  # of generations that are created on a day of UTC
+    budgets: BudgetsBody | UnsetType | None = UNSET  # replaces all budgets
+    sees: tuple[Sight, ...] | UnsetType | None = UNSET  # what its answers and webhooks have; null: everything
 
 
 class CreateClient(ChangeClient, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,7 +82,7 @@ class ClientView(Struct, frozen=True, kw_only=True):
 
     name: str  # its name, by which it owns generations
     object: Literal["client"] = "client"  # the kind of this object
-    owner: str  # the id that stands in lists of operators
+    owner: str  # its owner id, by which the ledger names it
     configured: bool  # in the configuration, whose file alone changes it
     models: tuple[str, ...]  # names and patterns of the models that it may use; empty: all
     requests_per_minute: int | None  # null: no limit

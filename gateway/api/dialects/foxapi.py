@@ -47,7 +47,7 @@ class FoxUsage(Struct, frozen=True):
     """What the task cost. The gateway counts no credits; the clients leave out a price of 0 credits."""
 
     # by the configured prices; null: a route that was used has no price; absent: the client may not see costs
-    cost_usd: float | None | UnsetType = UNSET
+    cost_usd: float | UnsetType | None = UNSET
     credits_reserved: int = 0  # always 0: see `cost_usd`
     user_group: str = "default"  # always `default`: all keys have the same prices
     billing_rule: str = "per_call"  # always `per_call`

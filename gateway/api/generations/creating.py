@@ -17,7 +17,7 @@ from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
 from gateway.api.web.context import Context
-from gateway.api.web.headers import is_retry, only_header, poll_headers
+from gateway.api.web.headers import is_retry, only_header, poll_headers, trace_of
 from gateway.api.web.held_body import release_body
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
@@ -78,6 +78,7 @@ async def create(
             files=normal.files,
             idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),
+            trace=trace_of(request),
         )
     if created.replayed:
         context.rates.give_back(key)

@@ -29,7 +29,7 @@ class QuotedRoute(Struct, frozen=True, kw_only=True):
     settings: SettingsView  # as they would be sent
     warnings: tuple[WarningView, ...]  # what would differ from the request
     submits: int  # for all outputs
-    cost_usd: float | None | UnsetType = UNSET  # of all outputs; null: the route has no price; absent: not shown
+    cost_usd: float | UnsetType | None = UNSET  # of all outputs; null: the route has no price; absent: not shown
     completion_seconds: CompletionTimes | None  # how long the route took recently; null: not known
     circuit: CircuitState  # whether the route works at the moment
 
@@ -65,10 +65,10 @@ class QuoteView(Struct, frozen=True, kw_only=True):
     object: Literal["video.generation.quote", "image.generation.quote"]  # the kind of this object
     model: str  # the model as the request named it
     order: Order  # the rule that orders the routes
-    cost_usd: float | None | UnsetType = UNSET  # of the first route; absent: the client may not see costs
+    cost_usd: float | UnsetType | None = UNSET  # of the first route; absent: the client may not see costs
     # What a create would reserve: the most that this plan can cost, if route after route is billed and fails;
     # `max_cost` limits it. null: a route has no price, so nothing can be promised. Absent as `cost_usd`.
-    reserves_usd: float | None | UnsetType = UNSET
+    reserves_usd: float | UnsetType | None = UNSET
     budgets: tuple[BudgetView, ...] | UnsetType = UNSET  # that a create must fit into, as they are now
     routes: tuple[QuotedRoute, ...]  # empty: a create would be refused
     left_out: tuple[LeftOutRoute, ...]  # routes that cannot do it, with the reasons
@@ -181,7 +181,7 @@ def _route_line(route: QuotedRoute) -> str:
     return f"{route.position}. {_name(route)}: {'; '.join(filter(None, parts))}"
 
 
-def _cost_words(cost_usd: float | None | UnsetType) -> str:
+def _cost_words(cost_usd: float | UnsetType | None) -> str:
     if cost_usd is UNSET:
         return ""
     return "no price is configured" if cost_usd is None else f"costs {cost_usd:g} USD"

@@ -46,7 +46,7 @@ class OutputView(Struct, frozen=True, kw_only=True):
     index: int  # the number of the output, from 0
     status: Status  # of this output
     url: str | None  # where the file is; null until there is one
-    provider_url: str | None | UnsetType = UNSET  # the provider's own link, which may expire
+    provider_url: str | UnsetType | None = UNSET  # the provider's own link, which may expire
     thumbnail_url: str | None  # an image of the video; null without one
     duration: float | None  # seconds
     width: int | None  # pixels
@@ -70,17 +70,17 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     status: str  # how far the attempt is
     failure: str | None  # the kind of the failure; null without one
     message: str | None  # what went wrong, for people
-    upstream_code: str | None | UnsetType = UNSET  # the provider's own code of the failure
+    upstream_code: str | UnsetType | None = UNSET  # the provider's own code of the failure
     started_at: int  # Unix seconds
     ended_at: int | None  # Unix seconds; null while it runs
-    billed: str | None | UnsetType = (
+    billed: str | UnsetType | None = (
         UNSET  # whether the provider charged for it: `no`, `maybe`, `yes`; null: not yet known
     )
-    cost_usd: float | None | UnsetType = (
+    cost_usd: float | UnsetType | None = (
         UNSET  # what it cost or may have cost, counted per task; null: the route has no price
     )
     tasks: tuple[str, ...] | UnsetType = UNSET  # the provider's ids of the tasks
-    upstream: UpstreamAnswerView | None | UnsetType = (
+    upstream: UpstreamAnswerView | UnsetType | None = (
         UNSET  # facts from the provider's answer to the submit, for its support
     )
 
@@ -123,8 +123,8 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     model: str  # the model as the request named it
     status: Status  # of the whole generation
     progress: int  # percent
-    provider: str | None | UnsetType = UNSET  # the provider of the result; null until there is one
-    provider_model: str | None | UnsetType = UNSET  # the provider's own name of the model
+    provider: str | UnsetType | None = UNSET  # the provider of the result; null until there is one
+    provider_model: str | UnsetType | None = UNSET  # the provider's own name of the model
     data: tuple[OutputView, ...]  # the outputs; an entry for each that was asked for
     error: ErrorView | None  # why it failed; null unless it did
     warnings: tuple[WarningView, ...]  # what differs from the request

@@ -52,12 +52,12 @@ class ImagesUsage(Struct, frozen=True, kw_only=True):
     output_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     total_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     input_tokens_details: TokenDetails = TokenDetails()  # the same in parts
-    cost_usd: float | None | UnsetType = UNSET  # null: a route that was used has no price; absent: not shown
+    cost_usd: float | UnsetType | None = UNSET  # null: a route that was used has no price; absent: not shown
     # the part of it of which no provider has said whether it was billed
-    maybe_usd: float | None | UnsetType = UNSET
+    maybe_usd: float | UnsetType | None = UNSET
     estimated: bool | UnsetType = UNSET  # true: computed from configured prices, not from a bill
     cost_in_usd_ticks: Annotated[
-        int | None | UnsetType,
+        int | UnsetType | None,
         Meta(description="`cost_usd` as clients of xAI read it: 10,000,000,000 of them are one USD."),
     ] = UNSET
 

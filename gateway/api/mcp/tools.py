@@ -26,7 +26,7 @@ from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.wording import for_tools
 from gateway.api.models.views import ModelView, model_view, seen
 from gateway.api.web.context import Context
-from gateway.api.web.headers import header
+from gateway.api.web.headers import header, trace_of
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
@@ -116,7 +116,11 @@ async def _create(call: Call) -> Result:
     wanted = await _wanted(body, call)
     with wanted.named(), _key_named():
         created = await call.gateway.generations.create(
-            wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
+            wanted.request,
+            key=call.key,
+            files=wanted.files,
+            idempotency_key=idempotency_key,
+            trace=trace_of(call.request),
         )
     if created.replayed:
         call.gateway.rates.give_back(call.key)

@@ -90,8 +90,8 @@ def context_of(request: Request[Any, Any, State], needs: Scope | None = None) ->
     """The services and the owner id of the caller.
 
     `needs` is the scope that the key must have; without it, `read` for a read and `generate` for everything else.
-    Raises `Unauthenticated` without a valid key, `ScopeMissing`, and `RequestsPerMinuteReached`. A request counts once, however
-    often it asks.
+    Raises `Unauthenticated` without a valid key, `ScopeMissing`, and `RequestsPerMinuteReached`. A request counts once,
+    however often it asks.
     """
     context: Context = request.app.state.context
     owner = _admit(request, context, needs or ("read" if request.scope["method"] in _READS else "generate"))

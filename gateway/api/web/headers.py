@@ -12,6 +12,7 @@ from gateway.domain.clients import Sight
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import usage_of
+from gateway.domain.trace_context import TraceContext, read_trace_context
 from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
@@ -36,6 +37,12 @@ def only_header(request: Request[Any, Any, Any], name: str) -> str | None:
     if len(values) > 1:
         raise BadRequest(f"The header {name} came with two values; send one.")
     return values.pop().decode("latin-1") if values else None
+
+
+def trace_of(request: Request[Any, Any, Any]) -> TraceContext | None:
+    """The client's span, from `traceparent` and `tracestate`; None without them, or if they are not valid."""
+    parent = header(request, "traceparent")
+    return None if parent is None else read_trace_context(parent, header(request, "tracestate"))
 
 
 def is_retry(request: Request[Any, Any, Any]) -> bool:

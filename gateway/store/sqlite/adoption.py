@@ -27,8 +27,10 @@ def _sum(table: str, names: str, sums: str) -> tuple[str, ...]:
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums.split(", "))
     key = f"key, {names}" if names else "key"
     return (
-        f"insert into {table} (key, {columns}) select :new, {columns} from {table} where key = :old"
-        f" on conflict ({key}) do update set {added}",
+        (
+            f"insert into {table} (key, {columns}) select :new, {columns} from {table} where key = :old"
+            f" on conflict ({key}) do update set {added}"
+        ),
         f"delete from {table} where key = :old",
     )
 
@@ -46,8 +48,10 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     "webhook_endpoints": _owned("webhook_endpoints"),
     "deliveries": _owned("deliveries"),
     "receivers": (
-        "insert into receivers (key, name, next_at) select :new, name, next_at from receivers where key = :old"
-        " on conflict (key, name) do update set next_at = excluded.next_at where excluded.next_at < next_at",
+        (
+            "insert into receivers (key, name, next_at) select :new, name, next_at from receivers where key = :old"
+            " on conflict (key, name) do update set next_at = excluded.next_at where excluded.next_at < next_at"
+        ),
         "delete from receivers where key = :old",
     ),
     "purchases": _owned("purchases"),

@@ -23,7 +23,7 @@ from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
-from gateway.store.files import Library
+from gateway.store.files import FileLimits, Library
 from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
@@ -198,8 +198,9 @@ class SqliteStore:
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
-        limits: CreateLimits | None = None,
+        limits: FileLimits | None = None,
         *,
+        client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
         created_at = generation.created_at.timestamp()
@@ -209,14 +210,17 @@ class SqliteStore:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
-            if limits is not None:
-                sqlite_clients.check_create(connection, generation, limits)
+            if client_limits is not None:
+                sqlite_clients.check_create(connection, generation, client_limits)
             # Returned and not raised: an error would make the other jobs of the transaction begin again.
             if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
                 return refusal
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
+            if files and limits is not None:  # here and not only before: other creates may have come in between
+                rows = sqlite_files.rows_of(connection)
+                sqlite_files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
             for file_id in [*(file.id for file in files), *named]:
                 if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(

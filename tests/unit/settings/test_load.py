@@ -183,6 +183,10 @@ def test_a_variable_that_nothing_reads_is_reported_with_the_near_one(misspelt: s
     assert "hush" not in warning
 
 
+def test_the_url_for_commands_may_be_set_where_the_gateway_starts() -> None:
+    assert not parsed(FOX, K="k", VIDEO_GATEWAY_URL="http://127.0.0.1:8080").warnings
+
+
 def test_a_variable_that_the_file_names_or_that_is_empty_is_not_reported() -> None:
     loaded = parsed(
         "[server]\napi_keys = ['env:VIDEO_GATEWAY_API_KEY_2']\n"
@@ -372,8 +376,11 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
             "clients.studio.kling_keys[0].access_key: the same key is listed twice, also as clients.shop.keys[0]; rem",
         ),
         (
-            "[clients.shop]\nkeys = ['env:LONG']\nadopt = ['key_0123456789abcdef01234567']\n"
-            "[clients.studio]\nadopt = ['key_0123456789abcdef01234567']",
+            """[clients.shop]
+            keys = ['env:LONG']
+            adopt = ['key_0123456789abcdef01234567']
+            [clients.studio]
+            adopt = ['key_0123456789abcdef01234567']""",
             "clients.studio.adopt[0]: the same owner id is listed twice, also as clients.shop.adopt[0]; remove",
         ),
     ],
