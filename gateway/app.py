@@ -27,11 +27,13 @@ from gateway.build import (
     build_base,
     build_callback_urls,
     build_catalog,
+    build_clients,
     build_context,
     build_engine,
     build_generations,
     build_inputs,
     build_reconciliation,
+    build_tracing,
     build_upstream,
     build_webhooks,
 )
@@ -101,9 +103,11 @@ class Application:
         drain = drain_of(settings, self.providers)
         self.drain_seconds = drain.seconds
         self.warnings = (*settings.warnings, *too_short(settings), *filter(None, [drain.warning]))
-        observer = Observers([LogObserver(), *observers])
+        clock = clock or SystemClock()
+        self._tracing = build_tracing(settings, clock)
+        observer = Observers([LogObserver(), *observers, *filter(None, [self._tracing])])
         catalog = build_catalog(settings, self.providers)
-        base = build_base(settings, clock or SystemClock(), observer, accept_clock=accept_clock)
+        base = build_base(settings, clock, observer, accept_clock=accept_clock)
         upstream = build_upstream(base, self.providers, transport)
         inputs = build_inputs(base, upstream)
         artifacts = build_artifacts(base, upstream)
@@ -113,6 +117,7 @@ class Application:
         reconciliation = build_reconciliation(base, upstream, engine)
         generations = build_generations(base, catalog, upstream, inputs, engine)
         self.clock, self.store, self._notifier = base.clock, base.store, base.notifier
+        self.clients = base.clients
         self.upstream, self.health = upstream.client, upstream.health
         self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
@@ -123,6 +128,7 @@ class Application:
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
         context = build_context(
             base,
+            clients=build_clients(base),
             catalog=catalog,
             upstream=upstream,
             inputs=inputs,
@@ -162,6 +168,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.clients.load(self.store.clients)
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
         await self.engine.start()
@@ -194,6 +201,8 @@ class Application:
             await self.artifact_store.close()
             self._ledger_clock.stop()
             await self.store.close()
+            if self._tracing is not None:
+                await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
 
     async def _warn_about_unfollowed(self) -> None:

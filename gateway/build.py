@@ -7,11 +7,12 @@ Each function gets what the earlier ones built, and returns one of the small val
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 import httpx
 
 from gateway.api.dialects.webhook_formats import webhook_formats
-from gateway.api.web.auth import authenticator_of
+from gateway.api.web.auth import Authenticator
 from gateway.api.web.context import Context
 from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
@@ -22,7 +23,11 @@ from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory, adoptions
+from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
+from gateway.domain.errors import ConfigurationError
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -49,6 +54,7 @@ from gateway.inputs.remote_images import RemoteImages
 from gateway.parts import (
     ArtifactParts,
     Base,
+    ClientParts,
     EngineParts,
     GenerationParts,
     InputParts,
@@ -73,10 +79,30 @@ from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
 from gateway.webhooks.signing import SigningKeys
 
+if TYPE_CHECKING:
+    from gateway.tracing import TraceObserver
+
+
+def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
+    """What sends traces, if that is configured. Raises `ConfigurationError` without the extra that it needs."""
+    tracing = settings.tracing
+    if tracing.endpoint is None:
+        return None
+    try:
+        from gateway.tracing import trace_observer  # noqa: PLC0415  # it takes 30 MB, and few need it
+    except ImportError as error:
+        raise ConfigurationError(
+            "tracing.endpoint: the packages for it are missing; install `video-gateway[tracing]`, or remove the key"
+        ) from error
+    headers = {name: value.reveal() for name, value in tracing.headers.items()}
+    return trace_observer(
+        tracing.endpoint, headers, clock, sample_ratio=tracing.sample_ratio, service_name=tracing.service_name
+    )
+
 
 def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_clock: bool) -> Base:
     """Open the ledger. Raises `ConfigurationError`, or `ClockTrouble` where the clock does not fit the ledger."""
-    store, hold = open_store(settings, clock, accept_clock=accept_clock)
+    store, hold = open_store(settings, clock, accept_clock=accept_clock, adopt=adoptions(settings))
     return Base(
         settings=settings,
         observer=observer,
@@ -85,6 +111,7 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
         store=store,
         redactor=redactor_of(settings),
         signer=Signer(store.secret("tokens")),
+        clients=Directory(settings, store.adopted()),
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
     )
@@ -93,6 +120,15 @@ def build_base(settings: Settings, clock: Clock, observer: Observer, *, accept_c
 def build_catalog(settings: Settings, providers: Mapping[str, Provider]) -> Catalog:
     """The models that can be asked for. This needs no ledger: a mistake in `[models]` is found before one is opened."""
     return Catalog(accepting(providers), settings)
+
+
+def build_clients(base: Base) -> ClientParts:
+    """What decides who may send a request, and what operators change about that."""
+    return ClientParts(
+        authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
+        rates=Rates(base.clock),
+        administration=Administration(base.store.clients, base.clients, base.clock),
+    )
 
 
 def build_upstream(
@@ -128,6 +164,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
         clock=base.clock,
         keep=timedelta(days=settings.files.keep_days),
         limits=FileLimits(settings.files.max_per_key, settings.files.max_bytes_per_key),
+        adopted_by=base.clients.owners_before,
     )
     return InputParts(fetcher=fetcher, blobs=blobs, inputs=inputs, files=files, has_links=bool(public_url))
 
@@ -222,8 +259,12 @@ def build_webhooks(base: Base) -> WebhookParts:
     settings = base.settings.webhooks
     fetcher = Fetcher(base.settings.fetch.allow)
     configured = (settings.secret, settings.previous_secret)
-    keys = SigningKeys([key.reveal() for key in configured if key is not None], base.store.secret("webhooks"))
-    links = Links(base.settings.own_url, base.signer)
+    keys = SigningKeys(
+        [key.reveal() for key in configured if key is not None],
+        base.store.secret("webhooks"),
+        base.clients.owners_before,
+    )
+    links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(
         store=base.store,
         poster=fetcher,
@@ -266,10 +307,16 @@ def build_generations(
 ) -> GenerationParts:
     """What creates, reads, cancels and follows generations."""
     poll_advisor = PollAdvisor(upstream.providers, upstream.health, base.clock)
-    clients = {f"client_{name}": client.budgets for name, client in base.settings.clients.items()}
     generations = Generations(
         store=base.store,
-        planner=Planner(base.store, catalog, upstream.health, base.clock, links=inputs.has_links),
+        planner=Planner(
+            base.store,
+            catalog,
+            upstream.health,
+            base.clock,
+            links=inputs.has_links,
+            limits_of=base.clients.limits_of,
+        ),
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
@@ -278,7 +325,9 @@ def build_generations(
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
-        budgets_of=budgets_of(base.settings.budgets, clients),
+        budgets_of=budgets_of(base.clients.budgets_of, lambda: base.clients.budgets),
+        limits_of=base.clients.create_limits_of,
+        adopted_by=base.clients.adopted_by,
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)
@@ -287,6 +336,7 @@ def build_generations(
 def build_context(
     base: Base,
     *,
+    clients: ClientParts,
     catalog: Catalog,
     upstream: UpstreamParts,
     inputs: InputParts,
@@ -312,7 +362,10 @@ def build_context(
         webhooks=webhooks.endpoints,
         health=upstream.health,
         poll_advisor=generations.poll_advisor,
-        authenticator=authenticator_of(server, base.clock),
+        authenticator=clients.authenticator,
+        clients=base.clients,
+        rates=clients.rates,
+        administration=clients.administration,
         signer=base.signer,
         files=inputs.files,
         remote_images=RemoteImages(inputs.fetcher),

@@ -13,6 +13,7 @@ import rich_click as click
 from click.core import ParameterSource
 
 from gateway import collector
+from gateway.commands import client_options
 from gateway.commands.attempts import AdminServer
 from gateway.commands.attempts import attempts as run_attempts
 from gateway.commands.attempts import change as run_change
@@ -284,6 +285,9 @@ def resubmit(**given: Any) -> None:
 def _change(action: str, given: dict[str, Any], body: dict[str, Any]) -> None:
     server = AdminServer(url=given["url"], api_key=given["admin_key"])
     sys.exit(run_change(given["attempt"], action, body, server, as_json=given["as_json"]))
+
+
+client_options.add_to(cli, admin_options)
 
 
 @cli.command()

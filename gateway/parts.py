@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 
+from gateway.api.web.auth import Authenticator
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory
+from gateway.clients.rates import Rates
 from gateway.clock import Clock
 from gateway.domain.ledger_clock import SweepHold
 from gateway.domain.redaction import Redactor
@@ -44,8 +48,18 @@ class Base:
     store: Store
     redactor: Redactor  # of every secret of the configuration
     signer: Signer
+    clients: Directory
     notifier: Notifier
     sweep_hold: SweepHold | None  # while the clock may be wrong, another time decides what is removed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientParts:
+    """Who may call the gateway, beside the directory of clients in `Base`."""
+
+    authenticator: Authenticator
+    rates: Rates
+    administration: Administration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

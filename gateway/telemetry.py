@@ -17,6 +17,7 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.model import AttemptState
+from gateway.domain.trace_context import TraceContext
 
 log = structlog.get_logger()
 
@@ -36,12 +37,14 @@ class GenerationStatusChanged(Struct, frozen=True, kw_only=True):
     status: Status
     provider: str | None  # of the first completed output, else of the newest accepted attempt
     age_seconds: float  # since the create
+    trace: TraceContext | None = None  # the client's span that created it
 
 
 class GenerationCancelled(Struct, frozen=True, kw_only=True):
     """A client cancelled a generation."""
 
     generation: str
+    trace: TraceContext | None = None  # the client's span that created it
 
 
 class GenerationDeleted(Struct, frozen=True, kw_only=True):
@@ -140,6 +143,8 @@ class DeliveryTried(Struct, frozen=True, kw_only=True):
     error: str | None
     state: str | None  # of the delivery after the try; None: the delivery was deleted
     duration_seconds: float
+    trace: TraceContext | None = None  # the client's span that created the generation
+    sent_span_id: str | None = None  # of this try in the client's trace, as the receiver saw it; None: no `trace`
 
 
 class RequestFinished(Struct, frozen=True, kw_only=True):
@@ -151,6 +156,7 @@ class RequestFinished(Struct, frozen=True, kw_only=True):
     status: int  # 499: the client left; 0: nothing was answered
     error_code: str | None  # of the error body; "overloaded" and "shutting_down" are requests that were shed
     duration_seconds: float
+    trace: TraceContext | None = None  # the client's span
 
 
 class CircuitOpened(Struct, frozen=True, kw_only=True):

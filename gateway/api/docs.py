@@ -16,6 +16,7 @@ from litestar.response.base import ASGIResponse
 from gateway.api.openapi.document import document
 from gateway.api.web.answers import GET
 from gateway.api.web.context import Context
+from gateway.api.web.request_log import BUILT_IN
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -27,6 +28,7 @@ _POLICY = (
 async def openapi(request: Request[Any, Any, State]) -> ASGIResponse:
     """Send the OpenAPI document. Any web page may read it."""
     context: Context = request.app.state.context
+    request.scope["state"][BUILT_IN] = True  # to search its megabytes for secrets would delay other requests
     # Without a configured URL the paths begin where the document is, also behind a proxy that adds a prefix.
     return ASGIResponse(
         body=_document(context.public_url or "."),

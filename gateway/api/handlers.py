@@ -5,6 +5,7 @@ A new endpoint is a handler with its `operation=`, and an entry here. The order 
 
 from gateway.api.attempts.controller import AttemptController
 from gateway.api.callbacks import callback
+from gateway.api.clients.controller import ClientController
 from gateway.api.dialects import (
     foxapi,
     foxapi_uploads,
@@ -55,6 +56,7 @@ HANDLERS: Handlers = (
     PurchaseController,
     usage,
     admin_usage,
+    ClientController,
     WebhookEndpointController,
     WebhookDeliveryController,
     webhook_secret,

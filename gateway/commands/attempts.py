@@ -60,7 +60,8 @@ class AdminServer:
     def failed(self, error: Exception) -> int:
         """Print why a call failed. Returns the exit code."""
         if not self.api_key and str(error).startswith("HTTP 401 "):
-            warn("attempts needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it")
+            needed = "--admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it"
+            warn(f"this command needs an operator's key: {needed}")
         else:
             warn(str(error))
         return 2

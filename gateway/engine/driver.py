@@ -171,7 +171,11 @@ class Driver:
             age_seconds = (now - after.created_at).total_seconds()
             self._observer.observe(
                 GenerationStatusChanged(
-                    generation=after.id, status=after.status, provider=after.provider, age_seconds=age_seconds
+                    generation=after.id,
+                    status=after.status,
+                    provider=after.provider,
+                    age_seconds=age_seconds,
+                    trace=after.trace,
                 )
             )
         for write in writes:

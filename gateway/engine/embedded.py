@@ -73,7 +73,10 @@ class EmbeddedEngine:
         waiting = len(self._untaken) + len(self._being_taken)
         taken = len(self._tasks) + waiting - len(self._ended) + self._arriving.total()
         if taken >= self._open_max:
-            raise Overloaded(f"{self._open_max:,} generations are open already.", retry_after=FULL_SECONDS)
+            raise Overloaded(
+                f"{self._open_max:,} generations are open already, as many as server.max_open_generations allows.",
+                retry_after=FULL_SECONDS,
+            )
         own = self._open[key] + self._arriving[key]
         if not has_share_left(own, taken, self._open_max):
             raise Overloaded(

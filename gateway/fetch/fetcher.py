@@ -21,6 +21,7 @@ import httpcore
 import httpx
 from msgspec import Struct
 
+from gateway.domain.adapter.options import URL_MAX
 from gateway.domain.public_addresses import (
     Address,
     Network,
@@ -33,7 +34,7 @@ from gateway.domain.public_addresses import (
 from gateway.fetch.file_body import IDLE_SECONDS, BadBody, BodyReader, FileBodyTooLarge
 from gateway.fetch.network import PinnedNetwork, StreamNetwork
 from gateway.fetch.resolver import Resolvers
-from gateway.fetch.urls import URL_MAX, url_fault
+from gateway.fetch.urls import url_fault
 
 USER_AGENT = f"video-gateway/{version('video-gateway')}"  # of POST requests: webhooks
 # Hosts of files often refuse clients that do not look like a browser: with 403, or with a page instead of the file.

@@ -8,11 +8,13 @@ is resolved once for all who wait for it, and a name that had no address is not 
 import asyncio
 import socket
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-RESOLVERS = 16  # threads
+from gateway.sharing.limiter import FairQueue, Slot
+
+RESOLVERS = 64  # threads; one is started when a name needs it, and none costs more than its stack
 RESOLVERS_PER_CLIENT = 4  # of them for the names of one client
 FAILED_SECONDS = 10.0  # for which a name that had no address counts as one without
 FAILED_MAX = 1000  # names that are remembered as without an address
@@ -23,11 +25,13 @@ _Name = tuple[str, int]  # host and port
 class _Lookup:
     """One name that waits for a thread, or has one."""
 
-    __slots__ = ("answer", "client", "name", "waiting")
+    __slots__ = ("answer", "client", "has_thread", "name", "slot", "waiting")
 
-    def __init__(self, name: _Name, client: str) -> None:
+    def __init__(self, name: _Name, client: str, slot: Slot) -> None:
         self.name = name
         self.client = client  # whose share it takes
+        self.slot = slot
+        self.has_thread = False
         self.answer: asyncio.Future[Sequence[str]] = asyncio.get_running_loop().create_future()
         self.waiting = 0  # calls
 
@@ -42,8 +46,7 @@ class Resolvers:
         self._queue: SimpleQueue[tuple[asyncio.AbstractEventLoop, _Lookup] | None] = SimpleQueue()
         self._threads = 0
         self._lookups: dict[_Name, _Lookup] = {}  # those that wait or have a thread
-        self._waiting: OrderedDict[str, deque[_Lookup]] = OrderedDict()  # by client
-        self._running: Counter[str] = Counter()  # by client
+        self._places = FairQueue(RESOLVERS, share=RESOLVERS_PER_CLIENT)
         self._failed: OrderedDict[_Name, float] = OrderedDict()  # until when, in the time of the event loop
 
     async def resolve(self, host: str, port: int, client: str) -> Sequence[str]:
@@ -54,14 +57,13 @@ class Resolvers:
             raise socket.gaierror(socket.EAI_NONAME, "the name had no address a moment ago")
         lookup = self._lookups.get(name)
         if lookup is None:
-            lookup = self._lookups[name] = _Lookup(name, client)
-            self._waiting.setdefault(client, deque()).append(lookup)
-            self._start_next()
-        elif self._running[client] < RESOLVERS_PER_CLIENT and self._dequeue(lookup):
+            lookup = self._lookups[name] = _Lookup(name, client, self._places.request(client))
+            self._start_when_granted(lookup)
+        elif not lookup.has_thread and lookup.client != client and self._places.has_share_left(client):
             # It waits for a share that another client has used up, which must not delay this client.
-            lookup.client = client
-            self._waiting.setdefault(client, deque()).appendleft(lookup)
-            self._start_next()
+            self._places.withdraw(lookup.client, lookup.slot)
+            lookup.client, lookup.slot = client, self._places.request(client)
+            self._start_when_granted(lookup)
         lookup.waiting += 1
         try:
             return await asyncio.shield(lookup.answer)
@@ -75,39 +77,25 @@ class Resolvers:
         for _ in range(self._threads):
             self._queue.put(None)
 
-    def _start_next(self) -> None:
-        """Give free threads to waiting clients in turn, except those that have their share."""
-        for client in list(self._waiting):
-            if self._running.total() >= RESOLVERS:
-                return
-            if self._running[client] < RESOLVERS_PER_CLIENT:
-                lookup = self._waiting[client].popleft()
-                self._waiting.move_to_end(client)
-                if not self._waiting[client]:
-                    del self._waiting[client]
+    def _start_when_granted(self, lookup: _Lookup) -> None:
+        def start(slot: Slot) -> None:
+            if slot is lookup.slot and self._lookups.get(lookup.name) is lookup:  # else it was given up meanwhile
                 self._start(lookup)
 
+        lookup.slot.add_done_callback(start)
+
     def _start(self, lookup: _Lookup) -> None:
-        self._running[lookup.client] += 1
+        lookup.has_thread = True
         self._queue.put((asyncio.get_running_loop(), lookup))
-        if self._threads < self._running.total():
+        if self._threads < self._places.active:
             self._threads += 1
             threading.Thread(target=self._work, name=f"resolver-{self._threads}", daemon=True).start()
 
     def _give_up(self, lookup: _Lookup) -> None:
         """Forget a lookup that nobody waits for, unless it has a thread: that one cannot be interrupted."""
-        if self._dequeue(lookup):
+        if not lookup.has_thread and self._lookups.get(lookup.name) is lookup:
             del self._lookups[lookup.name]
-
-    def _dequeue(self, lookup: _Lookup) -> bool:
-        """Take a lookup out of the queue of its client; False if it does not wait there, because it has a thread."""
-        queue = self._waiting.get(lookup.client)
-        if queue is None or lookup not in queue:
-            return False
-        queue.remove(lookup)
-        if not queue:
-            del self._waiting[lookup.client]
-        return True
+            self._places.withdraw(lookup.client, lookup.slot)
 
     def _work(self) -> None:
         while (call := self._queue.get()) is not None:
@@ -124,9 +112,6 @@ class Resolvers:
 
     def _finish(self, lookup: _Lookup, result: Sequence[str] | Exception) -> None:
         del self._lookups[lookup.name]
-        self._running[lookup.client] -= 1
-        if not self._running[lookup.client]:
-            del self._running[lookup.client]
         if not isinstance(result, Exception):
             lookup.answer.set_result(result)
         else:
@@ -136,7 +121,7 @@ class Resolvers:
                 self._failed.popitem(last=False)
             lookup.answer.set_exception(result)
             lookup.answer.exception()  # nobody may be left to read it
-        self._start_next()
+        self._places.leave(lookup.client)
 
 
 def _getaddrinfo(host: str, port: int) -> list[str]:

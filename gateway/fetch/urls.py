@@ -3,7 +3,6 @@
 import re
 from urllib.parse import urlsplit
 
-URL_MAX = 8192  # characters
 _NETLOC = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]@<>\"{}|^`%:]+)(?::[0-9]*)?")
 
 

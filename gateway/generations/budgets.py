@@ -1,22 +1,22 @@
-"""The budgets of clients, as they are configured."""
+"""The budgets that a create must fit into, from the configured ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator
 
 from gateway.domain.money.budgets import EVERYONE, Budget, BudgetsOf, Period
 from gateway.domain.usd import micros
 from gateway.settings.load import BudgetSettings
 
 
-def budgets_of(everyone: BudgetSettings, clients: Mapping[str, BudgetSettings]) -> BudgetsOf:
-    """The budgets that a create must fit into, by the id of its owner: those of the client and those of all together.
+def budgets_of(own: Callable[[str], BudgetSettings], everyone: Callable[[], BudgetSettings]) -> BudgetsOf:
+    """Look budgets up by the id of an owner: its own ones, and those of all owners together.
 
-    `clients` has the budgets of clients by their owner ids. A client without an entry has no budget of its own.
+    They are read at each create, so that a changed configuration counts from the next create on.
     """
-    shared = _budgets(EVERYONE, everyone)
-    own = {owner: (*_budgets(owner, configured), *shared) for owner, configured in clients.items()}
-    return lambda owner: own.get(owner, shared)
+    return lambda owner: (*_budgets(owner, own(owner)), *_budgets(EVERYONE, everyone()))
 
 
-def _budgets(owner: str, configured: BudgetSettings) -> Sequence[Budget]:
+def _budgets(owner: str, configured: BudgetSettings) -> Iterator[Budget]:
     limits = {Period.DAY: configured.day, Period.MONTH: configured.month, Period.TOTAL: configured.total}
-    return tuple(Budget(owner, period, micros(limit)) for period, limit in limits.items() if limit is not None)
+    for period, limit in limits.items():
+        if limit is not None:
+            yield Budget(owner, period, micros(limit))

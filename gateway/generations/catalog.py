@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import Kind
+from gateway.domain.client_errors import ModelNotAllowed
+from gateway.domain.clients import matches
 from gateway.domain.errors import ConfigurationError, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
 from gateway.domain.routing.order import Order
@@ -17,6 +19,8 @@ from gateway.settings.load import ModelSettings, Settings
 from gateway.upstream.provider import Provider, UpstreamModel
 
 _COMPARED_MAX = 200  # characters of an unknown name that are compared with the names of models
+_PATTERNS_MAX = 1000  # lists of patterns whose models are remembered
+_SHOWN_MAX = 20  # names and patterns in a message
 ALL, KLING = "auto", "kling"  # the virtual models that exist without configuration
 
 
@@ -41,6 +45,7 @@ class Catalog:
         self.providers = tuple(providers)
         self.option_shapes = _option_shapes(upstream)
         self._models: dict[str, Model] = {}
+        self._by_patterns: dict[tuple[str, ...], frozenset[str]] = {}
         if upstream:
             self._add(Model(name=ALL, candidates=tuple(upstream)))
         if kling := _kling(upstream):
@@ -61,13 +66,18 @@ class Catalog:
     def _add(self, model: Model) -> None:
         self._models[model.name] = model
 
-    def resolve(self, name: str, param: str = "model") -> Model:
-        """The model with this name.
+    def resolve(self, name: str, param: str = "model", allowed: tuple[str, ...] = ()) -> Model:
+        """The model with this name. `allowed` are names and patterns of models; empty: all.
 
-        Raises `ModelNotFound`, which names `param`, the parameter that the name is from, and similar names.
+        Raises `ModelNotAllowed`, or `ModelNotFound`, which names `param`, the parameter that the name is from, and
+        similar names.
         """
         model = self._models.get(name)
         if model is not None:
+            if allowed and model.name not in self._allowed(allowed):
+                raise ModelNotAllowed(
+                    f"Your client may not use the model {name!r}; it may use {_shown(allowed)}.", param=param
+                )
             return model
         full_names = self._full_names.get(name, [])
         if len(full_names) > 1:
@@ -80,23 +90,46 @@ class Catalog:
         hint = f"Did you mean {', '.join(similar)}?" if similar else "GET /v1/models lists the models."
         raise ModelNotFound(f"The model {name[:100]!r} does not exist. {hint}", param=param)
 
-    def candidates(self, request: GenerationRequest) -> tuple[Model, tuple[Candidate, ...]]:
+    def candidates(
+        self, request: GenerationRequest, allowed: tuple[str, ...] = ()
+    ) -> tuple[Model, tuple[Candidate, ...]]:
         """The requested model, and its candidates followed by those of the models in `fallback`. Each route once.
 
         If some of them make what is wanted, videos or images, the others are left out: otherwise an error for a client
-        of the model `auto` that asks for an image would list the limits of every video model.
+        of the model `auto` that asks for an image would list the limits of every video model. `allowed` as
+        in `resolve`.
         """
-        model = self.resolve(request.model)
+        model = self.resolve(request.model, allowed=allowed)
         by_route = {(candidate.provider, candidate.model): candidate for candidate in model.candidates}
         for group, name in enumerate(request.fallback if isinstance(request.fallback, tuple) else (), start=1):
-            for candidate in self.resolve(name, "fallback").candidates:
+            for candidate in self.resolve(name, "fallback", allowed).candidates:
                 by_route.setdefault((candidate.provider, candidate.model), replace(candidate, group=group))
         every = tuple(by_route.values())
         return model, tuple(candidate for candidate in every if _makes(candidate, request.kind)) or every
 
-    def listed(self) -> list[Model]:
-        """Every model once, under its full name: virtual models first."""
-        return [model for name, model in self._models.items() if name == model.name]
+    def listed(self, allowed: tuple[str, ...] = ()) -> list[Model]:
+        """Every model once, under its full name: virtual models first. `allowed` as in `resolve`."""
+        names = self._allowed(allowed) if allowed else self._models
+        return [model for name, model in self._models.items() if name == model.name and name in names]
+
+    def unmatched(self, patterns: Iterable[str]) -> list[str]:
+        """Those of the patterns that no model has."""
+        return [pattern for pattern in patterns if not self._allowed((pattern,))]
+
+    def _allowed(self, patterns: tuple[str, ...]) -> frozenset[str]:
+        """The full names of the models of which any name has one of the patterns."""
+        names = self._by_patterns.get(patterns)
+        if names is None:
+            if len(self._by_patterns) >= _PATTERNS_MAX:
+                self._by_patterns.clear()
+            names = frozenset(model.name for name, model in self._models.items() if matches(patterns, [name]))
+            self._by_patterns[patterns] = names
+        return names
+
+
+def _shown(patterns: Sequence[str]) -> str:
+    more = len(patterns) - _SHOWN_MAX
+    return ", ".join(patterns[:_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
 
 
 def _makes(candidate: Candidate, kind: Kind) -> bool:

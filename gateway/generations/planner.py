@@ -1,13 +1,14 @@
 """Finds the routes of a request: reads the facts about its images, then asks the pure rules in `domain/routing`."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.domain.adapter.request import images_of
+from gateway.domain.clients import Limits
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.money.budgets import Budget, BudgetState
@@ -34,8 +35,21 @@ class Quote(Struct, frozen=True, kw_only=True):
 class Planner:
     """Plans requests. It starts nothing and stores nothing."""
 
-    def __init__(self, store: Store, catalog: Catalog, health: Health, clock: Clock, *, links: bool) -> None:
-        """`links`: the gateway has a public URL, so that providers can download files from it."""
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        health: Health,
+        clock: Clock,
+        *,
+        links: bool,
+        limits_of: Callable[[str], Limits],
+    ) -> None:
+        """`links`: the gateway has a public URL, so that providers can download files from it.
+
+        `limits_of` takes an owner id.
+        """
+        self._limits_of = limits_of
         self._clock = clock
         self._links = links
         self._store = store
@@ -54,10 +68,10 @@ class Planner:
         """The routes in their order, and the reasons for which other routes are left out.
 
         `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order. With
-        `budgets`, a route without a price is left out.
-        Raises `ModelNotFound`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does not exist.
+        `budgets`, a route without a price is left out. Raises `ModelNotFound`, `ModelNotAllowed`, `InvalidParameter`,
+        and `InvalidImage` for a `file_…` that does not exist.
         """
-        model, candidates = self._catalog.candidates(request)
+        model, candidates = self._catalog.candidates(request, self._limits_of(key).models)
         _check_options(request, candidates, self._catalog.providers)
         if not request.prompt.strip() and not request.provider_options:
             raise _no_prompt(candidates)

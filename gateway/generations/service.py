@@ -4,41 +4,36 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
-from hashlib import sha256
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
+from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import Conflict, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
-from gateway.domain.money.budgets import BudgetsOf, no_budgets, states
-from gateway.domain.routing.image_limits import ImageFacts
+from gateway.domain.money.budgets import BudgetsOf, states
+from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
+from gateway.generations.repeats import InlineFile, digest_of, digests_before
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary
 from gateway.sharing.room import Place
+from gateway.store.clients import AdoptedBy
 from gateway.store.port import Idempotency, Page, Query, Store, StoredFile
 from gateway.telemetry import GenerationCancelled, GenerationCreated, GenerationDeleted, Observer
 
-_encode = msgspec.json.Encoder(order="deterministic").encode
 INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longer while an open generation uses it
-
-
-def digest_of(request: GenerationRequest) -> bytes:
-    """What equal requests have in common; different ones have different digests."""
-    return sha256(_encode(request)).digest()
 
 
 class Drivers(Protocol):
@@ -55,13 +50,6 @@ class Drivers(Protocol):
     def wake(self, generation_id: str) -> None:
         """Make the driver look again: the generation was changed."""
         ...
-
-
-class InlineFile(Struct, frozen=True):
-    """An image whose bytes came with the request."""
-
-    content: bytes
-    facts: ImageFacts
 
 
 class Created(Struct, frozen=True):
@@ -87,9 +75,14 @@ class Generations:
         poll_advisor: PollAdvisor,
         observer: Observer,
         on_delete: Callable[[], None],
-        budgets_of: BudgetsOf = no_budgets,
+        budgets_of: BudgetsOf,
+        limits_of: Callable[[str], CreateLimits | None],
+        adopted_by: AdoptedBy,
     ) -> None:
-        """`on_delete` is called after a generation was deleted, so that its files are removed soon."""
+        """`budgets_of`, `limits_of` and `adopted_by` take an owner id.
+
+        `on_delete` is called after a generation was deleted, so that its files are removed soon.
+        """
         self._store = store
         self._planner = planner
         self._blobs = blobs
@@ -101,6 +94,8 @@ class Generations:
         self._observer = observer
         self._on_delete = on_delete
         self._budgets_of = budgets_of
+        self._limits_of = limits_of
+        self._adopted_by = adopted_by
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
         self._under_way: dict[tuple[str, str | bytes], int] = {}
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
@@ -113,15 +108,20 @@ class Generations:
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
         retry: bool = False,
+        trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
 
         A request with the idempotency key of an earlier one gets the generation of that one. So does a
         request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
         digest = digest_of(request)
-        idempotency = Idempotency(digest=digest, key=idempotency_key, retry=retry)
+        others: tuple[bytes, ...] = ()
+        if idempotency_key is not None or retry:
+            others = await self._digests_before(request, key, files or {})
+        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
             marks.append((key, idempotency_key))
@@ -130,19 +130,28 @@ class Generations:
         for mark in marks:
             self._under_way[mark] = self._under_way.get(mark, 0) + 1
         try:
-            return await self._create(request, key, files or {}, idempotency)
+            return await self._create(request, key, files or {}, idempotency, trace)
         finally:
             for mark in marks:
                 left = self._under_way.pop(mark) - 1
                 if left:
                     self._under_way[mark] = left
 
-    async def cut_off(self, request: GenerationRequest, key: str, started_at: float) -> list[Generation]:
+    async def _digests_before(
+        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile]
+    ) -> tuple[bytes, ...]:
+        return await digests_before(request, files, self._adopted_by(key), self._clock.now())
+
+    async def cut_off(
+        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile], started_at: float
+    ) -> list[Generation]:
         """The generations of equal requests that were open when the process started, at `started_at`; oldest first.
 
         If calls waited for them, the end of the process before has cut the calls off.
         """
-        equal = await self._store.equal_ones(key, digest_of(request), self._clock.now())
+        digests = (digest_of(request), *await self._digests_before(request, key, files))
+        now = self._clock.now()
+        equal = [match for digest in digests for match in await self._store.equal_ones(key, digest, now)]
         return [
             generation
             for generation in equal
@@ -163,6 +172,7 @@ class Generations:
         key: str,
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
         if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
@@ -195,8 +205,17 @@ class Generations:
                 deadline_at=now + timedelta(seconds=request.deadline_seconds),
                 outputs=tuple(Output(index=index) for index in range(request.count)),
                 fence=1,
+                trace=trace,
             )
-            created = await self._store.create(generation, stored, idempotency, named_files(request, files), budgets)
+            created = await self._store.create(
+                generation,
+                stored,
+                idempotency,
+                named_files(request, files),
+                self._files.limits,
+                client_limits=self._limits_of(key),
+                budgets=budgets,
+            )
             if created is generation:
                 reach("create_committed")
                 self._observer.observe(
@@ -300,7 +319,7 @@ class Generations:
                 raise Conflict(f"The generation is {generation.status} already; only an open one can be cancelled.")
             now = self._clock.now()
             if await self._store.write(generation, cancel(generation, now), now) is not None:
-                self._observer.observe(GenerationCancelled(generation=generation_id))
+                self._observer.observe(GenerationCancelled(generation=generation_id, trace=generation.trace))
                 self._notifier.changed(generation_id)
                 self._drivers.wake(generation_id)
                 return await self._get(generation_id, key)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from gateway.clock import Clock
 from gateway.domain.generation.model import GenerationRequest
-from gateway.generations.service import digest_of
+from gateway.generations.repeats import digest_of
 
 KEPT = timedelta(seconds=60)  # from the answer that had no images, or from the failure
 KEPT_MAX = 10_000  # different requests; the oldest are forgotten first

@@ -1,7 +1,7 @@
 """Files that clients upload once, and name as input images in any number of requests."""
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import unquote, urlencode
@@ -38,9 +38,21 @@ class FileLibrary:
     """Uploaded files. Each call sees the files of one API key only, and no image that came with a create."""
 
     def __init__(
-        self, *, library: Library, blobs: Blobs, signer: Signer, clock: Clock, keep: timedelta, limits: FileLimits
+        self,
+        *,
+        library: Library,
+        blobs: Blobs,
+        signer: Signer,
+        clock: Clock,
+        keep: timedelta,
+        limits: FileLimits,
+        adopted_by: Callable[[str], Sequence[str]],
     ) -> None:
-        """`keep` is how long a file is kept when the client asked for no shorter time."""
+        """`keep` is how long a file is kept when the client asked for no shorter time.
+
+        `adopted_by` gives the owner ids whose things an owner id has now: links from before are signed with those.
+        """
+        self._adopted_by = adopted_by
         self._library = library
         self._blobs = blobs
         self._signer = signer
@@ -95,11 +107,13 @@ class FileLibrary:
         The token in the link decides, not the host: no other gateway can sign one.
         """
         match = _LINK.fullmatch(url) if url[:4].lower() == "http" and len(url) < _LINK_MAX else None
-        if match is None or not self._signer.admits(
-            unquote(match[2]), FILE_TOKEN, key, match[1], now=self._clock.now()
-        ):
-            return None
-        return match[1]
+        return match[1] if match is not None and self._admits(unquote(match[2]), key, match[1]) else None
+
+    def _admits(self, token: str, key: str, file_id: str) -> bool:
+        now = self._clock.now()
+        return any(
+            self._signer.admits(token, FILE_TOKEN, owner, file_id, now=now) for owner in (key, *self._adopted_by(key))
+        )
 
     def _checked(self, seconds: int) -> timedelta:
         most = int(self._keep.total_seconds())
@@ -109,6 +123,11 @@ class FileLibrary:
             message = f"`{param}` must be a whole number of seconds from {least} to {most}."
             raise InvalidParameter(message, param=param)
         return timedelta(seconds=seconds)
+
+    @property
+    def limits(self) -> FileLimits:
+        """How much one key may have."""
+        return self._limits
 
     async def check_inline(self, key: str, sizes: Iterable[int]) -> None:
         """Raise `FileLimitReached` if the key has no room for images of so many bytes that came within a create."""
@@ -129,7 +148,7 @@ class FileLibrary:
         file that has expired since a generation began to use it.
         """
         for file in await self._library.holders(file_id) if file_id.isascii() else ():
-            if self._signer.admits(token, FILE_TOKEN, file.key, file.id, now=self._clock.now()):
+            if self._admits(token, file.key, file.id):
                 return file
         return None
 

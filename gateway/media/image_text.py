@@ -2,8 +2,9 @@
 
 import re
 
+from gateway.domain.adapter.options import URL_MAX
 from gateway.domain.errors import InvalidImage
-from gateway.fetch.urls import URL_MAX, url_fault
+from gateway.fetch.urls import url_fault
 from gateway.media.base64_text import NotBase64, TooLong, decode_base64
 from gateway.media.image_formats import INSTEAD, TAKEN, name_of, not_an_image, type_of
 from gateway.media.image_header import IMAGE_MAX, too_large

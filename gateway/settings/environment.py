@@ -10,6 +10,7 @@ from gateway.settings.toml import KeyPath
 
 PREFIX = "VIDEO_GATEWAY_"
 CONFIG_VARIABLE = "VIDEO_GATEWAY_CONFIG"
+OF_COMMANDS = frozenset({"VIDEO_GATEWAY_URL"})  # read by commands that call a gateway, not by the gateway
 # Each variable and the key that it fills. Every provider also has <NAME>_API_KEY and <NAME>_BASE_URL.
 ENVIRONMENT = {
     "VIDEO_GATEWAY_HOST": ("server", "host"),
@@ -83,6 +84,7 @@ def unread(environ: Mapping[str, str], tables: Mapping[str, Any]) -> list[str]:
     names = {name.removeprefix(PREFIX): name for name in (CONFIG_VARIABLE, *ENVIRONMENT)}
     read = {
         VARIABLE,
+        *OF_COMMANDS,
         *names.values(),
         *(text.removeprefix("env:") for text in _strings(tables) if text.startswith("env:")),
     }

@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.keyless_access import is_loopback
-from gateway.settings.clients import BudgetSettings, ClientSettings
+from gateway.settings.clients import CLIENT_KEY_MIN, BudgetSettings, ClientSettings, check_clients
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread, variable_prefix
 from gateway.settings.sections import (
     ApiKey,
@@ -29,6 +29,7 @@ from gateway.settings.sections import (
     ProviderSettings,
     RetentionSettings,
     ServerSettings,
+    TracingSettings,
     WebhookSettings,
 )
 from gateway.settings.toml import (
@@ -69,12 +70,12 @@ __all__ = [  # the whole interface of the configuration, also where it is define
     "Secret",
     "ServerSettings",
     "TomlValue",
+    "TracingSettings",
     "WebhookSettings",
     "describe",
 ]
 
 CONFIG_FILE = "video-gateway.toml"  # in the working directory; used if it exists and no other file is named
-CLIENT_KEY_MIN = 16  # characters; a shorter key causes a warning
 # Headers that the gateway sets itself, or that would change the meaning of a body.
 OWN_HEADERS = frozenset(
     {"accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "expect"}
@@ -94,6 +95,7 @@ class _Sections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     artifacts: ArtifactSettings = ArtifactSettings()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    tracing: TracingSettings = TracingSettings()
 
 
 class Settings(_Sections, frozen=True, kw_only=True):
@@ -153,7 +155,7 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], providers:
     _drop_unknown_providers(tables, providers, reader)
     _normalise(tables, environ, reader, warnings)
     sections = reader.table(_Sections, tables, ())
-    server = _check_server(sections.server, reader, warnings)
+    server = _check_server(sections, reader, warnings)
     _check_artifacts(sections.artifacts, reader)
     webhooks = sections.webhooks
     if webhooks.previous_secret is not None and webhooks.secret is None and not reader.has_faults("webhooks"):
@@ -245,26 +247,36 @@ def _drop_unreadable_secrets(
 # --- rules across keys ------------------------------------------------------------------------------------------------
 
 
-def _check_server(server: ServerSettings, reader: TomlReader, warnings: list[str]) -> ServerSettings:
+def _check_server(sections: _Sections, reader: TomlReader, warnings: list[str]) -> ServerSettings:
     """The server with its `auth` decided. A wrong key ends the check, because its default could cause false reports."""
-    if reader.has_faults("server"):
+    server = sections.server
+    if reader.has_faults("server") or reader.has_faults("clients"):
         return server
     lists = {"api_keys": server.api_keys, "admin_keys": server.admin_keys}
     for name, keys in lists.items():
         for place, key in enumerate(keys):
             if key in keys[:place]:
-                reader.report(("server", name, place), "the same key is listed twice; remove one")
+                first = show_path(("server", name, keys.index(key)))
+                reader.report(("server", name, place), f"the same key is listed twice, also as {first}; remove one")
     for place, key in enumerate(server.admin_keys):
         if key in server.api_keys:
             client = show_path(("server", "api_keys", server.api_keys.index(key)))
             reader.report(("server", "admin_keys", place), f"the same key is a client's, {client}; use another one")
     _check_kling_keys(server, reader, warnings)
-    has_keys = bool(server.api_keys or server.kling_keys)
+    check_clients(server, sections.clients, reader, warnings)
+    # With an admin key alone, clients and their keys are made at run time.
+    has_keys = bool(server.api_keys or server.kling_keys or server.admin_keys or sections.clients)
     auth = server.auth or ("keys" if has_keys else "none")
-    if auth == "keys" and not has_keys:
-        reader.report(("server", "auth"), '"keys" needs server.api_keys, or the variable VIDEO_GATEWAY_API_KEY')
+    configured = any(client.keys or client.kling_keys for client in sections.clients.values())
+    if auth == "keys" and not (server.api_keys or server.kling_keys or server.admin_keys or configured):
+        reader.report(
+            ("server", "auth"),
+            '"keys" needs server.api_keys, keys of a client, or server.admin_keys; or VIDEO_GATEWAY_API_KEY',
+        )
     if auth == "none" and server.kling_keys:
         warnings.append('server.auth: "none" lets everybody in; server.kling_keys are ignored')
+    if auth == "none" and sections.clients:
+        warnings.append('server.auth: "none" lets everybody in; clients and their limits are ignored')
     if auth == "none" and not is_loopback(server.host):
         reader.report(
             ("server", "auth"),
@@ -310,9 +322,11 @@ def _check_kling_keys(server: ServerSettings, reader: TomlReader, warnings: list
     for place, access_key in enumerate(access_keys):
         path = ("server", "kling_keys", place, "access_key")
         if access_key in access_keys[:place]:
-            reader.report(path, "the same access key is listed twice; remove one")
+            first = show_path(("server", "kling_keys", access_keys.index(access_key), "access_key"))
+            reader.report(path, f"the same access key is listed twice, also as {first}; remove one")
         if access_key in server.admin_keys:
-            reader.report(path, "the same key is an operator's, in server.admin_keys; use another one")
+            admin = show_path(("server", "admin_keys", server.admin_keys.index(access_key)))
+            reader.report(path, f"the same key is an operator's, {admin}; use another one")
         if access_key in server.api_keys:
             warnings.append(
                 f"{show_path(path)}: the same key is in server.api_keys, and everybody who sees a JWT reads it there;"

@@ -11,8 +11,7 @@ from msgspec import Struct, structs
 from gateway.domain.redaction import SECRET_MIN, Redactor
 from gateway.domain.secret_patterns import SECRET_NAMES
 from gateway.settings.load import Settings
-from gateway.settings.sections import ArtifactSettings, KlingKey
-from gateway.settings.toml import KeyPath, Secret, show_path
+from gateway.settings.toml import Identifier, KeyPath, Secret, show_path
 
 _SECRET_HEADER = re.compile(rf"{SECRET_NAMES}|key|auth", re.IGNORECASE)
 _LOOKS_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z]).{16,}")
@@ -33,7 +32,7 @@ def secret_values(settings: Settings) -> list[str | bytes]:
     values: list[str | bytes] = []
     for path, secret in _secrets(settings, ()):
         text = secret.reveal()
-        if "headers" in path:
+        if _is_header(path):
             named = _SECRET_HEADER.search(str(path[-1])) is not None
             values += [word for word in text.split() if named or _LOOKS_RANDOM.fullmatch(word)]
         elif path[0] == "webhooks":  # the signature is made with the bytes
@@ -53,23 +52,21 @@ def too_short(settings: Settings) -> list[str]:
         f"{show_path(path)} has under {SECRET_MIN} characters, so it cannot be hidden where somebody quotes it in an"
         " answer or in the log; use a longer one"
         for path, secret in _secrets(settings, ())
-        if 0 < len(secret.reveal()) < SECRET_MIN and ("headers" not in path or _SECRET_HEADER.search(str(path[-1])))
+        if 0 < len(secret.reveal()) < SECRET_MIN and (not _is_header(path) or _SECRET_HEADER.search(str(path[-1])))
     ]
 
 
-def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
-    """Every secret with its place.
+def _is_header(path: KeyPath) -> bool:
+    return path[0] == "providers" and path[2] == "headers"
 
-    The access key of a Kling key is not secret, because every JWT shows it, nor is the access key of a bucket, because
-    every signed link to a file shows it: a link without it would lead nowhere.
-    """
+
+def _secrets(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
+    """Every secret with its place."""
     match value:
+        case Identifier():
+            return
         case Secret():
             yield path, value
-        case KlingKey():
-            yield (*path, "secret_key"), value.secret_key
-        case ArtifactSettings(secret_access_key=Secret() as secret):
-            yield (*path, "secret_access_key"), secret
         case Struct():
             yield from _secrets(structs.asdict(value), path)
         case Mapping():

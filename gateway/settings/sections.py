@@ -17,6 +17,7 @@ from gateway.settings.toml import (
     HeaderValue,
     Host,
     HttpUrl,
+    Identifier,
     Network,
     Origin,
     Secret,
@@ -68,6 +69,10 @@ def _webhook_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
+def _identifier(raw: object, reader: TomlReader) -> Identifier:
+    return Identifier.of(header_secret(raw, reader).reveal())
+
+
 def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
     secret = header_secret(raw, reader)
     if len(secret.reveal()) < JWT_SECRET_MIN:
@@ -78,6 +83,7 @@ def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
 DatabaseUrl = Annotated[str, TomlValue(_database_url)]
 ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
 ApiKey = Annotated[Secret, TomlValue(header_secret)]
+AccessKey = Annotated[Identifier, TomlValue(_identifier)]
 JwtSecret = Annotated[Secret, TomlValue(_jwt_secret)]
 WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -93,7 +99,7 @@ Ratio = Annotated[str, Meta(pattern=r"^\d+:\d+$|^auto$")]
 class KlingKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[server.kling_keys]]`: both halves of a key with which a client of Kling's API signs a JWT for each call."""
 
-    access_key: ApiKey  # the `iss` of the JWT; not secret, because every JWT shows it
+    access_key: AccessKey  # the `iss` of the JWT; not secret, because every JWT shows it
     secret_key: JwtSecret  # signs the JWT with HS256
 
 
@@ -223,7 +229,7 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     redirect: bool = False  # send clients to a signed URL of the bucket instead of passing the bytes through
     endpoint: HttpUrl | None = None  # this and the next three: for S3; None: from the usual variables, as for gs and az
     region: Text | None = None
-    access_key_id: ApiKey | None = None
+    access_key_id: AccessKey | None = None
     secret_access_key: ApiKey | None = None
 
     @property
@@ -267,6 +273,15 @@ class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     # After a generation was deleted: for each attempt that may have been billed, the provider and the cost.
     money_days: Days = 400
+
+
+class TracingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tracing]`: where traces are sent, for OpenTelemetry. It needs the extra `tracing`."""
+
+    endpoint: HttpUrl | None = None  # of a collector that takes OTLP over HTTP: http://HOST:4318/v1/traces; None: off
+    headers: Mapping[str, HeaderValue] = {}  # sent to the collector; a value is a text, env:NAME or file:PATH
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0  # the part of the generations that is traced
+    service_name: Text = "video-gateway"
 
 
 class WebhookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,6 +63,14 @@ class Secret(Struct, frozen=True, eq=False, dict=True):
         raise TypeError("a secret cannot be pickled")
 
 
+class Identifier(Secret, frozen=True, eq=False, dict=True):
+    """The public half of a pair of keys: read like a secret, but others see it, so nothing hides it in what they get.
+
+    The access key of a Kling key is in every JWT, and that of a bucket in every signed link to a file, which would lead
+    nowhere without it.
+    """
+
+
 def parse(file: Path) -> dict[str, Any]:
     """The tables of a file. Raises `ConfigurationError` if it cannot be read or is not TOML."""
     try:

@@ -1,5 +1,6 @@
 """Opens the ledger that is configured, after its newest moment was compared with the system clock."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -13,8 +14,13 @@ from gateway.store.sqlite.store import SqliteStore
 log = structlog.get_logger()
 
 
-def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple[Store, SweepHold | None]:
-    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`."""
+def open_store(
+    settings: Settings, clock: Clock, *, accept_clock: bool, adopt: Mapping[str, str]
+) -> tuple[Store, SweepHold | None]:
+    """The ledger, and a hold for the sweeper if the clock is far ahead of the ledger. Raises `ClockTrouble`.
+
+    `adopt` maps owner ids to those that get their things.
+    """
     now = clock.now()
     hold: SweepHold | None = None
 
@@ -38,5 +44,6 @@ def open_store(settings: Settings, clock: Clock, *, accept_clock: bool) -> tuple
         now,
         check_clock=check_clock,
         keep_results=timedelta(days=settings.artifacts.keep_days) if accept_clock else None,
+        adopt=adopt,
     )
     return store, hold

@@ -1,8 +1,8 @@
 """The protocol of the ledger, and the values that its methods take and return.
 
 A method that writes returns after the change is on the disk. A generation belongs to one API key; a method that takes a
-`key` acts on generations of that key only. Files, uploads, webhooks, archived files, purchases and task claims have
-protocols of their own beside this one.
+`key` acts on generations of that key only. Files, uploads, webhooks, archived files, purchases, clients and task claims
+have protocols of their own beside this one.
 """
 
 import re
@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway.domain.adapter.request import InputKind, Kind
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.clients import CreateLimits
 from gateway.domain.generation.model import AttemptState, Generation, Task
 from gateway.domain.generation.transitions import (
     ATTEMPT_MOVES,
@@ -27,7 +28,8 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.health.route_health import Completion
 from gateway.domain.money.budgets import Budget
 from gateway.store.artifacts import ArchivedFiles
-from gateway.store.files import Library
+from gateway.store.clients import Adopted, ClientRows
+from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
@@ -48,6 +50,7 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
     digest: bytes  # of the request: equal for equal requests
     key: str | None = None  # the client's idempotency key
+    others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
 
 
@@ -149,6 +152,7 @@ class Store(Protocol):
     retention: Retention
     money: Money
     webhooks: WebhookRows
+    clients: ClientRows
 
     async def create(
         self,
@@ -156,13 +160,18 @@ class Store(Protocol):
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
+        limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
-        or has expired, and what `recall` raises. The same transaction reserves the most that the generation can cost;
-        raises `BudgetExceeded`, with nothing stored, if one of the budgets has less than that left.
+        or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
+        `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
+        `OutputsPerDayReached`. The same transaction reserves the most that the generation can cost, and raises
+        `BudgetExceeded` if one of the `budgets` has less than that left. Nothing is written then.
         """
         ...
 
@@ -196,6 +205,10 @@ class Store(Protocol):
 
     def secret(self, name: str) -> bytes:
         """32 random bytes of this name. They are made at the first call, and later calls return the same."""
+        ...
+
+    def adopted(self) -> list[Adopted]:
+        """The keys whose things another owner has since a start of the gateway; a running gateway adds none."""
         ...
 
     async def page(self, query: Query) -> Page:

@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush, heapreplace
+from secrets import token_hex
 from typing import Protocol
 
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.clock import Clock, wait
 from gateway.domain.adapter.contract import HttpReply
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.redaction import NO_SECRETS, Redactor
+from gateway.domain.trace_context import TraceContext
 from gateway.domain.webhooks import DeliveryTry, FormatName, format_of, live, receiver
 from gateway.failpoints import reach
 from gateway.fetch.fetcher import AddressRefused, FetchFailed, FetchRefused, Posted
@@ -56,6 +59,8 @@ class _Sent(Struct, frozen=True):
     made: DeliveryTry
     final: bool = False  # no later try can succeed
     retry_after_seconds: float | None = None
+    trace: TraceContext | None = None  # the client's span that created the generation
+    span_id: str | None = None  # of this try, as its receiver sees it
 
 
 class Deliverer:
@@ -210,6 +215,8 @@ class Deliverer:
                 error=sent.made.error,
                 state=None if after is None else after.state,
                 duration_seconds=sent.made.duration_seconds,
+                trace=sent.trace,
+                sent_span_id=sent.span_id,
             )
         )
 
@@ -234,6 +241,10 @@ class Deliverer:
         secrets = live(claim.secrets, at) if delivery.endpoint_id else self._keys.of(delivery.key)
         now = self._wall_clock.now()
         headers = {**words.headers(delivery, body, secrets, now), **signed(delivery.event_id, body, secrets, now)}
+        trace = None if generation is None else generation.trace
+        this_try = None if trace is None else replace(trace, span_id=token_hex(8))
+        if this_try is not None:
+            headers |= this_try.headers()
         status: int | None = None
         error = retry_after = None
         try:
@@ -255,7 +266,8 @@ class Deliverer:
             error=None if error is None else str(error),
         )
         # A refused URL stays refused. A host name that led to a refused address may lead to another one tomorrow.
-        return _Sent(made, isinstance(error, FetchRefused) and not isinstance(error, AddressRefused), retry_after)
+        final = isinstance(error, FetchRefused) and not isinstance(error, AddressRefused)
+        return _Sent(made, final, retry_after, trace, None if this_try is None else this_try.span_id)
 
     async def _without_secrets(self, body: bytes) -> bytes:
         return self._redactor.body(body) if len(body) <= LARGE else await asyncio.to_thread(self._redactor.body, body)

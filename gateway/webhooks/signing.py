@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 from hmac import digest
@@ -10,23 +10,29 @@ from hmac import digest
 from standardwebhooks import Webhook
 
 SECRET_BYTES = 32
+_ADOPTED_MAX = 20  # further signatures of one delivery: each is 50 bytes of a header
 
 
 class SigningKeys:
     """The secrets that sign the deliveries to a generation's own `webhook_url`."""
 
-    def __init__(self, configured: Sequence[str], root: bytes) -> None:
+    def __init__(
+        self, configured: Sequence[str], root: bytes, adopted_by: Callable[[str], Sequence[str]] = lambda _: ()
+    ) -> None:
         """`configured` are the operator's secrets, the newest first.
 
-        Without any, each API key gets a secret of its own, derived from `root`. One secret for all keys would let a
-        client, who may read it, sign webhooks to the receivers of the others.
+        Without any, each owner id gets a secret of its own, derived from `root`. One secret for all would let a client,
+        who may read it, sign webhooks to the receivers of the others. `adopted_by` gives the owner ids whose things an
+        owner id has now: their receivers know the secrets of those.
         """
         self._configured = tuple(configured)
         self._root = root
+        self._adopted_by = adopted_by
 
     def of(self, key: str) -> tuple[str, ...]:
-        """The secrets for the generations of an API key, the newest first."""
-        return self._configured or (whsec(digest(self._root, key.encode(), sha256)),)
+        """The secrets for the generations of an owner id, the newest first."""
+        owners = (key, *self._adopted_by(key)[:_ADOPTED_MAX])
+        return self._configured or tuple(whsec(digest(self._root, owner.encode(), sha256)) for owner in owners)
 
     def shown(self, key: str) -> str | None:
         """The secret that the client of an API key may read; None if the operator has configured one for all."""

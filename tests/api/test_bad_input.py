@@ -96,6 +96,7 @@ FIELDS: list[tuple[str, Any, str, str]] = [
     ("webhook_url", "https://127.1/", "invalid_parameter", "four decimal numbers"),
     ("webhook_url", "https://0x7f000001/", "invalid_parameter", "four decimal numbers"),
     ("metadata", ["a"], "invalid_parameter", "an object"),
+    ("metadata", {str(at): "" for at in range(17)}, "invalid_parameter", "at most 16 pairs, not 17"),
     ("metadata", {"": "1"}, "invalid_parameter", "1 to 64"),
     ("user", 5, "invalid_parameter", "a string"),
     ("prompt", 5, "invalid_parameter", "a string"),

@@ -28,7 +28,7 @@ BOTH = {"model": "both", "image": "https://a.example/1.png"}
 def spending(gateway: Any, period: str = "total", owner: str = "") -> tuple[int, int, int]:
     """What is reserved, settled and perhaps billed, in millionths of a USD."""
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
-        statement = "select reserved, settled, maybe from spending where owner = ? and period = ?"
+        statement = "select reserved, settled, maybe from spending where key = ? and period = ?"
         return database.execute(statement, (owner, period)).fetchone() or (0, 0, 0)
 
 

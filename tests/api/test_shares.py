@@ -186,6 +186,20 @@ async def test_images_of_creates_count_against_the_quota_until_they_are_gone(sta
     assert (await create(second)).status_code == 200
 
 
+async def test_creates_at_the_same_time_do_not_pass_the_quota_together(start: Any) -> None:
+    gateway = await start("files.max_bytes_per_key = 1048576")
+
+    async def create(size: int) -> httpx.Response:
+        image = "data:image/png;base64," + base64.b64encode(PNG + bytes(size)).decode()
+        body = {"model": "kling_relay/kling-v1", "prompt": "A beach.", "image": image}
+        response: httpx.Response = await gateway.client.post(VIDEOS, json=body)
+        return response
+
+    answers = await asyncio.gather(*(create(300_000 + number) for number in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 400, 400]
+    assert gateway.rows()["files"] == gateway.rows()["generations"] == 3
+
+
 async def test_an_image_of_a_create_stays_while_an_open_generation_uses_it(gateway: Any) -> None:
     image = "data:image/png;base64," + base64.b64encode(PNG).decode()
     body = {"model": "kling_relay/kling-v1", "prompt": "A beach.", "image": image}

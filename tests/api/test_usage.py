@@ -217,6 +217,21 @@ async def test_csv_comes_by_format_or_by_accept(priced: Any) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
+async def test_a_client_reads_nothing_that_it_may_not_see(start: Any, check_error: Any) -> None:
+    toml = '[clients.shop]\nkeys = ["env:SHOP_KEY"]\nsees = []\n'
+    gateway = await start(PRICED + toml, environ={"TEST_ADMIN_KEY": ADMIN_KEY, "SHOP_KEY": "vg_" + "s" * 40})
+    async with gateway.client_of("vg_" + "s" * 40) as shop:
+        await gateway.create(shop)
+        answer = (await shop.get(USAGE)).json()
+        for row in (*answer["data"], answer["total"]):
+            assert (row["generations"], row["cost_usd"], row["reserved_usd"], row["attempts"]) == (1, None, None, None)
+        check_error(await shop.get(USAGE, params={"group_by": "provider"}), 400, "invalid_parameter", "group_by")
+        check_error(await shop.get(USAGE, params={"provider": "foxapi"}), 400, "invalid_parameter", "provider")
+    async with gateway.client_of(ADMIN_KEY) as admin:
+        (row,) = (await admin.get(ADMIN_USAGE, params={"group_by": "client"})).json()["data"]
+        assert (row["client"], row["attempts"] is None) == ("client_shop", False)
+
+
 def test_a_cell_is_never_a_formula_of_a_spreadsheet() -> None:
     query = UsageQuery(first_day=date(2026, 3, 2), last_day=date(2026, 3, 2), group_by=("client", "model"))
     names = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", 'a"b', "a,b", "plain-2"]

@@ -10,14 +10,18 @@ from msgspec import Meta, Struct, structs
 
 from gateway.domain.adapter.contract import Adapter, Capability
 from gateway.domain.adapter.request import InputKind, Kind
+from gateway.domain.clients import Budgets
 from gateway.domain.routing.price import Price
 from gateway.settings import sections
+from gateway.settings.clients import ClientSettings
 from gateway.settings.toml import HeaderValue, Host, HttpUrl, Network, Origin
 
 # The heading of a table, the Struct that the table describes, and fields that another table describes.
 SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
     ("## server", sections.ServerSettings, None),
     ("### Kling keys", sections.KlingKey, None),
+    ("## clients", ClientSettings, None),
+    ("## budgets", Budgets, None),
     ("## database", sections.DatabaseSettings, None),
     ("## providers", sections.ProviderSettings, sections.PollingSettings),
     ("### Polling", sections.PollingSettings, None),
@@ -58,7 +62,8 @@ def _default(field: structs.FieldInfo) -> str:
     if field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT:
         return "required"
     value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-    return "" if value is None or value in ((), {}) or str(value) == "***" else f"`{json.dumps(value)}`"
+    is_empty = value is None or value in ((), {}) or isinstance(value, Struct)  # a secret is a Struct, too
+    return "" if is_empty else f"`{json.dumps(value)}`"
 
 
 def _values(kind: Any) -> str:

@@ -10,9 +10,9 @@ from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Parameters
 from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, GenerationFailed
 from gateway.api.openapi.errors import error_codes, failure_rows
-from gateway.api.web.auth import AdminRequired
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE
+from gateway.domain.client_errors import ScopeMissing
 from gateway.domain.errors import GatewayError
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters
@@ -61,7 +61,7 @@ def request_errors(root: type[GatewayError] = GatewayError) -> Iterator[type[Gat
 
 
 def test_every_error_code_is_documented_with_its_status() -> None:
-    assert AdminRequired in GatewayError.__subclasses__()  # defined in a module of its own, which must be imported
+    assert ScopeMissing in GatewayError.__subclasses__()  # defined in a module of its own, which must be imported
     rows = table_below(ERRORS, "## Errors of requests")
 
     assert [tuple(row) for row in rows] == [

@@ -233,7 +233,9 @@ def test_attempts_that_are_held_are_listed_and_decided_about(run: Run, running: 
 
 
 def test_attempts_without_an_operator_s_key_say_which_one_is_missing(run: Run) -> None:
-    needed = "attempts needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it\n"
+    needed = (
+        "this command needs an operator's key: --admin-key-file or VIDEO_GATEWAY_ADMIN_KEY, as the gateway has it\n"
+    )
     listed, decided = (run(*words, VIDEO_GATEWAY_ADMIN_KEY="") for words in (["attempts"], ["attempts", "fail", "a"]))
     assert [(done.returncode, done.stdout, done.stderr) for done in (listed, decided)] == [(2, "", needed)] * 2
     wrong = run("attempts", VIDEO_GATEWAY_ADMIN_KEY="vg_another-key")

@@ -12,7 +12,8 @@ from gateway.domain.adapter.request import Input, ReferencesInput, Settings, Tex
 from gateway.domain.errors import GatewayError
 from gateway.domain.generation.model import AttemptState, Generation, GenerationRequest
 from gateway.domain.routing.image_limits import ImageFacts
-from gateway.generations.service import Generations, InlineFile
+from gateway.generations.repeats import InlineFile
+from gateway.generations.service import Generations
 
 from .conftest import T0, Gateway
 

@@ -76,7 +76,11 @@ async def read_generation(
         params.text(name)
     params.done()
     generation = await context.generations.read(generation_id(request), key, kind=kind)
-    return context, generation, poll_headers(generation, context.poll_advisor) | cost_header(generation)
+    return (
+        context,
+        generation,
+        poll_headers(generation, context.poll_advisor) | cost_header(generation, context.clients.sees),
+    )
 
 
 def creator(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from gateway.api.dialects.dialect import Call, Dialect, creator, problem_of, reader, with_names
 from gateway.api.generations.creating import Fields
@@ -46,7 +46,8 @@ class FoxError(Struct, frozen=True):
 class FoxUsage(Struct, frozen=True):
     """What the task cost. The gateway counts no credits; the clients leave out a price of 0 credits."""
 
-    cost_usd: float | None  # by the configured prices; null: a route that was used has no price
+    # by the configured prices; null: a route that was used has no price; absent: the client may not see costs
+    cost_usd: float | UnsetType | None = UNSET
     credits_reserved: int = 0  # always 0: see `cost_usd`
     user_group: str = "default"  # always `default`: all keys have the same prices
     billing_rule: str = "per_call"  # always `per_call`
@@ -133,7 +134,7 @@ def task_view(generation: Generation, links: Links, usual_seconds: int = 0) -> F
         progress=summary.progress_percent,
         created=unix(generation.created_at),
         task_info=FoxTaskInfo(can_cancel=not summary.status.terminal, estimated_time=usual_seconds),
-        usage=FoxUsage(summary.usage.cost_usd),
+        usage=FoxUsage(summary.usage.cost_usd if links.shows(generation, "costs") else UNSET),
         results=tuple(file.url for file in files) if is_done else None,
         result_data=tuple(files) if is_done else None,
         error=None if problem is None else FoxError(problem.code, problem.message),

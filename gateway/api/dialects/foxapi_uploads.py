@@ -23,9 +23,10 @@ from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.operation import BINARY, Operation
 from gateway.api.web.small_body import INPUT_ERRORS, read_object
+from gateway.domain.adapter.options import URL_MAX
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.parameters.spellings import is_blank, is_empty
-from gateway.fetch.urls import URL_MAX, url_fault
+from gateway.fetch.urls import url_fault
 from gateway.media.image_header import LARGE
 from gateway.store.files import StoredFile
 

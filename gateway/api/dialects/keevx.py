@@ -308,7 +308,7 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
         generation = await context.generations.read(public.generation_id, key, kind=kind)
         if public.output >= len(generation.outputs):
             raise _no_task(text)
-        headers = poll_headers(generation, context.poll_advisor) | cost_header(generation)
+        headers = poll_headers(generation, context.poll_advisor) | cost_header(generation, context.clients.sees)
         return json_answer(read_view(generation, public.output, context.links(request)), headers)
 
     return read_task

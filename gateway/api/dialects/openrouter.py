@@ -251,7 +251,8 @@ def read_view(generation: Generation, links: Links) -> OpenRouterVideo:
     outputs = [output for output in summary.outputs if output.status is Status.COMPLETED]
     urls = tuple(url for output in outputs if (url := own_url(generation, output, links)) is not None)
     ends = [moment for output in outputs if (moment := unix(output.expires_at)) is not None]
-    ended, cost = summary.status.terminal, summary.usage.cost_usd
+    ended = summary.status.terminal
+    cost = summary.usage.cost_usd if links.shows(generation, "costs") else None
     return OpenRouterVideo(
         id=started.id,
         polling_url=started.polling_url,

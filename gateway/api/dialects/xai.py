@@ -151,7 +151,8 @@ def read_view(generation: Generation, links: Links) -> XaiRead:
     status = _STATUS[summary.status]
     output = next((output for output in summary.outputs if output.status is Status.COMPLETED), None)
     url = None if output is None else file_url(generation, output, links)
-    cost, problem = summary.usage.cost_usd, problem_of(summary)
+    cost = summary.usage.cost_usd if links.shows(generation, "costs") else None
+    problem = problem_of(summary)
     return XaiRead(
         status=status,
         progress=summary.progress_percent,

@@ -170,7 +170,9 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
             answer = await _from_provider(request, context, source, inline=inline)
         case File():
             answer = _archived(request, context, generation, source, inline=inline)
-    shown = {} if key is None else cost_header(generation)  # a link with a token is for people who see no prices
+    shown = (
+        {} if key is None else cost_header(generation, context.clients.sees)
+    )  # a link with a token is for people who see no prices
     for name, value in shown.items():
         answer.headers[name] = value
     return answer

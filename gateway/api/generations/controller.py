@@ -27,6 +27,7 @@ from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS, INPUT_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
+from gateway.domain.client_errors import NotShown
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.generation.model import Generation
 from gateway.generations.kind import ROOT
@@ -144,12 +145,12 @@ def generation_controller(
         )
         async def quote(self, request: Call) -> ASGIResponse:
             """Say what a create with the same body would do; nothing is stored or started."""
-            context, key = context_of(request)
+            context, key = context_of(request, "read")
             read: Read = with_options if kind == "video" else own_fields  # as the create of this kind reads its body
             normalised = await wanted(request, context, key, read, kind)
             with normalised.named():
                 quote = await context.generations.quote(normalised.request, key=key, files=normalised.files)
-            return json_answer(quote_view(quote, context.health))
+            return json_answer(quote_view(quote, context.health, context.clients.limits_of(key).sees))
 
         @route(
             http_method=GET,
@@ -217,6 +218,8 @@ async def _page(request: Call, kind: Kind) -> ASGIResponse:
     context, key = context_of(request)
     params = Params.of(request)
     paging = params.paging(is_cursor, "a generation")
+    if params.text("provider") is not None and not context.clients.sees(key, "provider"):
+        raise NotShown("Your client may not see providers, so that no list can be by `provider`.", param="provider")
     query = Query(
         key=key,
         kind=kind,
@@ -264,7 +267,7 @@ async def _read(request: Call, kind: Kind) -> ASGIResponse:
     tags = header(request, "if-none-match") or ""
     versions = {int(version) for version in _VERSION.findall(tags)}
     generation = await context.generations.read(generation_id(request), key, wait, versions, kind=kind)
-    headers = {"etag": f'"{generation.version}"', **cost_header(generation)}
+    headers = {"etag": f'"{generation.version}"', **cost_header(generation, context.clients.sees)}
     if not wait:  # a client that waits may ask again at once
         headers |= poll_headers(generation, context.poll_advisor)
     if generation.version in versions or tags.strip() == "*":

@@ -20,12 +20,13 @@ from gateway.api.generations.sizes import expand_size, meaning_text, of_size
 from gateway.api.generations.unknown_field import unknown_field
 from gateway.api.generations.webhook_url import check_webhook_url
 from gateway.domain.adapter.request import FramesInput, Input, Kind, ReferencesInput, Settings, TextInput
+from gateway.domain.clients import SIGHTS, Sight
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, WebhookFormat
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
 from gateway.generations.no_route import NoSuitableRoute, name_of
-from gateway.generations.service import InlineFile
+from gateway.generations.repeats import InlineFile
 from gateway.media.image_header import inspect
 
 ANY_MODEL = "auto"  # any model that can do what is asked: OpenAI's create of images does not require a model
@@ -41,6 +42,7 @@ class Normalised:
     names: Mapping[str, str] = field(default_factory=dict, compare=False)  # field → the client's name of it
     answer: Mapping[str, Any] = field(default_factory=dict, compare=False)  # how to write the answer
     size: Size | None = field(default=None, compare=False)  # what `of_size` of its kind was read from
+    sees: tuple[Sight, ...] = field(default=SIGHTS, compare=False)  # what errors about it may name
 
     def calling_back(self, words: WebhookFormat | None) -> "Normalised":
         """The request with a webhook in these words, if the client named the URL as the dialect does.
@@ -62,7 +64,10 @@ class Normalised:
             renamed = error.in_words(self.names)
             if size is not None and about_size:
                 renamed.detail += f" The size {size.width}x{size.height} was read as {meaning_text(size, kind)}."
-            renamed.members = {"routes": [left_out_view(route) for route in renamed.left_out]}
+            if "provider" not in self.sees:
+                for route in renamed.left_out:
+                    renamed.detail = renamed.detail.replace(f"{route.provider}/{route.model}", "The route")
+            renamed.members = {"routes": [left_out_view(route, self.sees) for route in renamed.left_out]}
             raise renamed from error
         except (InvalidImage, InvalidParameter) as error:
             if (param := error.param) is not None:

@@ -5,6 +5,7 @@ Everything that decides whether something is bought is here or below, so that no
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
 from gateway.api.web.context import Context
-from gateway.api.web.headers import is_retry, only_header, poll_headers
+from gateway.api.web.headers import is_retry, only_header, poll_headers, trace_of
 from gateway.api.web.held_body import release_body
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
@@ -55,9 +56,10 @@ async def normalised(
 
     def normalise_body() -> Normalised:
         fields = _with_own_files(read(body), kind, partial(context.files.linked, key))
-        return normalise(
+        normal = normalise(
             fields, partial(file_name, key), context.fetch_allow, kind, option_shapes=context.catalog.option_shapes
         )
+        return replace(normal, sees=context.clients.limits_of(key).sees)
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 
@@ -70,13 +72,17 @@ async def create(
     `instead_of_key` counts as the idempotency key of a request without one.
     """
     with normal.named():
-        return await context.generations.create(
+        created = await context.generations.create(
             normal.request,
             key=key,
             files=normal.files,
             idempotency_key=_idempotency_key(request) or instead_of_key,
             retry=is_retry(request),
+            trace=trace_of(request),
         )
+    if created.replayed:
+        context.rates.give_back(key)
+    return created
 
 
 def let_go(request: Call, normal: Normalised) -> None:

@@ -8,9 +8,11 @@ from gateway.domain.generation.summary import FileSource, OutputSummary
 def file_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:
     """The URL at which anybody can fetch the file of an output; None while there is no file.
 
-    It is the provider's own while only the provider has the file, unless that needs the provider's key.
+    It is the provider's own while only the provider has the file, unless that needs the provider's key, or the client
+    may not see the provider.
     """
-    return output.provider_url if output.source is FileSource.PROVIDER else own_url(generation, output, links)
+    is_shown = output.source is FileSource.PROVIDER and links.shows(generation, "provider")
+    return output.provider_url if is_shown else own_url(generation, output, links)
 
 
 def own_url(generation: Generation, output: OutputSummary, links: Links) -> str | None:

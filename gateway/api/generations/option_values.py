@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from gateway.domain.adapter.options import Option, OptionFault, read_option
+from gateway.domain.adapter.options import URL_MAX, Option, OptionFault, read_option
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.public_addresses import Network, addresses_of, is_allowed, port_is_open, refusal
 from gateway.fetch.fetcher import FetchRefused, target_of
-from gateway.fetch.urls import URL_MAX, url_fault
+from gateway.fetch.urls import url_fault
 
 Shapes = Mapping[str, Mapping[str, tuple[Option, ...]]]  # by provider and option; several if its models differ
 _FIELD = "provider_options"

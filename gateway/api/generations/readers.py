@@ -246,7 +246,7 @@ def read_metadata(value: object, name: str) -> dict[str, str]:
     """Read an object of at most 16 strings."""
     pairs = _object({} if value == [] else value, name)  # PHP encodes an empty object as a list
     if len(pairs) > 16:
-        refuse(name, "an object with at most 16 pairs", value)
+        raise InvalidParameter(f"`{name}` must have at most 16 pairs, not {len(pairs)}.", param=name)
     for key in pairs:
         if not 1 <= len(key) <= 64:
             raise InvalidParameter(f"A key of `{name}` must have 1 to 64 characters, not {len(key)}.", param=name)

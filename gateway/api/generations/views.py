@@ -46,7 +46,7 @@ class OutputView(Struct, frozen=True, kw_only=True):
     index: int  # the number of the output, from 0
     status: Status  # of this output
     url: str | None  # where the file is; null until there is one
-    provider_url: str | None  # the provider's own link, which may expire
+    provider_url: str | UnsetType | None = UNSET  # the provider's own link, which may expire
     thumbnail_url: str | None  # an image of the video; null without one
     duration: float | None  # seconds
     width: int | None  # pixels
@@ -64,19 +64,25 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     """One submit to one provider."""
 
     number: int  # from 1
-    provider: str  # the name of the provider
-    provider_model: str  # the provider's own name of the model
+    provider: str | UnsetType = UNSET  # the name of the provider
+    provider_model: str | UnsetType = UNSET  # the provider's own name of the model
     settings: SettingsView  # what the provider was sent
     status: str  # how far the attempt is
     failure: str | None  # the kind of the failure; null without one
     message: str | None  # what went wrong, for people
-    upstream_code: str | None  # the provider's own code of the failure
+    upstream_code: str | UnsetType | None = UNSET  # the provider's own code of the failure
     started_at: int  # Unix seconds
     ended_at: int | None  # Unix seconds; null while it runs
-    billed: str | None  # whether the provider charged for it: `no`, `maybe`, `yes`; null: not yet known
-    cost_usd: float | None  # what it cost or may have cost, counted per task; null: the route has no price
-    tasks: tuple[str, ...]  # the provider's ids of the tasks
-    upstream: UpstreamAnswerView | None  # facts from the provider's answer to the submit, for its support
+    billed: str | UnsetType | None = (
+        UNSET  # whether the provider charged for it: `no`, `maybe`, `yes`; null: not yet known
+    )
+    cost_usd: float | UnsetType | None = (
+        UNSET  # what it cost or may have cost, counted per task; null: the route has no price
+    )
+    tasks: tuple[str, ...] | UnsetType = UNSET  # the provider's ids of the tasks
+    upstream: UpstreamAnswerView | UnsetType | None = (
+        UNSET  # facts from the provider's answer to the submit, for its support
+    )
 
 
 class WarningView(Struct, frozen=True, kw_only=True):
@@ -106,7 +112,10 @@ class CancellationView(Struct, frozen=True, kw_only=True):
 
 
 class GenerationView(Struct, frozen=True, kw_only=True):
-    """A generation."""
+    """A generation.
+
+    A client that may not see providers, attempts or costs gets no field that has them: an operator decides that.
+    """
 
     id: str  # names the generation in every call
     object: Literal["video.generation", "image.generation"]  # the kind of this object
@@ -114,13 +123,13 @@ class GenerationView(Struct, frozen=True, kw_only=True):
     model: str  # the model as the request named it
     status: Status  # of the whole generation
     progress: int  # percent
-    provider: str | None  # the provider of the result; null until there is one
-    provider_model: str | None  # the provider's own name of the model
+    provider: str | UnsetType | None = UNSET  # the provider of the result; null until there is one
+    provider_model: str | UnsetType | None = UNSET  # the provider's own name of the model
     data: tuple[OutputView, ...]  # the outputs; an entry for each that was asked for
     error: ErrorView | None  # why it failed; null unless it did
     warnings: tuple[WarningView, ...]  # what differs from the request
-    attempts: tuple[AttemptView, ...]  # every submit to a provider, the oldest first
-    usage: UsageView  # what it costs
+    attempts: tuple[AttemptView, ...] | UnsetType = UNSET  # every submit to a provider, the oldest first
+    usage: UsageView | UnsetType = UNSET  # what it costs
     deadline_at: Annotated[int, Meta(description=_DEADLINE)]
     expires_at: Annotated[int, Meta(description=_EXPIRES, extra_json_schema={"deprecated": True})]
     completed_at: int | None  # Unix seconds of the end; null until then
@@ -149,6 +158,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
     kind: Literal["video.generation", "image.generation"] = (
         "video.generation" if generation.kind == "video" else "image.generation"
     )
+    shows_provider, shows_costs = links.shows(generation, "provider"), links.shows(generation, "costs")
     request, deadline = generation.request, int(generation.deadline_at.timestamp())
     return GenerationView(
         id=generation.id,
@@ -157,15 +167,22 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
         model=request.model,
         status=summary.status,
         progress=summary.progress_percent,
-        provider=generation.provider,
-        provider_model=generation.provider_model,
+        provider=generation.provider if shows_provider else UNSET,
+        provider_model=generation.provider_model if shows_provider else UNSET,
         data=tuple(_output_view(generation, output, links) for output in summary.outputs),
         error=_error_view(summary.error),
-        warnings=tuple(map(_warning_view, summary.warnings)),
-        attempts=tuple(map(_attempt_view, summary.attempts)),
+        warnings=tuple(_warning_view(warning, shows_provider=shows_provider) for warning in summary.warnings),
+        attempts=tuple(
+            _attempt_view(attempt, shows_provider=shows_provider, shows_costs=shows_costs)
+            for attempt in summary.attempts
+        )
+        if links.shows(generation, "attempts")
+        else UNSET,
         usage=UsageView(
             cost_usd=summary.usage.cost_usd, maybe_usd=summary.usage.maybe_usd, estimated=summary.usage.estimated
-        ),
+        )
+        if shows_costs
+        else UNSET,
         deadline_at=deadline,
         expires_at=deadline,
         completed_at=_seconds(generation.completed_at),
@@ -178,14 +195,15 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
 
 
 def _output_view(generation: Generation, output: OutputSummary, links: Links) -> OutputView:
-    archived, thumbnail_url = output.archived, output.thumbnail_url
+    shows_provider = links.shows(generation, "provider")
+    archived, thumbnail_url = output.archived, output.thumbnail_url if shows_provider else None
     if archived is not None and archived.thumbnail is not None:
         thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)
     return OutputView(
         index=output.index,
         status=output.status,
         url=file_url(generation, output, links),
-        provider_url=output.provider_url,
+        provider_url=output.provider_url if shows_provider else UNSET,
         thumbnail_url=thumbnail_url,
         duration=output.duration_seconds,
         width=output.width,
@@ -200,23 +218,23 @@ def _output_view(generation: Generation, output: OutputSummary, links: Links) ->
     )
 
 
-def _attempt_view(summary: AttemptSummary) -> AttemptView:
+def _attempt_view(summary: AttemptSummary, *, shows_provider: bool, shows_costs: bool) -> AttemptView:
     attempt, failure = summary.attempt, summary.attempt.failure
     return AttemptView(
         number=attempt.number,
-        provider=summary.route.provider,
-        provider_model=summary.route.model,
+        provider=summary.route.provider if shows_provider else UNSET,
+        provider_model=summary.route.model if shows_provider else UNSET,
         settings=SettingsView(**settings_view(summary.route.settings)),
         status=summary.status.value,
         failure=failure.kind if failure else None,
         message=failure.message if failure else None,
-        upstream_code=failure.upstream_code if failure else None,
+        upstream_code=(failure.upstream_code if failure else None) if shows_provider else UNSET,
         started_at=int(summary.started_at.timestamp()),
         ended_at=_seconds(attempt.ended_at),
-        billed=attempt.billed,
-        cost_usd=summary.cost_usd,
-        tasks=tuple(task.ref.id for task in attempt.tasks),
-        upstream=upstream_view(attempt.upstream),
+        billed=attempt.billed if shows_costs else UNSET,
+        cost_usd=summary.cost_usd if shows_costs else UNSET,
+        tasks=tuple(task.ref.id for task in attempt.tasks) if shows_provider else UNSET,
+        upstream=upstream_view(attempt.upstream) if shows_provider else UNSET,
     )
 
 
@@ -230,20 +248,20 @@ def _cancellation_view(cancellation: Cancellation | None) -> CancellationView | 
     return CancellationView(provider_started=cancellation.provider_started, message=cancellation.message)
 
 
-def _warning_view(deviation: Deviation) -> WarningView:
+def _warning_view(deviation: Deviation, *, shows_provider: bool = True) -> WarningView:
     return WarningView(
         type=deviation.type,
         param=deviation.param,
         from_=deviation.requested,
         to=deviation.used,
-        provider=deviation.provider,
+        provider=deviation.provider if shows_provider else UNSET,
         message=deviation.message,
     )
 
 
-def route_warnings(requested: Settings, route: Route) -> Iterator[WarningView]:
+def route_warnings(requested: Settings, route: Route, *, shows_provider: bool = True) -> Iterator[WarningView]:
     """How the settings of a route differ from the requested ones, as warnings."""
-    return map(_warning_view, deviations(requested, route))
+    return (_warning_view(deviation, shows_provider=shows_provider) for deviation in deviations(requested, route))
 
 
 def _seconds(moment: datetime | None) -> int | None:

@@ -52,12 +52,14 @@ class ImagesUsage(Struct, frozen=True, kw_only=True):
     output_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     total_tokens: Annotated[int, Meta(description=_NO_TOKENS)] = 0
     input_tokens_details: TokenDetails = TokenDetails()  # the same in parts
-    cost_usd: float | None  # null: a route that was used has no price
-    maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
-    estimated: bool  # true: computed from configured prices, not from a bill
+    cost_usd: float | UnsetType | None = UNSET  # null: a route that was used has no price; absent: not shown
+    # the part of it of which no provider has said whether it was billed
+    maybe_usd: float | UnsetType | None = UNSET
+    estimated: bool | UnsetType = UNSET  # true: computed from configured prices, not from a bill
     cost_in_usd_ticks: Annotated[
-        int | None, Meta(description="`cost_usd` as clients of xAI read it: 10,000,000,000 of them are one USD.")
-    ]
+        int | UnsetType | None,
+        Meta(description="`cost_usd` as clients of xAI read it: 10,000,000,000 of them are one USD."),
+    ] = UNSET
 
 
 class FailedImage(Struct, frozen=True, kw_only=True):
@@ -100,15 +102,18 @@ async def images_answer(
     outputs = [output for output in view.data if not output.extra]
     came = [output for output in outputs if output.status is Status.COMPLETED]
     files = {} if response_format == "url" else await _files(generation, context, came, response_format)
-    cost = view.usage.cost_usd
+    used = view.usage
+    cost = None if used is UNSET else used.cost_usd
     answer = ImagesAnswer(
         id=view.id,
         created=view.created_at,
         data=(),
-        usage=ImagesUsage(
+        usage=ImagesUsage()
+        if used is UNSET
+        else ImagesUsage(
             cost_usd=cost,
-            maybe_usd=view.usage.maybe_usd,
-            estimated=view.usage.estimated,
+            maybe_usd=used.maybe_usd,
+            estimated=used.estimated,
             cost_in_usd_ticks=None if cost is None else round(cost * TICKS_OF_USD),
         ),
         output_format=_format(came),

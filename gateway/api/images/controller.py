@@ -189,7 +189,7 @@ async def _create_or_take_up(request: Call, context: Context, key: str, wanted: 
         with suppress(NotFound), _kept_for_repeats(request, keep, earlier):  # deleted meanwhile
             return Created(await context.generations.read(earlier, key), replayed=True)
     if context.clock.now().timestamp() < context.started_at + KEPT.total_seconds():
-        for generation in await context.generations.cut_off(wanted.request, key, context.started_at):
+        for generation in await context.generations.cut_off(wanted.request, key, wanted.files, context.started_at):
             if context.unanswered.take_cut_off(generation.id):
                 return Created(generation, replayed=True)
     return await create(request, context, key, wanted)

@@ -13,7 +13,7 @@ from litestar_mcp.core.jsonrpc import INTERNAL_ERROR, INVALID_REQUEST, METHOD_NO
 from litestar_mcp.mcp.routes import MCP_OWNER_ID_SCOPE_KEY
 
 from gateway.api.mcp import handshake
-from gateway.api.web.context import context_of
+from gateway.api.web.context import any_scope
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.headers import header
 from gateway.api.web.json_body import parse_json, read_body
@@ -34,7 +34,7 @@ class Entrance(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive, send)
-        context, key = context_of(request)
+        context, key = any_scope(request)
         raw = await read_body(request, context.max_body_bytes)
         message = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         cast("dict[str, Any]", scope)[MCP_OWNER_ID_SCOPE_KEY] = key

@@ -41,7 +41,7 @@ def _short(model: ModelView) -> dict[str, Any]:
     prices = [
         {name: value for name, value in (("per_clip", price.per_clip), ("per_second", price.per_second)) if value}
         for route in model.routes
-        for price in route.prices
+        for price in route.prices or ()
     ]
     short: dict[str, Any] = {
         "id": model.id,

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from gateway.api.generations.views import GenerationView
@@ -27,8 +27,8 @@ def result_of(view: Struct | dict[str, Any], *, note: str | None = None, is_erro
 
 def generation_result(view: GenerationView, *, note: str | None = None, is_error: bool = False) -> Result:
     """The result of a tool that answers with a generation; of very many attempts it has the newest."""
-    older = len(view.attempts) - ATTEMPTS_MAX
-    if older > 0:
+    older = 0 if view.attempts is UNSET else len(view.attempts) - ATTEMPTS_MAX
+    if view.attempts is not UNSET and older > 0:
         left_out = f"The first {older} attempts are left out here."
         view, note = replace(view, attempts=view.attempts[older:]), f"{note} {left_out}" if note else left_out
     return result_of(view, note=note, is_error=is_error)

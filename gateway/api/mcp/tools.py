@@ -24,9 +24,9 @@ from gateway.api.mcp import models, schemas
 from gateway.api.mcp.results import Result, generation_result, result_of
 from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.wording import for_tools
-from gateway.api.models.views import ModelView, model_view
+from gateway.api.models.views import ModelView, model_view, seen
 from gateway.api.web.context import Context
-from gateway.api.web.headers import header
+from gateway.api.web.headers import header, trace_of
 from gateway.api.web.json_body import join
 from gateway.api.web.timeouts import timeout
 from gateway.domain.adapter.request import Kind
@@ -116,8 +116,14 @@ async def _create(call: Call) -> Result:
     wanted = await _wanted(body, call)
     with wanted.named(), _key_named():
         created = await call.gateway.generations.create(
-            wanted.request, key=call.key, files=wanted.files, idempotency_key=idempotency_key
+            wanted.request,
+            key=call.key,
+            files=wanted.files,
+            idempotency_key=idempotency_key,
+            trace=trace_of(call.request),
         )
+    if created.replayed:
+        call.gateway.rates.give_back(call.key)
     generation = created.generation
     if call.understands_tasks and not generation.status.terminal:
         task = GenerationTasks(call.gateway, call.gateway.links(call.request)).record(generation)
@@ -145,7 +151,7 @@ async def _quote(call: Call) -> Result:
     wanted = await _wanted(body, call)
     with wanted.named():
         quote = await call.gateway.generations.quote(wanted.request, key=call.key, files=wanted.files)
-    view = quote_view(quote, call.gateway.health)
+    view = quote_view(quote, call.gateway.health, call.gateway.clients.limits_of(call.key).sees)
     left_out = tuple(
         replace(route, reasons=tuple(replace(why, message=for_tools(why.message)) for why in route.reasons))
         for route in view.left_out[:_ROUTES_MAX]
@@ -207,14 +213,14 @@ async def _cancel(call: Call) -> Result:
 
 async def _models(call: Call) -> Result:
     arguments = call.take("model", "kind", "after")
-    catalog = call.gateway.catalog
+    catalog, allowed = call.gateway.catalog, call.gateway.clients.limits_of(call.key).models
     kind = _kind(dict(arguments)) if "kind" in arguments else None
     if "model" in arguments:
-        model = catalog.resolve(_text(arguments["model"], "model").strip())
+        model = catalog.resolve(_text(arguments["model"], "model").strip(), allowed=allowed)
         if kind is None or _makes(model, kind):
             return result_of(models.detail(_model_view(call, model)))
         return result_of({"data": [], "note": f"This model makes no {kind}."})
-    listed = [model for model in catalog.listed() if kind is None or _makes(model, kind)]
+    listed = [model for model in catalog.listed(allowed) if kind is None or _makes(model, kind)]
     after = _text(arguments["after"], "after").strip() if "after" in arguments else None
     if after is not None and after not in {model.name for model in listed}:
         raise InvalidParameter("`after` must be the `id` of a model of the page before.", param="after")
@@ -222,7 +228,9 @@ async def _models(call: Call) -> Result:
 
 
 def _model_view(call: Call, model: Model) -> ModelView:
-    return model_view(model, call.gateway.started_at, call.gateway.health)
+    return seen(
+        model_view(model, call.gateway.started_at, call.gateway.health), call.gateway.clients.limits_of(call.key).sees
+    )
 
 
 def _makes(model: Model, kind: Kind) -> bool:

@@ -6,7 +6,7 @@ from litestar import Controller, Request, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.models.views import ModelList, ModelView, model_view
+from gateway.api.models.views import ModelList, ModelView, model_view, seen
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.operation import Operation
@@ -26,9 +26,13 @@ class ModelController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List every model."""
-        context, _ = context_of(request)
+        context, key = context_of(request)
         Params.of(request).done()
-        models = (model_view(model, context.started_at, context.health) for model in context.catalog.listed())
+        limits = context.clients.limits_of(key)
+        models = (
+            seen(model_view(model, context.started_at, context.health), limits.sees)
+            for model in context.catalog.listed(limits.models)
+        )
         return json_answer(ModelList(data=tuple(models)))
 
     @route(
@@ -43,7 +47,8 @@ class ModelController(Controller):
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read one model by any of its names."""
-        context, _ = context_of(request)
+        context, key = context_of(request)
         Params.of(request).done()
-        model = context.catalog.resolve(path_id(request, "name").strip("/"))
-        return json_answer(model_view(model, context.started_at, context.health))
+        limits = context.clients.limits_of(key)
+        model = context.catalog.resolve(path_id(request, "name").strip("/"), allowed=limits.models)
+        return json_answer(seen(model_view(model, context.started_at, context.health), limits.sees))

@@ -1,12 +1,15 @@
 """Models and their routes as clients read them: capabilities, prices, health."""
 
+from collections.abc import Collection
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.options import schema_of
 from gateway.domain.adapter.request import InputKind, Kind
+from gateway.domain.clients import Sight
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.parameters.dimensions import short_side
 from gateway.domain.routing.order import Order
@@ -61,11 +64,12 @@ class HealthView(Struct, frozen=True, kw_only=True):
 class RouteView(Struct, frozen=True, kw_only=True):
     """One (provider, upstream model) that can serve a model."""
 
-    provider: str  # the name of the provider
-    provider_model: str  # the provider's own name of the model
+    provider: str | UnsetType = UNSET  # the name of the provider; absent: the client may not see it
+    provider_model: str | UnsetType = UNSET  # the provider's own name of the model; absent likewise
     weight: float | None  # null unless the order is `weighted`
     capabilities: tuple[CapabilityView, ...]  # what the route can do; a request must fit one of them
-    prices: tuple[Price, ...]  # in USD for one output; the first that applies counts; empty: no price is configured
+    # in USD for one output; the first that applies counts; empty: no price is configured; absent: not shown
+    prices: tuple[Price, ...] | UnsetType = UNSET
     health: HealthView | None  # null in the command line, which does not ask a running gateway
 
 
@@ -112,6 +116,17 @@ def model_view(model: Model, created: int, health: Health | None = None) -> Mode
             for candidate in model.candidates
         ),
     )
+
+
+def seen(view: ModelView, sees: Collection[Sight]) -> ModelView:
+    """The public object without what the client may not see."""
+    routes = view.routes
+    if "provider" not in sees:
+        routes = tuple(replace(route, provider=UNSET, provider_model=UNSET) for route in routes)
+        view = replace(view, owned_by="video-gateway")
+    if "costs" not in sees:
+        routes = tuple(replace(route, prices=UNSET) for route in routes)
+    return view if routes is view.routes else replace(view, routes=routes)
 
 
 def _health_view(candidate: Candidate, health: Health) -> HealthView:

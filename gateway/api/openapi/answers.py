@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from gateway.api.attempts.views import AdminAttempt
+from gateway.api.clients.views import client_view, key_view
 from gateway.api.dialects import foxapi, keevx, openai_videos, openrouter, xai
 from gateway.api.dialects.dialect import Dialect
 from gateway.api.dialects.foxapi_uploads import FoxFile
@@ -42,6 +43,7 @@ from gateway.api.webhooks.views import (
 from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.options import Text
 from gateway.domain.adapter.request import InputKind, Kind
+from gateway.domain.clients import Client, ClientKey, Limits
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.money.budgets import Period
@@ -85,7 +87,7 @@ _MODEL = Model(
 
 def _images(generation: Generation) -> ImagesAnswer:
     view = generation_view(generation, LINKS)
-    cost = view.usage.cost_usd or 0.0
+    cost = 0.0 if view.usage is UNSET else view.usage.cost_usd or 0.0
     return ImagesAnswer(
         id=view.id,
         created=view.created_at,
@@ -201,6 +203,10 @@ _ENDPOINT = WebhookEndpointView(
     disabled=False,
     disabled_reason=None,
 )
+_CLIENT = Client(owner="client_shop", name="shop", limits=Limits(open_generations=200), configured=False)
+_CLIENT_KEY = ClientKey(
+    id="ck_01KDVDNA00D7S2W6B9F3G5H8JK", client="shop", sha256=b"", label="the shop's server", created_at=CREATED
+)
 _FIXED: tuple[Struct, ...] = (
     FileView(
         id=_FILE_ID,
@@ -227,6 +233,8 @@ _FIXED: tuple[Struct, ...] = (
     ),
     WebhookEventTypes(data=(*EVENTS, *OPENAI_EVENTS)),
     WebhookTestResult(event_type="video.completed", status_code=204, webhook_endpoint_id=_ENDPOINT_ID),
+    client_view(_CLIENT),
+    key_view(_CLIENT_KEY, CREATED, "vg_" + "x" * 43),
     KlingCosts(request_id=REQUEST_ID),
     Health(status="ok"),
     Deleted(id=_FILE_ID, object="file"),

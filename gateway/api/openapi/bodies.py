@@ -37,6 +37,9 @@ _EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "ChangeWebhookEndpoint": {"events": ["*"], "disabled": False},
     "TestWebhookEndpoint": {"event_type": "video.completed"},
     "RotateWebhookSecret": {"expires_after_seconds": 86_400},
+    "CreateClient": {"name": "shop", "models": ["auto", "kling"], "open_generations": 200, "budgets": {"day": 50}},
+    "ChangeClient": {"requests_per_minute": 600, "budgets": {"day": 80, "month": 1000}},
+    "CreateClientKey": {"label": "the shop's server", "scopes": ["generate", "read"]},
     "Nothing": {},
 }
 # End of a path → what its example has beside that of the structure.

@@ -55,7 +55,8 @@ _PLAIN = {
 _WORDS = {
     400: "The request is not valid",
     401: "The API key is missing or not known, or the token is not valid for this file",
-    403: "The path needs an admin key; or the gateway has no keys, and another machine or a web page has called it",
+    403: "The key lacks the scope, or the client may not use or see this; or the gateway has no keys, and another"
+    " machine or a web page has called it",
     404: "The resource does not exist",
     408: "The body did not arrive in time",
     409: "The resource does not allow this now",
@@ -65,13 +66,18 @@ _WORDS = {
     415: "The media type of the body is not accepted here",
     416: "The file has none of the requested bytes",
     422: "No route of the model can do what was requested, or the idempotency key was used with another body",
+    429: "The client has reached one of its limits; see Retry-After",
     502: "The provider did not deliver the file, or made none",
     503: "Not available now; see Retry-After",
     504: "The generation goes on, or its time has passed",
     507: "The disk of the gateway has no room for input images",
 }
 _ADMIN = "/v1/admin/"  # the beginning of the paths that need an admin key
-_PATH_TEXT = {"name": "Any name of the model; it may contain a slash.", "token": "The token of the callback URL."}
+_PATH_TEXT = {
+    "name": "Any name of the model; it may contain a slash.",
+    "token": "The token of the callback URL.",
+    "client": "The name of the client.",
+}
 _QUERY_TEXT = {
     "limit": "How many objects a page has at most.",
     "order": "By the time of the creation: `desc` has the newest first.",
@@ -215,7 +221,7 @@ def _responses(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
         content = _content(operation, samples)
         headers = _headers(operation.answer_headers)
         responses[str(status)] = {"description": description, "headers": headers, "content": content}
-    for status in sorted({*operation.errors, *(() if operation.open else (401, 403))}):
+    for status in sorted({*operation.errors, *_of_keys(route)}):
         answer = responses[str(status)] = {
             "description": _PLAIN.get(status) or _WORDS.get(status) or HTTPStatus(status).phrase,
             "headers": _headers(operation.other_headers.get(status, {})),
@@ -228,6 +234,13 @@ def _responses(route: Described, schemas: Mapping[str, Any]) -> dict[str, Any]:
     other = _json(ErrorAnswer, example_of(500))
     responses["default"] = {"description": "Any other error", "headers": _REQUEST_ID, "content": other}
     return responses
+
+
+def _of_keys(route: Described) -> tuple[int, ...]:
+    """Return the statuses that a key can cause, whatever the operation does."""
+    if route.operation.open:
+        return ()
+    return (401, 403) if route.path.startswith(_ADMIN) else (401, 403, 429)
 
 
 def _content(operation: Operation, samples: Samples) -> dict[str, Any]:

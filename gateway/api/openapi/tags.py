@@ -33,8 +33,8 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
     Tag(EVENTS_TAG, "What a receiver of webhooks gets.", ()),
     Tag(
         "Operators",
-        "Submits without a clear answer and their remedies, purchases of deleted generations, and the usage of all"
-        " clients. The operations need an admin key.",
+        "Submits without a clear answer and their remedies, purchases of deleted generations, usage, clients and"
+        " their keys. The operations need an admin key.",
         ("/v1/admin/",),
     ),
     Tag("Health", "Whether the process is alive, and whether it should get traffic.", ("/health/",)),

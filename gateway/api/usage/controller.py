@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,13 +13,14 @@ from litestar.response.base import ASGIResponse
 from msgspec.structs import replace
 
 from gateway.api.usage.csv_text import MEDIA_TYPE, csv_of
-from gateway.api.usage.views import UsageAnswer, usage_view
+from gateway.api.usage.views import UsageAnswer, usage_view, without
 from gateway.api.web.answers import GET, disposition, json_answer
 from gateway.api.web.client import OPERATOR
 from gateway.api.web.context import Context, admin_context_of, context_of
 from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
+from gateway.domain.clients import Sight
 from gateway.domain.errors import InvalidParameter
 from gateway.store.usage import GROUPS, Group, UsageQuery, UsageRow
 
@@ -74,6 +75,10 @@ async def usage(request: Call) -> ASGIResponse:
     context, owner = context_of(request)
     params = Params.of(request)
     query = replace(_requested(params, context, _OF_CLIENT), owner=owner, reader=owner)
+    if not context.clients.sees(owner, "provider"):
+        for name, is_used in (("group_by", "provider" in query.group_by), ("provider", query.provider is not None)):
+            if is_used:
+                raise InvalidParameter(f"`{name}`: your key may not see providers; leave them out.", param=name)
     return await _answer(request, params, context, query)
 
 
@@ -155,11 +160,19 @@ async def _answer(request: Call, params: Params, context: Context, query: UsageQ
         )
     total = await context.usage.rows(replace(query, group_by=()), 1)
     # On a thread: thousands of rows take longer than other requests should wait.
-    return await asyncio.to_thread(_rendered, query, rows, next(iter(total), None), wanted)
+    return await asyncio.to_thread(_rendered, query, rows, next(iter(total), None), wanted, context.clients.sees)
 
 
-def _rendered(query: UsageQuery, rows: Sequence[UsageRow], total: UsageRow | None, wanted: str) -> ASGIResponse:
+def _rendered(
+    query: UsageQuery,
+    rows: Sequence[UsageRow],
+    total: UsageRow | None,
+    wanted: str,
+    sees: Callable[[str, Sight], bool],
+) -> ASGIResponse:
     view = usage_view(query, rows, total)
+    if query.owner is not None and query.reader == query.owner:
+        view = without(view, costs=not sees(query.owner, "costs"), attempts=not sees(query.owner, "attempts"))
     if wanted == "json":
         return json_answer(view)
     name = f"usage-{view.first_day}-{view.last_day}.csv"

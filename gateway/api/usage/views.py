@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from gateway.domain.usage.completion_times import seconds_of
 from gateway.domain.usage.contribution import NO_PROVIDER, NONE, Counts, added
@@ -28,12 +28,16 @@ class UsageSums(Struct, frozen=True, kw_only=True):
     success_rate: float | None  # completed ones divided by ended ones; null: none has ended
     outputs: int  # videos and images that were delivered, also late and extra ones
     seconds: float  # the length of the delivered videos together
-    cost_usd: float  # what ended attempts cost or may have cost, by the prices in the configuration
-    maybe_usd: float  # the part of it of which no provider has said whether it was billed
-    reserved_usd: float  # what open generations may still add to the cost, at most
-    unpriced: int  # attempts that may have been billed on a route without a price, which `cost_usd` lacks
-    attempts: int  # tries to have something made, also those that were not sent
-    fallbacks: int  # generations that tried another route than the first one
+    # What ended attempts cost or may have cost, by the prices in the configuration. Null, as the next three: the client
+    # may not see costs.
+    cost_usd: float | None
+    maybe_usd: float | None  # the part of it of which no provider has said whether it was billed
+    reserved_usd: float | None  # what open generations may still add to the cost, at most
+    unpriced: int | None  # attempts that may have been billed on a route without a price, which `cost_usd` lacks
+    # Tries to have something made, also those that were not sent. Null, as the next one: the client may not
+    # see attempts.
+    attempts: int | None
+    fallbacks: int | None  # generations that tried another route than the first one
     p50_seconds: float | None  # half of the completed ones took at most so long; less than 3 % off; null: none
     p95_seconds: float | None  # 95 % of the completed ones took at most so long; less than 3 % off; null: none
 
@@ -68,6 +72,16 @@ def usage_view(query: UsageQuery, rows: Sequence[UsageRow], total: UsageRow | No
         data=tuple(map(_group, rows)),
         total=_sums(sums, total),
     )
+
+
+def without(answer: UsageAnswer, *, costs: bool, attempts: bool) -> UsageAnswer:
+    """The answer without the costs, the attempts or both, for a client that may not see them."""
+    names = (("cost_usd", "maybe_usd", "reserved_usd", "unpriced") if costs else ()) + (
+        ("attempts", "fallbacks") if attempts else ()
+    )
+    hidden = dict.fromkeys(names)
+    data = tuple(replace(group, **hidden) for group in answer.data)
+    return replace(answer, data=data, total=replace(answer.total, **hidden))
 
 
 def _group(row: UsageRow) -> UsageGroup:

@@ -1,87 +1,89 @@
-"""Who is calling: the API keys of clients and of operators, of which only hashes are held and compared, or a JWT."""
-
-from collections.abc import Sequence
-from hashlib import sha256
-from hmac import compare_digest
+"""Who is calling: a client or an operator, by an API key of which only the hash is stored and compared, or by a JWT."""
 
 from litestar import Request
 
 from gateway.api.web.access_keys import AccessKeys, is_jwt
+from gateway.clients.directory import Directory, KnownKey
 from gateway.clock import Clock
-from gateway.domain.errors import BadRequest, GatewayError, Unauthenticated
-from gateway.settings.load import ServerSettings
+from gateway.domain.client_errors import AdminRequired, ScopeMissing
+from gateway.domain.clients import ANONYMOUS, SCOPES, Caller, Client, Scope, check_valid, key_digest
+from gateway.domain.errors import BadRequest, Unauthenticated
 
-ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
 _KEYS = "keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."
 _ADMIN_KEYS = "the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY."
 _OTHER_HEADERS = (b"x-api-key", b"api-key")  # of Anthropic's, Azure's and other clients; the value is the key alone
 _SENT = frozenset({b"authorization", *_OTHER_HEADERS})
-
-
-class AdminRequired(GatewayError):
-    """The key belongs to a client, and the path is for operators."""
-
-    code, status, type, title = "admin_required", 403, "permission_error", "The path needs an admin key."
-    remedy = "Send a key of `server.admin_keys`."
+_EVERYBODY = Caller(client=Client(owner=ANONYMOUS), key_id=ANONYMOUS, scopes=SCOPES)
 
 
 class Authenticator:
-    """Finds out whose key a request has: the id of a client's key, or the rights of an operator."""
+    """Finds out who has sent a request, and whether the key may do what the request is for."""
 
-    def __init__(
-        self,
-        keys: Sequence[str],
-        *,
-        open_to_all: bool,
-        admin_keys: Sequence[str] = (),
-        access_keys: AccessKeys | None = None,
-    ) -> None:
-        """`keys` are the secrets of clients, `admin_keys` those of operators.
-
-        With `open_to_all` every request is accepted that `gateway.domain.keyless_access` does not refuse before.
-
-        `access_keys` are those of clients that sign a JWT for each call.
-        """
-        self._digests = _digests(keys)
-        self._admin_digests = _digests(admin_keys)
+    def __init__(self, directory: Directory, clock: Clock, *, open_to_all: bool) -> None:
+        """With `open_to_all` every request is accepted that `gateway.domain.keyless_access` does not refuse before."""
+        self._directory = directory
+        self._clock = clock
         self.is_open = open_to_all
-        self._access_keys = access_keys or None
+        self._access_keys = AccessKeys(directory.signers, clock)
+        self._signers = directory.signers  # those of `_access_keys`; another configuration has others
 
-    def key_of(self, request: Request) -> str:  # type: ignore[type-arg]  # Litestar's defaults
-        """The id of the caller's key, the same after every start; raises `Unauthenticated`, or `BadRequest` for two.
+    def caller_of(self, request: Request, needs: Scope | None) -> Caller:  # type: ignore[type-arg]  # Litestar's defaults
+        """The client that has sent a request, and its key.
 
-        A JWT has the id that its access key would have as a key: a client that signs owns what it created before with
-        the same text as its key.
+        `needs` is the scope that the key must have; None: any. Raises `Unauthenticated`, `ScopeMissing`, or
+        `BadRequest` for two keys. A client that signs a JWT is the one that its access key would be as a key, so that
+        it owns what it created before with the same text as its key.
         """
         if self.is_open:
-            return ANONYMOUS
+            return _EVERYBODY
         token = _token_of(request)
-        digest = sha256(token.encode()).digest()
-        if not _is_among(digest, self._digests):
+        caller = self._caller_with(token)
+        if needs is not None:
+            _check_scope(caller, needs)
+        return caller
+
+    def _caller_with(self, token: str) -> Caller:
+        key = self._directory.find(key_digest(token))
+        if key is None:
             if is_jwt(token):
                 return self._signer_of(token)
-            if _is_among(digest, self._admin_digests):
-                raise Unauthenticated("This path needs a client's key, and yours is an admin key; " + _KEYS)
             raise Unauthenticated("The API key is not known; " + _KEYS)
-        return _id_of(digest)
+        if not key.owner:
+            raise Unauthenticated("This path needs a client's key, and yours is an admin key; " + _KEYS)
+        return self._checked(key)
 
-    def _signer_of(self, token: str) -> str:
-        if self._access_keys is None:
+    def _checked(self, key: KnownKey) -> Caller:
+        """The caller with this key. Raises `Unauthenticated` if it may not be used any more."""
+        client = self._directory.client(key.owner)
+        if key.stored is not None:
+            check_valid(key.stored, self._clock.now())
+            if self._directory.by_name(key.stored.client) is None:
+                raise Unauthenticated(f"The client of the API key {key.key_id} does not exist any more.")
+        return Caller(client=client, key_id=key.key_id, scopes=key.scopes)
+
+    def _signer_of(self, token: str) -> Caller:
+        if self._signers is not self._directory.signers:
+            self._signers = self._directory.signers
+            self._access_keys = AccessKeys(self._signers, self._clock)
+        if not self._access_keys:
             raise Unauthenticated(
                 "A JWT needs its access key in server.kling_keys, and the gateway has no such keys; " + _KEYS
             )
-        return _id_of(sha256(self._access_keys.signer_of(token).encode()).digest())
+        owner = self._directory.owner_of_signer(self._access_keys.signer_of(token))
+        return Caller(client=self._directory.client(owner), key_id=owner)
 
     def check_admin(self, request: Request) -> None:  # type: ignore[type-arg]  # as above
-        """Accept an operator; raises `Unauthenticated`, or `AdminRequired` for a client's key."""
+        """Accept an operator; raises `Unauthenticated`, or `ScopeMissing` for a client's key without `admin`."""
         if self.is_open:
             return
-        digest = _digest_of(request)
-        is_admin, is_client = _is_among(digest, self._admin_digests), _is_among(digest, self._digests)
-        if is_client:
-            raise AdminRequired(f"This path needs an admin key, and yours is a client's; {_ADMIN_KEYS}")
-        if not is_admin:
+        key = self._directory.find(key_digest(_token_of(request)))
+        if key is None:
             raise Unauthenticated(f"The admin key is not known; {_ADMIN_KEYS}")
+        if key.owner:
+            caller = self._checked(key)
+            if key.stored is None:
+                raise AdminRequired(f"This path needs an admin key, and yours is a client's; {_ADMIN_KEYS}")
+            _check_scope(caller, "admin")
 
     def is_unknown(self, request: Request) -> bool:  # type: ignore[type-arg]  # as above
         """True if the request has a key, and the gateway knows no such key of a client or an operator."""
@@ -89,39 +91,19 @@ class Authenticator:
             return False
         try:
             token = _token_of(request)
-            digest = sha256(token.encode()).digest()
-            if _is_among(digest, self._digests | self._admin_digests):  # also a key that has the form of a JWT
-                return False
-            if is_jwt(token):
+            if self._directory.find(key_digest(token)) is None:  # it may be a key that has the form of a JWT
+                if not is_jwt(token):
+                    return True
                 self._signer_of(token)
-                return False
         except (Unauthenticated, BadRequest):
             return True
-        return True
+        return False
 
 
-def authenticator_of(server: ServerSettings, clock: Clock) -> Authenticator:
-    """The authenticator with the keys that the configuration has."""
-    return Authenticator(
-        [key.reveal() for key in server.api_keys],
-        admin_keys=[key.reveal() for key in server.admin_keys],
-        open_to_all=server.auth == "none",
-        access_keys=AccessKeys(
-            {pair.access_key.reveal(): pair.secret_key.reveal() for pair in server.kling_keys}, clock
-        ),
-    )
-
-
-def _digests(keys: Sequence[str]) -> frozenset[bytes]:
-    return frozenset(sha256(key.encode()).digest() for key in keys)
-
-
-def _id_of(digest: bytes) -> str:
-    return f"key_{digest.hex()[:24]}"
-
-
-def _digest_of(request: Request) -> bytes:  # type: ignore[type-arg]  # as above
-    return sha256(_token_of(request).encode()).digest()
+def _check_scope(caller: Caller, needs: Scope) -> None:
+    if needs not in caller.scopes:
+        has = " and ".join(f"`{scope}`" for scope in caller.scopes)
+        raise ScopeMissing(f"This request needs a key with the scope `{needs}`; the key {caller.key_id} has {has}.")
 
 
 def _token_of(request: Request) -> str:  # type: ignore[type-arg]  # as above
@@ -146,8 +128,3 @@ def _token_of(request: Request) -> str:  # type: ignore[type-arg]  # as above
     if len(keys) > 1:
         raise BadRequest("The request has two different keys; send one, in `Authorization`, `x-api-key` or `api-key`.")
     return keys.pop()
-
-
-def _is_among(digest: bytes, digests: frozenset[bytes]) -> bool:
-    """Compare with every digest in constant time, so that the duration reveals nothing about a key."""
-    return sum(compare_digest(digest, member) for member in digests) > 0

@@ -12,8 +12,13 @@ from gateway.api.web.auth import Authenticator
 from gateway.api.web.client import OPERATOR, note_client
 from gateway.api.web.headers import header
 from gateway.api.web.links import Links
+from gateway.api.web.rate_headers import count
 from gateway.artifacts.access import ResultAccess
+from gateway.clients.administration import Administration
+from gateway.clients.directory import Directory
+from gateway.clients.rates import Rates
 from gateway.clock import Clock
+from gateway.domain.clients import Scope
 from gateway.domain.errors import InvalidToken, Unauthenticated
 from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
@@ -30,6 +35,8 @@ from gateway.store.usage import Usage
 from gateway.tokens import Signer
 from gateway.upstream.health import Health
 from gateway.webhooks.endpoints import WebhookEndpoints
+
+_READS = ("GET", "HEAD", "OPTIONS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,9 @@ class Context:
     health: Health
     poll_advisor: PollAdvisor
     authenticator: Authenticator
+    clients: Directory
+    rates: Rates
+    administration: Administration
     signer: Signer
     files: FileLibrary
     remote_images: RemoteImages
@@ -75,24 +85,42 @@ class Context:
 
     def links(self, request: Request[Any, Any, State] | None) -> Links:
         """The maker of the gateway's own URLs of results, for the client that sent this request."""
-        return Links(self.base_url(request), self.signer)
+        return Links(self.base_url(request), self.signer, self.clients.sees)
 
 
-def context_of(request: Request[Any, Any, State]) -> tuple[Context, str]:
-    """The services and the id of the caller's key; raises `Unauthenticated` without a valid key."""
+def context_of(request: Request[Any, Any, State], needs: Scope | None = None) -> tuple[Context, str]:
+    """The services and the owner id of the caller.
+
+    `needs` is the scope that the key must have; without it, `read` for a read and `generate` for everything else.
+    Raises `Unauthenticated` without a valid key, `ScopeMissing`, and `RequestsPerMinuteReached`. A request counts once,
+    however often it asks.
+    """
     context: Context = request.app.state.context
-    key = context.authenticator.key_of(request)
-    note_client(request, key)
-    return context, key
+    owner = _admit(request, context, needs or ("read" if request.scope["method"] in _READS else "generate"))
+    return context, owner
+
+
+def any_scope(request: Request[Any, Any, State]) -> tuple[Context, str]:
+    """The same for a request whose scope is only known when its body is read: `context_of` is called again then."""
+    context: Context = request.app.state.context
+    return context, _admit(request, context, None)
+
+
+def _admit(request: Request[Any, Any, State], context: Context, needs: Scope | None) -> str:
+    caller = context.authenticator.caller_of(request, needs)
+    owner = caller.client.owner
+    note_client(request, owner)
+    count(request.scope, context.rates, owner, caller.client.limits.requests_per_minute)
+    return owner
 
 
 def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
-    """The id of the caller's key, for a request whose token, if it has one, was not valid.
+    """The owner id of the caller, for a request whose token, if it has one, was not valid.
 
     Without a valid key, raises `InvalidToken` if there was a token, else `Unauthenticated`.
     """
     try:
-        key = context.authenticator.key_of(request)
+        return _admit(request, context, "read")
     except Unauthenticated as error:
         if token is None:
             raise
@@ -100,8 +128,6 @@ def key_beside_token(request: Request[Any, Any, State], context: Context, token:
             "The token in the URL does not belong to this file, or has expired. Read the generation again to get a URL"
             " with a new token, or send your key as `Authorization: Bearer KEY`."
         ) from error
-    note_client(request, key)
-    return key
 
 
 def admin_context_of(request: Request[Any, Any, State]) -> Context:

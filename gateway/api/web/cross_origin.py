@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 EXPOSED = (
     "accept-ranges, allow, content-disposition, content-range, content-security-policy, etag, idempotent-replayed,"
     " location, openai-poll-after-ms, preference-applied, retry-after, www-authenticate, x-litellm-response-cost,"
-    " x-request-id"
+    " x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id"
 )
 PREFLIGHT_SECONDS = 600  # for which a browser need not ask again
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"

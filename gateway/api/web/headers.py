@@ -2,14 +2,17 @@
 
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from litestar import Request
 
+from gateway.domain.clients import Sight
 from gateway.domain.errors import BadRequest
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import usage_of
+from gateway.domain.trace_context import TraceContext, read_trace_context
 from gateway.generations.poll_advice import PollAdvisor
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
@@ -36,6 +39,12 @@ def only_header(request: Request[Any, Any, Any], name: str) -> str | None:
     return values.pop().decode("latin-1") if values else None
 
 
+def trace_of(request: Request[Any, Any, Any]) -> TraceContext | None:
+    """The client's span, from `traceparent` and `tracestate`; None without them, or if they are not valid."""
+    parent = header(request, "traceparent")
+    return None if parent is None else read_trace_context(parent, header(request, "tracestate"))
+
+
 def is_retry(request: Request[Any, Any, Any]) -> bool:
     """True if the client's library marks this as a retry: `x-stainless-retry-count` ≥ 1. Other text is ignored."""
     count = header(request, "x-stainless-retry-count")
@@ -51,9 +60,12 @@ def poll_headers(generation: Generation, poll_advisor: PollAdvisor) -> dict[str,
     return {"retry-after": str(math.ceil(seconds)), "openai-poll-after-ms": str(round(for_openai * 1000))}
 
 
-def cost_header(generation: Generation) -> dict[str, str]:
-    """What an ended generation cost in USD, in the header that LiteLLM reads; nothing while it is open or not known."""
-    if not generation.status.terminal:
+def cost_header(generation: Generation, sees: Callable[[str, Sight], bool]) -> dict[str, str]:
+    """What an ended generation cost in USD, in the header that LiteLLM reads.
+
+    Nothing while it is open or not known, or if its client may not see costs: `sees` decides by the owner id.
+    """
+    if not generation.status.terminal or not sees(generation.owner, "costs"):
         return {}
     cost = usage_of(generation).cost_usd
     return {} if cost is None else {COST: format(Decimal(str(cost)).normalize(), "f")}

@@ -13,8 +13,8 @@ _PREFIX = re.compile(r"v[0-9]+|api|openai")  # what base URLs of such APIs end w
 def near_path(path: str, templates: Iterable[str]) -> str | None:
     """The template (`/v1/files/{file_id}`) that is most like a path, None when none is like it.
 
-    It sees through a `/v1` that is missing, doubled or replaced by another prefix, doubled slashes, another case, a
-    word that is slightly different, and a path that is too short. It returns only templates, because the path itself
+    It sees through a `/v1` that is missing, doubled or replaced by another prefix, a missing `videos`, doubled slashes,
+    another case, a word that is slightly different, and a path that is too short. It returns only templates, because the path itself
     may contain a token or a key.
     """
     segments = [segment.lower() for segment in path.split("/") if segment]
@@ -25,6 +25,8 @@ def near_path(path: str, templates: Iterable[str]) -> str | None:
         bare.pop(0)
     if not bare:
         return None
+    if bare[0].startswith("generation"):
+        bare.insert(0, "videos")
     candidates = (bare, ["v1", *bare], [bare[0], "v1", *bare[1:]])
     best: tuple[float, int, str] | None = None
     for template in sorted(templates):

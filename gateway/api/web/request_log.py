@@ -10,16 +10,19 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 
 from gateway.api.web.client import client_of
 from gateway.api.web.held_body import HeldBody
+from gateway.api.web.rate_headers import rate_headers
 from gateway.api.web.streaming import CUT
 from gateway.api.web.timeouts import timeout
 from gateway.clock import Clock
 from gateway.domain.redaction import NO_SECRETS, PIECE, Redactor, starred
+from gateway.domain.trace_context import TraceContext, read_trace_context
 from gateway.sharing.limiter import FairQueue
 from gateway.sharing.room import Room
 from gateway.store.port import is_cursor
 from gateway.telemetry import Observer, RequestFinished
 
 LARGE = 32 * 1024  # bytes of a text: to search a larger one for secrets on the event loop would delay other requests
+BUILT_IN = "built_in"  # in the state of a request: its answer is a part of the program and has no secrets
 ERROR_CODE = "error_code"  # in the state of a request: the code of the error that answered it, for telemetry
 CLIENT_GONE = 499  # only in the log; nginx writes it for a client that leaves before its answer
 # After an early answer (413, 401) the rest of the body is read and discarded within these limits. To close the
@@ -89,8 +92,9 @@ class RequestLog:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message["headers"] = _headers(message["headers"], request_id, self._redactor)
-                is_text = _is_text(headers)
+                own = _headers(message["headers"], request_id, self._redactor)
+                headers = message["headers"] = [*own, *rate_headers(scope)]
+                is_text = _is_text(headers) and not scope["state"].get(BUILT_IN)
                 if unread and not has_read and _expects(scope):  # the client may never send the announced body
                     headers.append((b"connection", b"close"))
             elif is_text and message["type"] == "http.response.body":
@@ -114,6 +118,7 @@ class RequestLog:
                         status=status or (CLIENT_GONE if gone else 0),
                         error_code=scope["state"].get(ERROR_CODE),
                         duration_seconds=round(time.perf_counter() - started, 5),
+                        trace=_trace_of(scope),
                     )
                 )
         if end is not None and not gone:
@@ -144,6 +149,13 @@ class RequestLog:
             return  # the client has had the time to read its answer
         if (cut := scope["state"].get(CUT)) is not None:
             cut()
+
+
+def _trace_of(scope: HTTPScope) -> TraceContext | None:
+    headers = dict(scope["headers"])
+    if (parent := headers.get(b"traceparent")) is None:
+        return None
+    return read_trace_context(parent.decode("latin-1"), None)
 
 
 def _has_body(scope: HTTPScope) -> bool:

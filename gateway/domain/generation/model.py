@@ -15,6 +15,7 @@ from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.request import Input, Kind, Settings
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.trace_context import TraceContext
 
 WebhookFormat = Literal["keevx", "kling", "openrouter", "foxapi"]  # the APIs whose callbacks the gateway can send
 
@@ -176,6 +177,7 @@ class Generation(Struct, frozen=True, kw_only=True, gc=False):
     completed_at: datetime | None = None
     fence: int = 0
     version: int = 1
+    trace: TraceContext | None = None  # the client's span that created it, from the request
 
     def attempt(self, attempt_id: str) -> Attempt:
         """The attempt with this id, which must be one of this generation's."""

@@ -68,11 +68,6 @@ class Exceeded(Struct, frozen=True):
         return self.state.ends_at if self.needed <= self.state.budget.limit else None
 
 
-def no_budgets(_: str) -> Sequence[Budget]:
-    """The budgets of a gateway without any."""
-    return ()
-
-
 def name_of(period: Period, moment: datetime) -> str:
     """The name of the period that has this moment, as sums are stored: 2026-05-17, 2026-05 or total."""
     at = moment.astimezone(UTC)
@@ -154,9 +149,9 @@ class BudgetExceeded(GatewayError):
 
 def in_words(budget: Budget) -> str:
     """A budget in words, for example `your budget of 50 USD a day`."""
-    whose = "your budget" if budget.scope == "client" else "the budget of all clients together"
+    of = "your budget" if budget.scope == "client" else "the budget of all clients together"
     length = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in all"}[budget.period]
-    return f"{whose} of {shown(budget.limit)} USD {length}"
+    return f"{of} of {shown(budget.limit)} USD {length}"
 
 
 def shown(amount: int) -> str:

@@ -15,31 +15,20 @@ from gateway.domain.money.account import NOTHING, Account, account
 from gateway.domain.money.budgets import Budget, Exceeded, Period, exceeded, name_of, states
 
 # What an owner and all owners have reserved and settled in the day, the month and in total.
-SPENT = "select owner, period, reserved + settled from spending where owner in (?1, '') and period in (?2, ?3, ?4)"
+SPENT = "select key, period, reserved + settled from spending where key in (?1, '') and period in (?2, ?3, ?4)"
 _ROW = "select day, reserved, settled, maybe from accounts where generation_id = ?"
 _SAVE = (
-    "insert into accounts (generation_id, owner, day, reserved, settled, maybe) values (?, ?, ?, ?, ?, ?)"
+    "insert into accounts (generation_id, key, day, reserved, settled, maybe) values (?, ?, ?, ?, ?, ?)"
     " on conflict do update set reserved = excluded.reserved, settled = excluded.settled, maybe = excluded.maybe"
 )
 _DELETED = "update accounts set deleted_at = ? where generation_id = ?"
 # Six sums: of the client and of all clients together, each for the day, for the month and in total.
 _ADD = (
-    "insert into spending (owner, period, reserved, settled, maybe) values"
+    "insert into spending (key, period, reserved, settled, maybe) values"
     " (?1, ?2, ?4, ?5, ?6), (?1, ?3, ?4, ?5, ?6), (?1, 'total', ?4, ?5, ?6),"
     " ('', ?2, ?4, ?5, ?6), ('', ?3, ?4, ?5, ?6), ('', 'total', ?4, ?5, ?6)"
     " on conflict do update set reserved = reserved + excluded.reserved, settled = settled + excluded.settled,"
     " maybe = maybe + excluded.maybe"
-)
-_MOVE_SPENDING = (
-    "insert into spending (owner, period, reserved, settled, maybe)"
-    " select ?2, period, reserved, settled, maybe from spending where owner = ?1"
-    " on conflict do update set reserved = reserved + excluded.reserved, settled = settled + excluded.settled,"
-    " maybe = maybe + excluded.maybe"
-)
-_MOVE_CLOSED = (
-    "insert into closed_accounts (owner, day, settled, maybe)"
-    " select ?2, day, settled, maybe from closed_accounts where owner = ?1"
-    " on conflict do update set settled = settled + excluded.settled, maybe = maybe + excluded.maybe"
 )
 
 
@@ -82,12 +71,3 @@ def refusal(connection: apsw.Connection, generation: Generation, budgets: Sequen
     names = [name_of(period, moment) for period in Period]
     spent = {(row[0], row[1]): row[2] for row in connection.execute(SPENT, (generation.owner, *names))}
     return exceeded(account(generation).reserved, states(budgets, spent, moment))
-
-
-def change_owner(connection: apsw.Connection, before: str, after: str) -> None:
-    """Move all accounts of an owner, and their sums, to another one. The sums of all owners stay as they are."""
-    connection.execute("update accounts set owner = ?2 where owner = ?1", (before, after))
-    connection.execute(_MOVE_SPENDING, (before, after))
-    connection.execute("delete from spending where owner = ?", (before,))
-    connection.execute(_MOVE_CLOSED, (before, after))
-    connection.execute("delete from closed_accounts where owner = ?", (before,))

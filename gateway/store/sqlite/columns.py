@@ -1,6 +1,6 @@
 """How a struct is stored in the columns of a table: one column for each field, with the field's encoded name.
 
-Text and numbers are stored as they are, moments as Unix seconds, booleans as 0 or 1, enums by their value, and
+Text, numbers and bytes are stored as they are, moments as Unix seconds, booleans as 0 or 1, enums by their value, and
 everything else as JSON. `None` is stored as null. So a new field needs a migration and nothing else here.
 """
 
@@ -18,7 +18,7 @@ from msgspec import Struct
 T = TypeVar("T", bound=Struct)
 Row = Sequence[Any]
 Conversion = Callable[[Any], Any]
-_PLAIN = (str, int, float)
+_PLAIN = (str, int, float, bytes)
 _SHARED_MAX = 256  # different values of one column that are remembered
 _encode = msgspec.json.Encoder().encode
 

@@ -14,6 +14,7 @@ from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE
 from gateway.store.sqlite.writer import CommitWriter
 
+Rows = Callable[[str, tuple[Any, ...]], Sequence[Row]]
 _INSERT = insert("files", FILE)
 INSERT_INLINE = f"{_INSERT} on conflict (key, id) do update set expires_at = excluded.expires_at where inline"
 # A generation uses an uploaded file that has not expired, and an image of a create as long as it is there.
@@ -65,19 +66,11 @@ class SqliteLibrary:
         _make_room(self._reader.all, key, size, limits, now, evict=evict)
 
     async def check_room_inline(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        _, uploaded = self._reader.all(_TOTALS, (key, now.timestamp()))[0]
-        if uploaded + _inline_bytes(self._reader.all, key) + size > limits.bytes:
-            raise FileLimitReached(
-                f"Your key may have {_shown(limits)} in files and in images of creates, which count until an hour after"
-                " the create and until every generation that uses them has ended; wait, delete files, or send URLs."
-            )
+        check_inline(self._reader.all, key, size, limits, now)
 
     async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
         def work(connection: apsw.Connection) -> list[str]:
-            def rows(sql: str, values: tuple[Any, ...]) -> Sequence[Row]:
-                return connection.execute(sql, values).fetchall()
-
-            evicted = _make_room(rows, file.key, file.facts.bytes, limits, file.created_at, evict=evict)
+            evicted = _make_room(rows_of(connection), file.key, file.facts.bytes, limits, file.created_at, evict=evict)
             for file_id in evicted:
                 _remove(connection, (file.key, file_id))
             connection.execute(_INSERT, FILE.values(file))
@@ -135,7 +128,7 @@ class SqliteLibrary:
 
 
 def _make_room(
-    rows: Callable[[str, tuple[Any, ...]], Sequence[Row]],
+    rows: Rows,
     key: str,
     size: int,
     limits: FileLimits,
@@ -177,7 +170,22 @@ def _shown(limits: FileLimits) -> str:
     return f"{limits.bytes / 2**20:,.4g} MB"
 
 
-def _inline_bytes(rows: Callable[[str, tuple[Any, ...]], Sequence[Row]], key: str) -> int:
+def rows_of(connection: apsw.Connection) -> Rows:
+    """What carries out a statement in the transaction of this connection and gives its rows."""
+    return lambda sql, values: connection.execute(sql, values).fetchall()
+
+
+def check_inline(rows: Rows, key: str, size: int, limits: FileLimits, now: datetime) -> None:
+    """Raise `FileLimitReached` if a key may not have `size` more bytes in images that come within a create."""
+    _, uploaded = rows(_TOTALS, (key, now.timestamp()))[0]
+    if uploaded + _inline_bytes(rows, key) + size > limits.bytes:
+        raise FileLimitReached(
+            f"Your key may have {_shown(limits)} in files and in images of creates, which count until an hour after"
+            " the create and until every generation that uses them has ended; wait, delete files, or send URLs."
+        )
+
+
+def _inline_bytes(rows: Rows, key: str) -> int:
     """How many bytes a key has in images that came within creates."""
     return sum(row[0] for row in rows(_INLINE_BYTES, (key,)))
 

@@ -3,6 +3,7 @@
 Danger: a repeat that is not recognised buys a second video.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,13 +12,15 @@ import apsw
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
 from gateway.domain.generation.model import Generation
 from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
-from gateway.store.sqlite.columns import insert
+from gateway.store.sqlite.columns import Row, insert
 
 EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
+# Also of the keys that the owner has adopted: see `MOVES` in `adoption.py`.
 _OF_KEY = (
-    "select i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
-    " left join generations as g on g.id = i.generation_id where i.key = ? and i.idempotency_key = ?"
+    "select i.key, i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
+    " left join generations as g on g.id = i.generation_id where i.idempotency_key = ?2"
+    " and i.key in (select ?1 union all select owner from adopted_owners where client = ?1)"
 )
 _DELETE_KEY = "delete from idempotency_keys where key = ? and idempotency_key = ?"
 _ADD_KEY = insert("idempotency_keys", "key", "idempotency_key", "digest", "generation_id", "created_at")
@@ -62,31 +65,37 @@ def earlier(connection: apsw.Connection, key: str, idempotency: Idempotency, now
 
     The generation may be deleted by now. Raises `IdempotencyKeyReused` if the idempotency key came with another body.
     """
+    digests = (idempotency.digest, *idempotency.others)
     if idempotency.key is not None:
-        return _of_key(connection, key, idempotency.key, idempotency.digest, now)
-    return _of_retry(connection, key, idempotency.digest, now) if idempotency.retry else None
+        return _of_key(connection, key, idempotency.key, digests, now)
+    return _of_retry(connection, key, digests, now) if idempotency.retry else None
 
 
-def _of_key(connection: apsw.Connection, key: str, name: str, digest: bytes, now: datetime) -> str | None:
-    row = connection.execute(_OF_KEY, (key, name)).fetchone()
-    if row is None:
-        return None
-    first_digest, generation_id, created_at, status = row
-    if created_at < (now - KEY_LIFE).timestamp() and status not in {"queued", "in_progress"}:
-        connection.execute(_DELETE_KEY, (key, name))
-        return None
-    if first_digest != digest:
+def _of_key(connection: apsw.Connection, key: str, name: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
+    is_used = False
+    rows: Sequence[Row] = connection.execute(_OF_KEY, (key, name)).fetchall()
+    for owner, digest, generation_id, created_at, status in rows:
+        if created_at < (now - KEY_LIFE).timestamp() and status not in {"queued", "in_progress"}:
+            connection.execute(_DELETE_KEY, (owner, name))
+        elif digest in digests:
+            return str(generation_id)
+        else:
+            is_used = True
+    if is_used:
         raise IdempotencyKeyReused(
             "This Idempotency-Key was used with another body. Send the same body, or a new key.", param=KEY_PARAM
         )
-    return str(generation_id)
+    return None
 
 
-def _of_retry(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> str | None:
+def _of_retry(connection: apsw.Connection, key: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
     """The newest generation of an equal request, because a client library repeats what it sent last."""
-    values = _equal_values(key, digest, now)
-    newest: str | None = connection.execute(_NEWEST_EQUAL, (*values, key, *values[-2:])).get
-    return newest
+    for digest in digests:
+        values = _equal_values(key, digest, now)
+        newest: str | None = connection.execute(_NEWEST_EQUAL, (*values, key, *values[-2:])).get
+        if newest is not None:
+            return newest
+    return None
 
 
 def equal_ones(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> list[str]:

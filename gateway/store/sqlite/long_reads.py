@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import apsw
 
 from gateway.domain.errors import Overloaded, SearchTooLong
+from gateway.sharing.limiter import FairQueue
 from gateway.store.sqlite.columns import Row
 from gateway.store.sqlite.reader import readable
 from gateway.store.sqlite.writer import CommitWriter
@@ -34,17 +34,15 @@ class LongReads:
         self._path = path
         self._writer = writer
         self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="store-reader")
-        self._free: list[_Reader] = [_Reader(path) for _ in range(PLACES)]
-        self._readers = tuple(self._free)
-        self._active: set[str] = set()  # the clients with a read under way
-        self._waiting: OrderedDict[str, deque[asyncio.Future[_Reader]]] = OrderedDict()
-        self._paused = False
+        self._readers = tuple(_Reader(path) for _ in range(PLACES))
+        self._free = list(self._readers)
+        self._places = FairQueue(PLACES, share=1)
         self._idle: asyncio.Future[None] | None = None  # what `pause` waits for
 
     @property
     def waiting(self) -> int:
         """How many reads wait for a place."""
-        return sum(map(len, self._waiting.values()))
+        return self._places.waiting
 
     async def all(self, client: str, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
         """Every row of a statement. The event loop converts each of them, so there should be few.
@@ -73,15 +71,14 @@ class LongReads:
 
     async def pause(self) -> None:
         """Let no read begin, and wait until those under way have ended. Reads that come now wait for `resume`."""
-        self._paused = True
-        if self._active:
+        self._places.resize(0)
+        if self._places.active:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
 
     def resume(self) -> None:
         """End a pause."""
-        self._paused = False
-        self._admit()
+        self._places.resize(PLACES)
 
     def close(self) -> None:
         """Stop the reads under way, wait for their threads, and close the connections."""
@@ -92,69 +89,30 @@ class LongReads:
             reader.close()
 
     async def _place(self, client: str) -> "_Reader":
-        queue = self._waiting.get(client, ())
-        if not queue and self._may_begin(client):
-            return self._take(client)
-        if len(queue) >= WAITING_MAX or self.waiting >= WAITING_IN_ALL:
+        if self._places.waiting_of(client) >= WAITING_MAX or self.waiting >= WAITING_IN_ALL:
             raise Overloaded(
                 "Too many of your searches are waiting; send fewer at the same time.", retry_after=WAIT_SECONDS / 2
             )
-        place: asyncio.Future[_Reader] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(client, deque()).append(place)
+        slot = self._places.request(client)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                return await place
+                await slot
         except TimeoutError:
-            self._give_back(client, place)
+            self._places.withdraw(client, slot)
             raise Overloaded(
                 f"The search has waited for {WAIT_SECONDS:g} seconds while others ran.", retry_after=WAIT_SECONDS
             ) from None
         except asyncio.CancelledError:
-            self._give_back(client, place)
+            self._places.withdraw(client, slot)
             raise
-
-    def _give_back(self, client: str, place: "asyncio.Future[_Reader]") -> None:
-        """Take a read that no longer waits out of the queue, or pass on the place that it was just given."""
-        if not place.cancelled():
-            self._leave(client, place.result())
-            return
-        queue = self._waiting.get(client)
-        if queue is not None and place in queue:  # else it was passed over already
-            queue.remove(place)
-            if not queue:
-                del self._waiting[client]
-
-    def _may_begin(self, client: str) -> bool:
-        return bool(self._free) and client not in self._active and not self._paused
-
-    def _take(self, client: str) -> "_Reader":
-        self._active.add(client)
         return self._free.pop()
 
     def _leave(self, client: str, reader: "_Reader") -> None:
-        self._active.discard(client)
         self._free.append(reader)
-        if self._idle is not None and not self._active:
+        self._places.leave(client)
+        if self._idle is not None and not self._places.active:
             self._idle.set_result(None)
             self._idle = None
-        self._admit()
-
-    def _admit(self) -> None:
-        """Give free places to waiting reads: one to each client in turn.
-
-        A read that was cancelled in this round of the event loop still waits here. It is passed over: a place that was
-        given to it would be lost for ever.
-        """
-        for client in list(self._waiting):
-            if not self._may_begin(client):
-                continue
-            queue = self._waiting.pop(client)
-            while queue and queue[0].done():
-                queue.popleft()
-            if queue:
-                queue.popleft().set_result(self._take(client))
-            if queue:
-                self._waiting[client] = queue  # after the other clients
 
 
 class _Reader:

@@ -14,9 +14,9 @@ _BEFORE = "select before from accounts_missing"
 _MISSING = f"{SELECT} where id < (select before from accounts_missing) order by id desc limit ?"
 _ALL_OPEN = f"{SELECT} where status in {OPEN}"
 _HAS_CLOSABLE = "select 1 from accounts where deleted_at < ? limit 1"
-_CLOSABLE = "select generation_id, owner, day, settled, maybe from accounts where deleted_at < ? limit ?"
+_CLOSABLE = "select generation_id, key, day, settled, maybe from accounts where deleted_at < ? limit ?"
 _CLOSE = (
-    "insert into closed_accounts (owner, day, settled, maybe) values (?, ?, ?, ?)"
+    "insert into closed_accounts (key, day, settled, maybe) values (?, ?, ?, ?)"
     " on conflict do update set settled = settled + excluded.settled, maybe = maybe + excluded.maybe"
 )
 

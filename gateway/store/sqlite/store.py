@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial, reduce
@@ -11,6 +11,7 @@ from typing import IO
 import apsw
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
+from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
@@ -20,14 +21,17 @@ from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
-from gateway.store.files import Library
+from gateway.store.clients import Adopted, ClientRows
+from gateway.store.files import FileLimits, Library
 from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
 from gateway.store.sqlite import accounts as sqlite_accounts
+from gateway.store.sqlite import adoption as sqlite_adoption
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
+from gateway.store.sqlite import clients as sqlite_clients
 from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
@@ -36,6 +40,7 @@ from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
 from gateway.store.sqlite.accounting import follow
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
+from gateway.store.sqlite.clients import SqliteClients
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
@@ -116,6 +121,7 @@ class SqliteStore:
         self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
         self.money: Money = SqliteMoney(self._read, self._writer)
         self.retention: Retention = SqliteRetention(self._read, self._writer)
+        self.clients: ClientRows = SqliteClients(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
@@ -127,12 +133,13 @@ class SqliteStore:
         *,
         check_clock: Callable[[LedgerTime], None] = lambda _: None,
         keep_results: timedelta | None = None,
+        adopt: Mapping[str, str] | None = None,
     ) -> "SqliteStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
         `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
-        stay.
+        stay. `adopt` maps owner ids to those that get their things.
         """
         path = path.resolve()
         check_place(path)
@@ -146,6 +153,7 @@ class SqliteStore:
                 fill_open(connection)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
+                sqlite_adoption.adopt(connection, adopt or {}, now)
             finally:
                 connection.close()
             return cls(path, lock)
@@ -164,6 +172,10 @@ class SqliteStore:
     def secret(self, name: str) -> bytes:
         with closing(connect(self._path)) as connection:
             return sqlite_artifacts.secret(connection, name)
+
+    def adopted(self) -> list[Adopted]:
+        with closing(connect(self._path)) as connection:
+            return sqlite_clients.adopted(connection)
 
     def newest_moment(self) -> datetime | None:
         with closing(connect(self._path)) as connection:
@@ -190,6 +202,9 @@ class SqliteStore:
         files: Sequence[StoredFile] = (),
         idempotency: Idempotency | None = None,
         named: Sequence[str] = (),
+        limits: FileLimits | None = None,
+        *,
+        client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
         created_at = generation.created_at.timestamp()
@@ -199,12 +214,17 @@ class SqliteStore:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
+            if client_limits is not None:
+                sqlite_clients.check_create(connection, generation, client_limits)
             # Returned and not raised: an error would make the other jobs of the transaction begin again.
             if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
                 return refusal
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
+            if files and limits is not None:  # here and not only before: other creates may have come in between
+                rows = sqlite_files.rows_of(connection)
+                sqlite_files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
             for file_id in [*(file.id for file in files), *named]:
                 if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(

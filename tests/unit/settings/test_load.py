@@ -183,6 +183,10 @@ def test_a_variable_that_nothing_reads_is_reported_with_the_near_one(misspelt: s
     assert "hush" not in warning
 
 
+def test_the_url_for_commands_may_be_set_where_the_gateway_starts() -> None:
+    assert not parsed(FOX, K="k", VIDEO_GATEWAY_URL="http://127.0.0.1:8080").warnings
+
+
 def test_a_variable_that_the_file_names_or_that_is_empty_is_not_reported() -> None:
     loaded = parsed(
         "[server]\napi_keys = ['env:VIDEO_GATEWAY_API_KEY_2']\n"
@@ -226,7 +230,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
     [
         ("[server]\nprot = 1", 'server.prot: unknown key; did you mean "port"?'),
         ("[sever]\nport = 1", 'sever: unknown key; did you mean "server"?'),
-        ("zzz = 1", "zzz: unknown key; expected one of artifacts, database,"),
+        ("zzz = 1", "zzz: unknown key; expected one of artifacts, budgets, clients, database,"),
         ("server = 1", "server: expected a table, got an integer"),
         ("providers = 1", "providers: expected a table, got an integer"),
         ("[providers]\nfoxapi = 1", "providers.foxapi: expected a table, got an integer"),
@@ -298,7 +302,10 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[server]\nhost = '0.0.0.0'\nauth = 'none'\napi_keys = ['env:LONG']", 'server.auth: "none" is allowed on'),
         ("[server]\nauth = 'none'\npublic_url = 'https://x.example'", "server.public_url: a URL for others, beside"),
         ("[server]\npublic_url = 'https://x.example'", "server.public_url: a URL for others, beside a gateway without"),
-        ("[server]\nadmin_keys = ['env:LONG']", "server.admin_keys: rights of operators, beside a gateway without"),
+        (
+            "[server]\nauth = 'none'\nadmin_keys = ['env:LONG']",
+            "server.admin_keys: rights of operators, beside a gateway without",
+        ),
         (
             "[server]\nauth = 'none'\napi_keys = ['env:LONG']\nadmin_keys = ['env:OTHER']",
             "server.admin_keys: rights of",
@@ -337,6 +344,44 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         (
             "[[server.kling_keys]]\naccess_key = 'env:LONG'\nsecret_key = 'env:SIGNING'\n" * 2,
             "server.kling_keys[1].access_key: the same access key is listed twice",
+        ),
+        ("[clients.Shop]\nkeys = ['env:LONG']", "clients.Shop: expected another name: 1 to 63 lower case letters"),
+        (f"[clients.{'x' * 64}]", f"clients.{'x' * 64}: expected another name"),
+        ("[clients.shop]\nkeys = ['not-named']", "clients.shop.keys[0]: expected env:NAME or file:PATH"),
+        ("[clients.shop]\nkeys = ['env:SPACED']", "clients.shop.keys[0]: expected printable ASCII"),
+        ("[clients.shop]\nsees = ['prices']", 'clients.shop.sees[0]: expected "provider" or "attempts" or "costs"'),
+        ("[clients.shop]\nadopt = ['shop']", "clients.shop.adopt[0]: expected `str` matching regex"),
+        ("[clients.shop]\nopen_generations = 0", "clients.shop.open_generations: expected `int` >= 1"),
+        ("[clients.shop]\nbudgets = { week = 1 }", "clients.shop.budgets.week: unknown key"),
+        ("[budgets]\nday = -1", "budgets.day: expected `float` >= 0.0"),
+        ("[clients.shop]", 'server.auth: "keys" needs server.api_keys, keys of a client, or server.admin_keys'),
+        (
+            "server.api_keys = ['env:LONG']\n[clients.shop]\nkeys = ['env:OTHER', 'env:LONG']",
+            "clients.shop.keys[1]: the same key is listed twice, also as server.api_keys[0]; remove one of the two",
+        ),
+        (
+            "server.admin_keys = ['env:LONG']\n[clients.shop]\nkeys = ['env:LONG']",
+            "clients.shop.keys[0]: the same key is listed twice, also as server.admin_keys[0]; remove",
+        ),
+        (
+            "[clients.shop]\nkeys = ['env:LONG']\n[clients.studio]\nkeys = ['env:LONG']",
+            "clients.studio.keys[0]: the same key is listed twice, also as clients.shop.keys[0]; remove",
+        ),
+        (
+            """[clients.shop]
+            keys = ['env:LONG']
+            [[clients.studio.kling_keys]]
+            access_key = 'env:LONG'
+            secret_key = 'env:SIGNING'""",
+            "clients.studio.kling_keys[0].access_key: the same key is listed twice, also as clients.shop.keys[0]; rem",
+        ),
+        (
+            """[clients.shop]
+            keys = ['env:LONG']
+            adopt = ['key_0123456789abcdef01234567']
+            [clients.studio]
+            adopt = ['key_0123456789abcdef01234567']""",
+            "clients.studio.adopt[0]: the same owner id is listed twice, also as clients.shop.adopt[0]; remove",
         ),
     ],
 )
@@ -746,3 +791,36 @@ def test_an_access_key_that_is_a_key_as_well_causes_a_warning() -> None:
         warning.startswith("server.kling_keys[0].access_key: the same key is in server.api_keys")
         for warning in loaded.warnings
     )
+
+
+def test_a_client_has_keys_limits_and_budgets() -> None:
+    loaded = parsed(
+        """
+        [clients.shop]
+        keys = ["env:SHOP_KEY", "env:SHOP_KEY_OLD"]
+        models = ["kling", "keevx/*"]
+        requests_per_minute = 600
+        open_generations = 200
+        budgets = { day = 50, month = 1000 }
+        sees = ["costs"]
+        [budgets]
+        total = 10000
+        """,
+        SHOP_KEY="vg_0123456789abcdef",
+        SHOP_KEY_OLD="short",
+    )
+    shop = loaded.clients["shop"]
+    assert [key.reveal() for key in shop.keys] == ["vg_0123456789abcdef", "short"]
+    assert (shop.limits.requests_per_minute, shop.limits.open_generations, shop.limits.outputs_per_day) == (
+        600,
+        200,
+        None,
+    )
+    assert (shop.budgets.day, shop.budgets.month, shop.budgets.total, loaded.budgets.total) == (50, 1000, None, 10000)
+    assert (shop.models, shop.sees) == (("kling", "keevx/*"), ("costs",))
+    assert loaded.server.auth == "keys"
+    assert "clients.shop.keys[1]: under 16 characters, which can be guessed; use a longer key" in loaded.warnings
+
+
+def test_with_an_admin_key_alone_clients_are_made_at_run_time() -> None:
+    assert parsed("server.admin_keys = ['env:ADMIN']", ADMIN="vg_0123456789abcdef").server.auth == "keys"

@@ -13,6 +13,7 @@ from gateway.settings.load import (
 )
 from gateway.settings.secret_values import secret_values, too_short
 from gateway.settings.sections import KlingKey
+from gateway.settings.toml import Identifier
 
 WEBHOOK = "c2lnbmluZy1rZXktd2l0aC1lbm91Z2gtYnl0ZXM="
 
@@ -22,7 +23,9 @@ def test_the_secrets_of_every_section_are_listed() -> None:
         server=ServerSettings(
             api_keys=(Secret.of("client-key-0001"),),
             admin_keys=(Secret.of("admin-key-0001"),),
-            kling_keys=(KlingKey(access_key=Secret.of("shown in every JWT"), secret_key=Secret.of("kling-secret")),),
+            kling_keys=(
+                KlingKey(access_key=Identifier.of("shown in every JWT"), secret_key=Secret.of("kling-secret")),
+            ),
         ),
         providers={
             "keevx": ProviderSettings(
@@ -35,7 +38,9 @@ def test_the_secrets_of_every_section_are_listed() -> None:
             )
         },
         artifacts=ArtifactSettings(
-            url="s3://b", access_key_id=Secret.of("shown in every link"), secret_access_key=Secret.of("s3-secret")
+            url="s3://b",
+            access_key_id=Identifier.of("shown in every link"),
+            secret_access_key=Secret.of("s3-secret"),
         ),
         webhooks=WebhookSettings(secret=Secret.of(f"whsec_{WEBHOOK}")),
     )

@@ -193,7 +193,9 @@ async def read_video(request: Call) -> ASGIResponse:
     Params.of(request).done()
     generation = await find_task(context, key, sent_id(request))
     view = read_view(generation, context.links(request), request_id_of(request))
-    return json_answer(view, poll_headers(generation, context.poll_advisor) | cost_header(generation))
+    return json_answer(
+        view, poll_headers(generation, context.poll_advisor) | cost_header(generation, context.clients.sees)
+    )
 
 
 HANDLERS = (create_video, read_video)

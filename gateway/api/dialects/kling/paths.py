@@ -175,7 +175,9 @@ def _read(base: str, service: Service, name: str) -> HTTPRouteHandler:
         if external is not None and generation.request.metadata.get(EXTERNAL_TASK_ID) != external:
             raise NotFound(f"The task has another `{EXTERNAL_TASK_ID}`.", param=EXTERNAL_TASK_ID)
         view = answer_of(generation, context.links(request), request_id_of(request))
-        return json_answer(view, poll_headers(generation, context.poll_advisor) | cost_header(generation))
+        return json_answer(
+            view, poll_headers(generation, context.poll_advisor) | cost_header(generation, context.clients.sees)
+        )
 
     return read
 

@@ -3,7 +3,7 @@
 -- generation: the account stays for a while after the delete. `day` is that of the create, in UTC.
 create table accounts (
     generation_id text primary key,
-    owner text not null,
+    key text not null,
     day text not null,
     reserved integer not null,
     settled integer not null,
@@ -15,21 +15,21 @@ create index accounts_of_deleted on accounts (deleted_at) where deleted_at is no
 
 -- The accounts of deleted generations that were stored long enough, added up.
 create table closed_accounts (
-    owner text not null,
+    key text not null,
     day text not null,
     settled integer not null,
     maybe integer not null,
-    primary key (owner, day)
+    primary key (key, day)
 ) strict, without rowid;
 
--- The sums of all accounts. `owner` is empty for all clients together; `period` is a day, a month, or 'total'.
+-- The sums of all accounts. `key` is empty for all clients together; `period` is a day, a month, or 'total'.
 create table spending (
-    owner text not null,
+    key text not null,
     period text not null,
     reserved integer not null,
     settled integer not null,
     maybe integer not null,
-    primary key (owner, period)
+    primary key (key, period)
 ) strict, without rowid;
 
 -- Generations from before this migration with an id below `before` may lack their account. Empty once all have it.
@@ -38,7 +38,7 @@ create table accounts_missing (before text not null) strict;
 insert into accounts_missing select max(id) || '~' from generations having max(id) is not null;
 
 -- Purchases of generations that were deleted before.
-insert into accounts (generation_id, owner, day, reserved, settled, maybe, deleted_at)
+insert into accounts (generation_id, key, day, reserved, settled, maybe, deleted_at)
 select
     generation_id,
     min(key),
@@ -49,10 +49,10 @@ select
     max(deleted_at)
 from purchases group by generation_id having sum(coalesce(cost_usd, 0)) > 0;
 
-insert into spending (owner, period, reserved, settled, maybe)
-select owner, day, 0, sum(settled), sum(maybe) from accounts group by owner, day
-union all select owner, substr(day, 1, 7), 0, sum(settled), sum(maybe) from accounts group by owner, substr(day, 1, 7)
-union all select owner, 'total', 0, sum(settled), sum(maybe) from accounts group by owner
+insert into spending (key, period, reserved, settled, maybe)
+select key, day, 0, sum(settled), sum(maybe) from accounts group by key, day
+union all select key, substr(day, 1, 7), 0, sum(settled), sum(maybe) from accounts group by key, substr(day, 1, 7)
+union all select key, 'total', 0, sum(settled), sum(maybe) from accounts group by key
 union all select '', day, 0, sum(settled), sum(maybe) from accounts group by day
 union all select '', substr(day, 1, 7), 0, sum(settled), sum(maybe) from accounts group by substr(day, 1, 7)
 union all select '', 'total', 0, sum(settled), sum(maybe) from accounts having count(*) > 0;

@@ -42,6 +42,7 @@ TEMPLATES = [
         ("/video/generation", VIDEOS),
         ("/v1/videos", VIDEOS),
         ("/videos", VIDEOS),
+        ("/v1/generations", VIDEOS),
         ("/v1/videos/generation/gen_1/cancel", f"{VIDEOS}/{{generation_id}}/cancel"),
         ("/videos/generations/gen_1", f"{VIDEOS}/{{generation_id}}"),
         ("/videos/generations/quote", f"{VIDEOS}/quote"),

@@ -1,0 +1,1 @@
+"""`/v1/admin/clients`: operators make clients and keys, change limits, and revoke keys."""
