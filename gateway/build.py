@@ -37,6 +37,7 @@ from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.old_rows import kept_for
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.poll import Poller
 from gateway.engine.route_profiles import RouteProfiles
@@ -44,6 +45,7 @@ from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.task_canceller import TaskCanceller
 from gateway.fetch.fetcher import Fetcher
+from gateway.generations.budgets import budgets_of
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
@@ -286,6 +288,7 @@ def build_engine(
         artifacts.store,
         base.clock,
         keep_purchases=base.live.of(lambda now: timedelta(days=now.settings.retention.money_days)),
+        keep=base.live.of(lambda now: kept_for(now.settings.retention)),
         hold=base.sweep_hold,
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
@@ -366,6 +369,7 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
         poll_advisor=poll_advisor,
         observer=base.observer,
         on_delete=engine.sweeper.soon,
+        budgets_of=budgets_of(base.clients.budgets_of, lambda: base.clients.budgets),
         limits_of=base.clients.create_limits_of,
         adopted_by=base.clients.adopted_by,
     )
@@ -404,6 +408,7 @@ def build_context(
             attempts=reconciliation.attempts,
             restored=reconciliation.restored,
             purchases=base.store.purchases,
+            usage=base.store.usage,
             callback_urls=callback_urls,
             callbacks=reconciliation.callbacks,
             catalog=now.catalog,

@@ -19,7 +19,8 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
-from gateway.commands.options import FILE, F, admin_options, server_options
+from gateway.commands.ledger_cli import LEDGER
+from gateway.commands.options import FILE, F, admin_options, config_option, key_options, server_options
 from gateway.commands.terminal import warn
 from gateway.commands.work_cli import WORK
 from gateway.domain.errors import ConfigurationError
@@ -60,11 +61,6 @@ class Pair(click.ParamType[tuple[str, str]]):
         if not name or not equals:
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         return name, rest
-
-
-def config_option(command: F) -> F:
-    """Add `--config`."""
-    return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
 
 
 def follow_options(command: F) -> F:
@@ -263,6 +259,27 @@ def reload(**given: Any) -> None:
 
 
 @cli.command()
+@click.option("--from", "from_", metavar="DAY", help="First day in UTC, such as 2026-05-17. Default: 30 days.")
+@click.option("--to", metavar="DAY", help="Last day in UTC. Default: today.")
+@click.option("--model", help="Only this model.")
+@click.option("--provider", help="Only this provider.")
+@click.option("--client", help="Only this client, by its id; needs the operator's key.")
+@click.option("--group-by", help="One or more of day, client, model, provider, separated by commas. Default: day.")
+@click.option("--json", "shown", flag_value="json", help="Print the answer as JSON.")
+@click.option("--csv", "shown", flag_value="csv", help="Print the answer as CSV.")
+@key_options("admin-key", "VIDEO_GATEWAY_ADMIN_KEY", "the operator's key; with it the usage of all clients is shown")
+@server_options(DEFAULT_URL)
+def usage(url: str, api_key: str | None, admin_key: str | None, shown: str | None, **given: str | None) -> None:
+    """Show what was made and bought: by all clients with the operator's key, else by the client itself."""
+    from gateway.commands.usage import UsageServer
+    from gateway.commands.usage import usage as run
+
+    query = {name.rstrip("_"): value for name, value in given.items() if value is not None}
+    server = UsageServer(url=url, api_key=api_key, admin_key=admin_key)
+    sys.exit(run(server, query, shown or "text"))  # type: ignore[arg-type]  # one of the three
+
+
+@cli.command()
 @config_option
 @click.option(
     "--connect",
@@ -304,70 +321,8 @@ def sandbox(host: str, port: int, journal: Path | None, changes: tuple[tuple[str
     sys.exit(run(host, port, journal, values))
 
 
-for command in WORK:
+for command in (*WORK, *LEDGER):
     cli.add_command(command)
-
-
-@cli.group(invoke_without_command=True)
-@admin_options
-@click.pass_context
-def restored(context: click.Context, /, **given: Any) -> None:
-    """List the generations for which nothing is bought, because an older ledger was restored. Subcommands decide."""
-    if context.invoked_subcommand is None:
-        from gateway.commands.restored import restored as run
-
-        server = AdminServer(url=given["url"], api_key=given["admin_key"])
-        sys.exit(run(server, as_json=given["as_json"]))
-    if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in given):
-        raise click.UsageError(f"put options after the subcommand: restored {context.invoked_subcommand} …")
-
-
-@restored.command()
-@click.argument("generation", metavar="ID", required=False)
-@click.option("--all", "everything", is_flag=True, help="Release every held generation.")
-@admin_options
-def release(**given: Any) -> None:
-    """Let a held generation buy again, or all. What the lost ledger has bought for it may be paid for twice."""
-    if (given["generation"] is None) is not given["everything"]:
-        raise click.UsageError("name one generation, or say --all")
-    _decide("release", given)
-
-
-@restored.command("fail")
-@click.argument("generation", metavar="ID")
-@admin_options
-def fail_restored(**given: Any) -> None:
-    """End a held generation as failed."""
-    _decide("fail", given)
-
-
-def _decide(action: str, given: dict[str, Any]) -> None:
-    from gateway.commands.restored import decide as run
-
-    server = AdminServer(url=given["url"], api_key=given["admin_key"])
-    sys.exit(run(given["generation"], action, server, as_json=given["as_json"]))
-
-
-@cli.command()
-@click.argument("to", type=FILE)
-@click.option("--files", "with_files", is_flag=True, help="Copy the files of results and inputs, too.")
-@config_option
-def backup(**given: Any) -> None:
-    """Copy the ledger into the new folder TO, also while the gateway runs. TO has a list of the ledger's files."""
-    from gateway.commands.backup import backup as run
-
-    sys.exit(run(given["to"], given["config"], with_files=given["with_files"]))
-
-
-@cli.command()
-@click.argument("source", metavar="FROM", type=FILE)
-@click.option("--replace", is_flag=True, help="Put the ledger that is there aside, under another name.")
-@config_option
-def restore(**given: Any) -> None:
-    """Put the backup FROM in the place of the ledger. The gateway must not run; its next start buys nothing again."""
-    from gateway.commands.restore import restore as run
-
-    sys.exit(run(given["source"], given["config"], replace=given["replace"]))
 
 
 def main() -> None:

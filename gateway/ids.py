@@ -1,7 +1,7 @@
 """Ids that sort by their time: a prefix and a ULID."""
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 
 RANDOM_BYTES = 10
 ULID_MAX = (1 << 130) - 1
@@ -29,3 +29,8 @@ def number_of(text: str) -> int:
     for character in text:
         number = number << 5 | _ALPHABET.index(character)
     return number
+
+
+def moment_of(identifier: str) -> datetime:
+    """The moment of an id such as `gen_01JDKQ…`, in milliseconds. It stays, also if the stored moment is mended."""
+    return datetime.fromtimestamp((number_of(identifier[-26:]) >> 80) / 1000, UTC)

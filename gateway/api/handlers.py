@@ -31,6 +31,7 @@ from gateway.api.metrics import metrics
 from gateway.api.models.controller import ModelController
 from gateway.api.purchases import PurchaseController
 from gateway.api.restored.controller import RestoredController
+from gateway.api.usage.controller import admin_usage, usage
 from gateway.api.web.operation import Handlers
 from gateway.api.webhooks.deliveries import WebhookDeliveryController
 from gateway.api.webhooks.endpoints import WebhookEndpointController, webhook_event_types, webhook_secret
@@ -64,6 +65,8 @@ HANDLERS: Handlers = (
     AdminDeliveryController,
     RestoredController,
     ConfigurationController,
+    usage,
+    admin_usage,
     ClientController,
     WebhookEndpointController,
     WebhookDeliveryController,

@@ -279,7 +279,12 @@ def _prices(prices: Sequence[Price], output: str) -> str:
     """A price table on one line; `output` names what `per_clip` is the price of."""
     rows = []
     for price in prices:
-        sums = {output: price.per_clip, "a second": price.per_second}
+        sums = {
+            output: price.per_clip,
+            "a second": price.per_second,
+            "a failed task": price.per_failure,
+            "a refusal": price.per_refusal,
+        }
         amounts = " and ".join(f"{usd:g} USD {unit}" for unit, usd in sums.items() if usd is not None)
         sound = {True: "with audio", False: "silent", None: ""}[price.generate_audio]
         rows.append(" ".join(filter(None, (amounts, price.resolution, price.quality, price.mode, sound))))

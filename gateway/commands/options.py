@@ -13,6 +13,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILE = click.Path(path_type=Path)
 
 
+def config_option(command: F) -> F:
+    """Add `--config`."""
+    return click.option("--config", type=FILE, help="Configuration file. [$VIDEO_GATEWAY_CONFIG]")(command)
+
+
 def key_options(name: str, variable: str, what: str) -> Callable[[F], F]:
     """Add `--NAME-file`; the key comes from this file, else from the variable. `--NAME KEY` is refused.
 

@@ -38,6 +38,7 @@
     ├── ShuttingDown                503 shutting_down
     ├── StoreUnavailable            503 store_unavailable
     ├── SearchTooLong               503 search_too_long
+    ├── UsageNotReady               503 usage_not_ready
     ├── ImageNotReadable            502 image_not_readable
     ├── StillRunning                504 still_running
     └── InsufficientStorage         507 insufficient_storage
@@ -45,6 +46,7 @@
     UnreadableReply                 internal: a provider's reply could not be understood
 
 Errors that only one module raises are defined there: `AdminRequired` (403 admin_required) in `api/web/auth.py`,
+`BudgetExceeded` (402 budget_exceeded) in `domain/money/budgets.py`,
 `DamagedImage` (as InvalidImage) in `media/image_structure.py`, and `GenerationFailed` (the code of the failure) in
 `api/images/blocking.py`.
 
@@ -361,6 +363,13 @@ class SearchTooLong(GatewayError):
 
     code, status, type, title = "search_too_long", 503, "api_error", "The search takes too long."
     remedy = "Send the cursor that the message names, or narrow the search: a shorter time, fewer filters."
+
+
+class UsageNotReady(GatewayError):
+    """After an update, the generations of before are still being counted: sums would lack a part of them."""
+
+    code, status, type, title = "usage_not_ready", 503, "api_error", "The usage is still being counted."
+    remedy = "Send the request again after `Retry-After`. Until then the lists of generations have their costs."
 
 
 class ProviderUnavailable(GatewayError):

@@ -54,7 +54,7 @@ def _finished(generation: Generation, attempt: Attempt, now: datetime) -> Attemp
         model=route.model,
         state=attempt.state,
         kind=None if attempt.failure is None else attempt.failure.kind,
-        billed=billed_of(attempt),
+        billed=billed_of(route, attempt),
         cost_usd=cost_of(generation, attempt),
         duration_seconds=(now - attempt.reserved_at).total_seconds(),
     )

@@ -9,13 +9,16 @@ from gateway.artifacts.store import ArtifactStore
 from gateway.clock import Clock, wait
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ledger_clock import SweepHold
+from gateway.engine.old_rows import KeepFor, OldRows
 from gateway.inputs.blobs import Blobs
 from gateway.live import Live
 from gateway.store.port import Store
 
 log = structlog.get_logger()
 INTERVAL_SECONDS = 3600.0
+KEEP_ALL = Live(KeepFor())
 BLOB_AGE = timedelta(hours=1)  # far longer than a create takes between writing a blob and naming it in the ledger
+BATCH_OF_HISTORY = 25  # generations at once: the event loop needs about 4 milliseconds for them
 BATCH = 200  # rows or files at once: the event loop needs about a millisecond for them
 
 
@@ -30,9 +33,12 @@ class Sweeper:
         clock: Clock,
         *,
         keep_purchases: Live[timedelta],
+        keep: Live[KeepFor] = KEEP_ALL,
         hold: SweepHold | None = None,
     ) -> None:
         """`keep_purchases`: how long the cost of a deleted generation is kept, counted from the delete.
+
+        `keep`: how long other rows are kept.
 
         `hold`: the clock may be wrong, so for a while another time decides what has expired.
         """
@@ -41,6 +47,7 @@ class Sweeper:
         self._artifacts = artifacts
         self._clock = clock
         self._keep_purchases = keep_purchases
+        self._old_rows = OldRows(store, keep)
         self._hold = hold
         self._wake = asyncio.Event()
         self._stopping = False
@@ -113,22 +120,33 @@ class Sweeper:
 
     async def _sweep(self, now: datetime) -> None:
         began = self._clock.now()
+        await self._count_history()
         rows = await self._remove_rows(now)
         blobs = await self._remove_blobs(now - BLOB_AGE)
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
             log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
 
+    async def _count_history(self) -> None:
+        """Count what generations from before accounts and usage existed. After that there is nothing to do."""
+        total = 0
+        for count_some in (self._store.money.fill, self._store.usage.count_history):
+            while not self._stopping and (count := await count_some(BATCH_OF_HISTORY)):
+                total += count
+        if total:
+            log.info("history_counted", generations=total)
+
     async def _remove_rows(self, now: datetime) -> int:
         """Remove expired rows of every kind, and return how many there were."""
         total = 0
         store = self._store
-        for remove in (store.forget, store.library.expire, store.uploads.expire, store.webhooks.expire):
+        for remove in (store.forget, store.library.expire, store.uploads.expire, self._old_rows.deliveries):
             while not self._stopping and (count := await remove(now, BATCH)):
                 total += count
-        while not self._stopping and (count := await store.purchases.expire(now - self._keep_purchases.current, BATCH)):
-            total += count
-        return total
+        for expire in (store.purchases.expire, store.money.expire):
+            while not self._stopping and (count := await expire(now - self._keep_purchases.current, BATCH)):
+                total += count
+        return total + await self._old_rows.remove(now, lambda: self._stopping)
 
     async def _remove_blobs(self, before: datetime) -> int:
         """Remove the blobs from before this moment that no file names, and return how many there were."""

@@ -11,6 +11,7 @@ from gateway.domain.adapter.request import images_of
 from gateway.domain.clients import Limits
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, Route
+from gateway.domain.money.budgets import Budget, BudgetState
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.routing.plan import Candidate, Planned, param_of, plan
 from gateway.generations.catalog import Catalog, Model
@@ -28,6 +29,7 @@ class Quote(Struct, frozen=True, kw_only=True):
     request: GenerationRequest
     planned: Planned
     images: Mapping[str, ImageFacts]  # of images whose bytes the gateway has, by their name in the request
+    budgets: tuple[BudgetState, ...] = ()  # what the budgets of the client have left
 
 
 class Planner:
@@ -47,15 +49,22 @@ class Planner:
         self._health = health
 
     async def quote(
-        self, request: GenerationRequest, catalog: Catalog, *, key: str, images: Mapping[str, ImageFacts], seed: str
+        self,
+        request: GenerationRequest,
+        catalog: Catalog,
+        *,
+        key: str,
+        images: Mapping[str, ImageFacts],
+        seed: str,
+        budgets: Sequence[Budget] = (),
     ) -> Quote:
         """The routes in their order, and the reasons for which other routes are left out.
 
         `catalog` is the one by which the request was read: a reload may have put another one in place meanwhile.
 
-        `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order.
-        Raises `ModelNotFound`, `ModelNotAllowed`, `InvalidParameter`, and `InvalidImage` for a `file_…` that does
-        not exist.
+        `images` are the facts about images whose bytes came with the request. `seed` decides the weighted order. With
+        `budgets`, a route without a price is left out. Raises `ModelNotFound`, `ModelNotAllowed`, `InvalidParameter`,
+        and `InvalidImage` for a `file_…` that does not exist.
         """
         model, candidates = catalog.candidates(request, self._limits_of(key).models)
         _check_options(request, candidates, catalog.providers)
@@ -74,17 +83,32 @@ class Planner:
                 facts[name] = file.facts
         if request.adapt is None and model.adapt == "nearest":
             request = replace(request, adapt="nearest")
-        planned = plan(request, candidates, facts, health=self._health.of, seed=seed, links=self._links)
+        planned = plan(
+            request,
+            candidates,
+            facts,
+            health=self._health.of,
+            seed=seed,
+            links=self._links,
+            budget=bool(budgets),
+        )
         return Quote(model=model, request=request, planned=planned, images=facts)
 
     async def routes(
-        self, request: GenerationRequest, catalog: Catalog, *, key: str, images: Mapping[str, ImageFacts], seed: str
+        self,
+        request: GenerationRequest,
+        catalog: Catalog,
+        *,
+        key: str,
+        images: Mapping[str, ImageFacts],
+        seed: str,
+        budgets: Sequence[Budget],
     ) -> tuple[Model, tuple[Route, ...]]:
         """The model and its routes in their order, at least one. Raises what `quote` raises.
 
         Without a route it raises `NoSuitableRoute` with every reason, or `InvalidImage`.
         """
-        quote = await self.quote(request, catalog, key=key, images=images, seed=seed)
+        quote = await self.quote(request, catalog, key=key, images=images, seed=seed, budgets=budgets)
         if not quote.planned.routes:
             raise _unconverted(quote) or NoSuitableRoute(request.model, quote.planned.left_out)
         return quote.model, quote.planned.routes

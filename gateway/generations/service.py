@@ -8,6 +8,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway import log_context
 from gateway.clock import Clock, wait
@@ -17,6 +18,7 @@ from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, NotFound
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
+from gateway.domain.money.budgets import BudgetsOf, states
 from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.catalog import Catalog
@@ -82,10 +84,11 @@ class Generations:
         poll_advisor: PollAdvisor,
         observer: Observer,
         on_delete: Callable[[], None],
+        budgets_of: BudgetsOf,
         limits_of: Callable[[str], CreateLimits | None],
         adopted_by: AdoptedBy,
     ) -> None:
-        """`limits_of` and `adopted_by` take an owner id.
+        """`budgets_of`, `limits_of` and `adopted_by` take an owner id.
 
         `on_delete` is called after a generation was deleted, so that its files are removed soon.
         """
@@ -99,6 +102,7 @@ class Generations:
         self._poll_advisor = poll_advisor
         self._observer = observer
         self._on_delete = on_delete
+        self._budgets_of = budgets_of
         self._limits_of = limits_of
         self._adopted_by = adopted_by
         # How many creates are under way, by API key and digest, and by API key and idempotency key.
@@ -200,7 +204,10 @@ class Generations:
         with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
-            model, routes = await self._planner.routes(request, catalog, key=key, images=images, seed=generation_id)
+            budgets = self._budgets_of(key)
+            model, routes = await self._planner.routes(
+                request, catalog, key=key, images=images, seed=generation_id, budgets=budgets
+            )
             await self._files.check_inline(key, (len(file.content) for file in files.values()))
             expires_at = now + INLINE_LIFE
             stored = [
@@ -229,6 +236,7 @@ class Generations:
                 named_files(request, files),
                 self._files.limits,
                 client_limits=self._limits_of(key),
+                budgets=budgets,
             )
             if created is generation:
                 reach("create_committed")
@@ -242,10 +250,13 @@ class Generations:
         self, request: GenerationRequest, *, key: str, catalog: Catalog, files: Mapping[str, InlineFile]
     ) -> Quote:
         """The routes and prices of a request, without storing or starting anything."""
+        now, budgets = self._clock.now(), self._budgets_of(key)
         images = {name: file.facts for name, file in files.items()}
-        return await self._planner.quote(
-            request, catalog, key=key, images=images, seed=new_id("gen_", self._clock.now())
-        )
+        seed = new_id("gen_", now)
+        quote = await self._planner.quote(request, catalog, key=key, images=images, seed=seed, budgets=budgets)
+        if not budgets:
+            return quote
+        return replace(quote, budgets=tuple(states(budgets, await self._store.money.spent(key, now), now)))
 
     async def read(
         self,

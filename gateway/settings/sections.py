@@ -93,6 +93,7 @@ JwtSecret = Annotated[Secret, TomlValue(_jwt_secret)]
 WebhookSecret = Annotated[Secret, TomlValue(_webhook_secret)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Days = Annotated[float, Meta(gt=0, le=36_500)]
+KeptDays = Annotated[float, Meta(ge=1, le=36_500)]
 Text = Annotated[str, Meta(min_length=1)]
 Ratio = Annotated[str, Meta(pattern=r"^\d+:\d+$|^auto$")]
 
@@ -281,7 +282,15 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RetentionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[retention]`: how long records are stored."""
+    """`[retention]`: how long records are stored; None: for ever.
+
+    No time is shorter than a day: for so long an idempotency key finds its generation, and an open one needs its rows.
+    """
+
+    generations_days: KeptDays | None = None  # after the end, and as long as a file of it is stored
+    events_days: KeptDays | None = None  # after the event; that of the end stays with its generation
+    deliveries_days: KeptDays | None = None  # of webhooks, after the event
+    usage_days: KeptDays | None = None  # after the day that is counted
 
     # After a generation was deleted: for each attempt that may have been billed, the provider and the cost.
     money_days: Days = 400

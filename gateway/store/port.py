@@ -27,15 +27,19 @@ from gateway.domain.generation.transitions import (
     Write,
 )
 from gateway.domain.health.route_health import Completion
+from gateway.domain.money.budgets import Budget
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.holds import Holds
 from gateway.store.lineage import LedgerLineage
+from gateway.store.money import Money
 from gateway.store.purchases import Purchases
+from gateway.store.retention import Retention
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
+from gateway.store.usage import Usage
 from gateway.store.webhooks import WebhookRows
 
 KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer while its generation is open
@@ -151,6 +155,9 @@ class Store(Protocol):
     uploads: Uploads
     purchases: Purchases
     holds: Holds
+    usage: Usage
+    retention: Retention
+    money: Money
     webhooks: WebhookRows
     lineage: LedgerLineage
     clients: ClientRows
@@ -164,13 +171,15 @@ class Store(Protocol):
         limits: FileLimits | None = None,
         *,
         client_limits: CreateLimits | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
         `named` are ids of files that it uses and that exist already. Raises `InvalidImage` if one of them was deleted
         or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
         `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
-        `OutputsPerDayReached`. Nothing is written then.
+        `OutputsPerDayReached`. The same transaction reserves the most that the generation can cost, and raises
+        `BudgetExceeded` if one of the `budgets` has less than that left. Nothing is written then.
         """
         ...
 

@@ -144,6 +144,9 @@ class WebhookRows(Protocol):
         """
         ...
 
-    async def expire(self, now: datetime, limit: int) -> int:
-        """Delete at most `limit` tests that have ended and are older than `TEST_LIFE`; returns how many."""
+    async def expire(self, now: datetime, limit: int, *, before: datetime | None = None) -> int:
+        """Delete at most `limit` tests that have ended and are older than `TEST_LIFE`; returns how many.
+
+        With `before`, all deliveries from before it that are not pending are deleted as well.
+        """
         ...

@@ -403,6 +403,7 @@ def error_message(response: Any, status: int, code: str, param: str | None = Non
     body = response.json()
     assert set(body) == {"error", "request_id"}
     further = {"routes"} if code == "unsupported_parameter" else set()
+    further |= {"budget", "reserves_usd"} if code == "budget_exceeded" else set()
     further |= {"generation_id"} & set(body["error"])
     assert set(body["error"]) == {"message", "type", "param", "code"} | further
     assert response.headers["x-request-id"] == body["request_id"]

@@ -22,6 +22,7 @@ from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.transitions import ATTEMPT_MOVES
 
 from .ledger import Attempt, Generation, read, rows
+from .money import examine_money
 from .purchases import is_acknowledged, not_needed
 
 LATE_SECONDS = 30.0  # after a deadline: the gateway may have been down or stopped at that time, even repeatedly
@@ -54,6 +55,7 @@ class Report(Struct, kw_only=True):
     archived: int = 0
     announced: int = 0
     deliveries: int = 0
+    spent_usd: float = 0.0
     violations: list[str] = []
 
 
@@ -326,6 +328,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--final", action="store_true")
     options = parser.parse_args(arguments)
     report = audit(*options.files, attempt_seconds=options.attempt_seconds, final=options.final)
+    report.spent_usd, contradictions = examine_money(options.files[0], _lines(options.files[1]), final=options.final)
+    report.violations += contradictions
     if options.deliveries is not None:
         lines = _lines(options.deliveries)  # before the ledger is read, as above
         ended = dict(rows(options.files[0], _ENDED))

@@ -66,6 +66,7 @@ class Card:
             f"submits doubled  {report.doubled}",
             f"bought although a paid result existed or could have been read  {report.bought}",
             f"other violations  {len(report.violations) - report.lost - report.doubled - report.bought}",
+            f"spent or perhaps spent  {report.spent_usd:.2f} USD; sums, accounts and generations agree",
             f"results archived  {report.archived}, each complete at the end of the run",
             f"ends announced  {report.announced} of {report.generations}, {report.deliveries} deliveries, all signed",
             "",

@@ -17,6 +17,7 @@ import msgspec
 from gateway.failpoints import VARIABLE
 
 from .audit import POLL_MAX_SECONDS
+from .money import PRICES
 from .receiver import SECRET, Receiver
 
 SOON_SECONDS = 20.0  # what does not happen within this time counts as failed
@@ -144,6 +145,10 @@ class World:
             lines += [f"poll_max_seconds = {POLL_MAX_SECONDS}", "concurrency = 64"]
             lines += [f"submit_timeout_seconds = {submit_seconds}"]
             lines += [f"attempt_timeout_seconds = {self._attempt_seconds}"]
+        for route, price in PRICES.items():
+            provider, _, model = route.partition("/")
+            lines += [f'[providers.{provider}.models."{model}"]', f"prices = [{{ per_clip = {price} }}]"]
+        lines += ["[budgets]", "total = 1_000_000"]  # checked at each create, and never reached
         for model, (routes, policy) in MODELS.items():
             named = ", ".join(f'"{route}"' for route in routes)
             lines += [f"[models.{model}]", f"routes = [{named}]", 'adapt = "nearest"', f'on_ambiguous = "{policy}"']

@@ -219,7 +219,7 @@ ROUTES = st.builds(
     settings=SETTINGS,
     adaptations=st.lists(st.builds(Adaptation, param=WORD, asked=JSON, given=JSON), max_size=1).map(tuple),
 )
-PLANS = st.builds(Plan, routes=st.lists(ROUTES, max_size=2).map(tuple), policy=st.builds(Policy))
+PLANS = st.builds(Plan, routes=st.lists(ROUTES, min_size=1, max_size=2).map(tuple), policy=st.builds(Policy))
 OUTPUTS = st.builds(
     Output,
     index=st.just(0),
@@ -274,7 +274,8 @@ GENERATIONS = st.builds(
 @given(wanted=GENERATIONS)
 async def test_every_value_survives_the_way_there_and_back(store: Store, wanted: Generation) -> None:
     name = new_id("gen_", NOW)
-    attempts = tuple(replace(made, id=f"att_{name}") for made in wanted.attempts)
+    routes = len(wanted.plan.routes)
+    attempts = tuple(replace(made, id=f"att_{name}", route=made.route % routes) for made in wanted.attempts)
     wanted = replace(wanted, id=name, attempts=attempts)
 
     await store.create(wanted)

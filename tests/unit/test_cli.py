@@ -794,6 +794,8 @@ def test_a_host_that_is_not_here_is_reported(host: str, words: str) -> None:
         (("watch", "gen_1"), "api-key"),
         (("generate", "a cat", "--model", "m"), "api-key"),
         (("models",), "api-key"),
+        (("usage",), "api-key"),
+        (("usage",), "admin-key"),
         (("attempts",), "admin-key"),
         (("attempts", "fail", "att_1"), "admin-key"),
     ],

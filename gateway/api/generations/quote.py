@@ -12,8 +12,11 @@ from gateway.api.web.answers import unix
 from gateway.domain.clients import SIGHTS, Sight
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.health.circuit import CircuitState
+from gateway.domain.money.account import ceiling
+from gateway.domain.money.budgets import BudgetState, Period, exceeded, in_words, shown
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.plan import LeftOut
+from gateway.domain.usd import usd
 from gateway.generations.planner import Quote
 from gateway.upstream.health import CompletionTimes, Health
 
@@ -48,6 +51,16 @@ class LeftOutRoute(Struct, frozen=True, kw_only=True):
     reasons: tuple[ReasonView, ...]  # all of them
 
 
+class BudgetView(Struct, frozen=True, kw_only=True):
+    """A budget that limits what may be spent."""
+
+    scope: Literal["client", "all"]  # whose it is: the client's own, or that of all clients together
+    period: Period  # days and months are those of UTC
+    limit_usd: float  # the budget
+    left_usd: float  # what a create may still reserve
+    ends_at: int | None  # when the next period begins, in Unix seconds; null: never
+
+
 class QuoteView(Struct, frozen=True, kw_only=True):
     """What a create with the same body would do. Nothing was stored or started."""
 
@@ -55,6 +68,10 @@ class QuoteView(Struct, frozen=True, kw_only=True):
     model: str  # the model as the request named it
     order: Order  # the rule that orders the routes
     cost_usd: float | UnsetType | None = UNSET  # of the first route; absent: the client may not see costs
+    # What a create would reserve: the most that this plan can cost, if route after route is billed and fails;
+    # `max_cost` limits it. null: a route has no price, so nothing can be promised. Absent as `cost_usd`.
+    reserves_usd: float | UnsetType | None = UNSET
+    budgets: tuple[BudgetView, ...] | UnsetType = UNSET  # that a create must fit into, as they are now
     routes: tuple[QuotedRoute, ...]  # empty: a create would be refused
     left_out: tuple[LeftOutRoute, ...]  # routes that cannot do it, with the reasons
     summary: tuple[str, ...]  # the same in words, one line for each route
@@ -66,16 +83,54 @@ def quote_view(quote: Quote, health: Health, sees: Collection[Sight] = SIGHTS) -
         _seen(_route_view(position, route, quote.request, health, sees), sees)
         for position, route in enumerate(quote.planned.routes, start=1)
     )
+    shows_costs = "costs" in sees
     left_out = tuple(left_out_view(route, sees) for route in quote.planned.left_out)
     return QuoteView(
         object="video.generation.quote" if quote.request.kind == "video" else "image.generation.quote",
         model=quote.request.model,
         order=quote.model.order,
-        cost_usd=routes[0].cost_usd if routes else None if "costs" in sees else UNSET,
+        cost_usd=(routes[0].cost_usd if routes else None) if shows_costs else UNSET,
+        reserves_usd=reserves_usd(quote) if shows_costs else UNSET,
+        budgets=tuple(map(_budget_view, quote.budgets)) if shows_costs else UNSET,
         routes=routes,
         left_out=left_out,
         summary=(*map(_route_line, routes), *map(_left_out_line, left_out))
-        + (() if routes else ("No route can do this: a create would be refused.",)),
+        + (() if routes else ("No route can do this: a create would be refused.",))
+        + (_budget_lines(quote) if shows_costs else ()),
+    )
+
+
+def reserves_usd(quote: Quote) -> float | None:
+    """What a create would reserve, in USD; None without a route, or if a route has no price."""
+    routes = quote.planned.routes
+    is_priced = bool(routes) and all(route.cost_usd is not None for route in routes)
+    return usd(ceiling(quote.request, routes)) if is_priced else None
+
+
+def _budget_view(state: BudgetState) -> BudgetView:
+    return BudgetView(
+        scope=state.budget.scope,
+        period=state.budget.period,
+        limit_usd=usd(state.budget.limit),
+        left_usd=usd(state.left),
+        ends_at=None if state.ends_at is None else int(state.ends_at.timestamp()),
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _budget_lines(quote: Quote) -> tuple[str, ...]:
+    """What the budgets have left, for a request that can be made."""
+    routes = quote.planned.routes
+    if not routes or not quote.budgets:
+        return ()
+    refusal = exceeded(ceiling(quote.request, routes), quote.budgets)
+    states = quote.budgets if refusal is None else (refusal.state,)
+    lines = [f"{_sentence(in_words(state.budget))} has {shown(state.left)} USD left." for state in states]
+    return (f"A create reserves {shown(ceiling(quote.request, routes))} USD.", *lines) + (
+        () if refusal is None else ("That is not enough: a create would be refused.",)
     )
 
 

@@ -32,7 +32,7 @@ from gateway.api.files import FileView
 from gateway.api.generations.created_view import CreatedView, created_view
 from gateway.api.generations.event_feed import EventView
 from gateway.api.generations.public_ids import KLING, OPENAI, public_id
-from gateway.api.generations.quote import QuotedRoute, QuoteView
+from gateway.api.generations.quote import BudgetView, QuotedRoute, QuoteView
 from gateway.api.generations.request_echo import SettingsView, settings_view
 from gateway.api.generations.upstream_answer import upstream_view
 from gateway.api.generations.views import Deleted, GenerationView, generation_view
@@ -57,6 +57,7 @@ from gateway.domain.clients import Client, ClientKey, Limits
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.health.route_health import unknown_health
+from gateway.domain.money.budgets import Period
 from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
 from gateway.domain.webhooks import EVENTS, OPENAI_EVENTS
@@ -117,6 +118,8 @@ def _quote(generation: Generation) -> QuoteView:
         model=generation.request.model,
         order="cheapest",
         cost_usd=route.cost_usd,
+        reserves_usd=route.cost_usd,
+        budgets=(BudgetView(scope="client", period=Period.DAY, limit_usd=50.0, left_usd=41.6, ends_at=1_767_312_000),),
         routes=(
             QuotedRoute(
                 position=1,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.generations.quote import LeftOutRoute
+from gateway.api.generations.quote import BudgetView, LeftOutRoute
 from gateway.api.handlers import HANDLERS
 from gateway.api.health import Health
 from gateway.api.openapi.answers import kind_of, known_examples, moment_of
@@ -21,6 +21,8 @@ from gateway.api.web.operation import BINARY, REF, Described, Operation, describ
 from gateway.api.webhooks.events import BODIES, WEBHOOKS
 
 _ROUTES = "Only with 422 `unsupported_parameter`: every route of the model, and why it cannot do what was asked."
+_BUDGET = "Only with 402 `budget_exceeded`: the budget that has too little left."
+_RESERVES = "Only with 402 `budget_exceeded`: the most that the request can cost, in USD."
 _ID = "Only of a call that waits for images, once there is a generation: its id, with which it can be read."
 
 
@@ -33,6 +35,8 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
     code: str  # stable; the table of errors of requests has all codes
     generation_id: Annotated[str | UnsetType, Meta(description=_ID)] = UNSET
     routes: Annotated[tuple[LeftOutRoute, ...] | UnsetType, Meta(description=_ROUTES)] = UNSET
+    budget: Annotated[BudgetView | UnsetType, Meta(description=_BUDGET)] = UNSET
+    reserves_usd: Annotated[float | UnsetType, Meta(description=_RESERVES)] = UNSET
 
 
 class ErrorAnswer(Struct, frozen=True, kw_only=True):
@@ -249,7 +253,8 @@ def _content(operation: Operation, samples: Samples) -> dict[str, Any]:
         return {"text/event-stream": {"schema": {"type": "string", **events}, "example": frame}}
     if operation.answer is None:
         return {media_type: {"schema": BINARY} for media_type in operation.media_types}
-    return _one_of((operation.answer, *operation.other_answers), samples.of(_ref(operation.answer)))
+    content = _one_of((operation.answer, *operation.other_answers), samples.of(_ref(operation.answer)))
+    return {**content, "text/csv": {"schema": {"type": "string"}}} if operation.has_csv else content
 
 
 def _error_content(route: Described, status: int, schemas: Mapping[str, Any]) -> dict[str, Any]:

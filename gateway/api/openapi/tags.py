@@ -28,13 +28,14 @@ TAGS: tuple[Tag, ...] = (  # the order is that of the document
         "URLs that get an event when a generation ends, what was sent to them, and the secrets that sign it.",
         ("/v1/webhook_",),
     ),
+    Tag("Usage", "What was made and bought, added up by day, model and provider.", ("/v1/usage",)),
     # Not in the group above: generators make one module of each group, and another of its webhooks.
     Tag(EVENTS_TAG, "What a receiver of webhooks gets.", ()),
     Tag(
         "Operators",
-        "The generations and deliveries of all clients, clients and their keys, the state of providers, submits without"
-        " a clear answer and their remedies, purchases of deleted generations, and what a restored ledger does not buy"
-        " by itself. The operations need an admin key.",
+        "The generations and deliveries of all clients, clients and their keys, usage, the state of providers, submits"
+        " without a clear answer and their remedies, purchases of deleted generations, and what a restored ledger does"
+        " not buy by itself. The operations need an admin key.",
         ("/v1/admin/",),
     ),
     Tag(

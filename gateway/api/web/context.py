@@ -37,6 +37,7 @@ from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
 from gateway.sharing.room import Room
 from gateway.store.purchases import Purchases
+from gateway.store.usage import Usage
 from gateway.tokens import Signer
 from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
@@ -54,6 +55,7 @@ class Context:
     attempts: OperatorDecisions
     restored: RestoredGenerations
     purchases: Purchases
+    usage: Usage
     callback_urls: CallbackUrls
     callbacks: CallbackReceiver
     webhooks: WebhookEndpoints

@@ -28,6 +28,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     status: int = 200  # of a success
     also: Mapping[int, str] = {}  # other statuses with the same wire structure → when they are sent
     stream: type | None = None  # instead of `answer`: the data of each event, for a handler that sends a stream
+    has_csv: bool = False  # the client can ask for the same numbers as a table of comma-separated values
     media_types: Sequence[str] = ("video/*", "application/octet-stream")  # of the bytes of a file
     body: type | None = None
     any_body: bool = False  # instead of `body`: the request may have any body, or none

@@ -90,6 +90,20 @@ TASK_BILLED = {
     FailureKind.RESULT_MISSING: Billed.YES,
     FailureKind.ADAPTER_FAILED: Billed.MAYBE,
 }
+# The kinds of a refused submit for which a provider may charge a fee: it has judged what the client sent.
+FEE_ON_REFUSAL = frozenset({FailureKind.INVALID_REQUEST, FailureKind.CONTENT_POLICY})
+# The failures that a provider reports of its own task. For the others nobody knows how far the task came, so the price
+# of a failed task does not apply to them.
+REPORTED_FAILURE = frozenset(
+    {
+        FailureKind.INVALID_REQUEST,
+        FailureKind.CONTENT_POLICY,
+        FailureKind.CREDENTIAL_REFUSED,
+        FailureKind.RATE_LIMITED,
+        FailureKind.UNAVAILABLE,
+        FailureKind.TASK_FAILED,
+    }
+)
 # The stable public code of each kind, as clients read it in `error.code`.
 PUBLIC_CODE = {kind: kind.value for kind in FailureKind} | {FailureKind.AMBIGUOUS: "submission_unknown"}
 # What each kind means, for clients and operators. The reference pages show these texts.

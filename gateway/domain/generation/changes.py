@@ -26,7 +26,7 @@ class Changes:
     def move(self, attempt: Attempt, state: AttemptState, failure: Failed | None) -> None:
         """End an attempt. Whether it was billed follows from its new state and its tasks."""
         ended = replace(attempt, state=state, failure=failure, ended_at=self.now)
-        self.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
+        self.write(SaveAttempt(replace(ended, billed=billed_of(self.generation.route(ended), ended)), attempt.state))
 
     def abandon(self, attempt: Attempt, failure: Failed | None) -> None:
         """Stop waiting for an accepted attempt. Its tasks go on at the provider and may be billed."""
@@ -37,7 +37,7 @@ class Changes:
         if task != attempt.tasks[index]:
             changed = replace(attempt, tasks=(*attempt.tasks[:index], task, *attempt.tasks[index + 1 :]))
             if attempt.billed is not None:  # it was abandoned, and this may change whether it was billed
-                changed = replace(changed, billed=billed_of(changed))
+                changed = replace(changed, billed=billed_of(self.generation.route(changed), changed))
             self.write(SaveAttempt(changed, attempt.state))
 
     def close(self, status: Status, failure: Failed | None) -> None:

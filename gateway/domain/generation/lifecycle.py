@@ -213,7 +213,8 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
                 next_variant=fact.next_variant,
                 upstream=fact.upstream,
             )
-            changes.write(SaveAttempt(replace(ended, billed=billed_of(ended)), attempt.state))
+            billed = billed_of(changes.generation.route(ended), ended)
+            changes.write(SaveAttempt(replace(ended, billed=billed), attempt.state))
         return
     if not is_followed(changes.generation, changes.now) or fact.index not in open_tasks(attempt):
         return  # the task ended, or is no longer of interest, while this poll was under way

@@ -63,6 +63,8 @@ class Route(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     cost_usd: float | None = None  # of one output, by the prices in the configuration; None: it has no price
     # The account that represents all accounts at the same service, an adapter at one base URL. "": this provider.
     service: str = ""
+    failure_usd: float | None = None  # of an output whose task failed; None: perhaps the full price
+    refusal_usd: float = 0.0  # of an output whose submit was refused for its content or its parameters
 
 
 class Policy(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

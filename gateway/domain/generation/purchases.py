@@ -38,7 +38,7 @@ class Purchase(Struct, frozen=True, kw_only=True):
 def purchases_of(generation: Generation, deleted_at: datetime) -> Iterator[Purchase]:
     """The attempts that were billed or may have been; nothing for a generation that certainly cost nothing."""
     for attempt in generation.attempts:
-        billed = billed_of(attempt)
+        billed = billed_of(generation.route(attempt), attempt)
         if billed is Billed.NO:
             continue
         route = generation.route(attempt)

@@ -39,6 +39,7 @@ class AttemptTasks(Struct, frozen=True, kw_only=True):
     tasks: tuple[Task, ...]
     outputs: int  # number of outputs of its generation
     remembered: tuple[TaskRef, ...]  # reported while its submit had no answer, in the order of their arrival
+    is_open: bool = True  # its generation has not ended
 
 
 class Claimed(Struct, frozen=True):

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
+from gateway.domain.adapter.failure import PUBLIC_CODE, Billed, FailureKind
 from gateway.domain.adapter.request import Settings
 from gateway.domain.adapter.task import Artifact, Failed, Status
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
-from gateway.domain.generation.cost_limit import cost_of, maybe_of, purchase_count
+from gateway.domain.generation.cost_limit import billed_of, cost_of, maybe_of
 from gateway.domain.generation.model import ArchivedFile, Attempt, AttemptState, Generation, Output, Route
 from gateway.domain.generation.next_attempt import wait_of
 from gateway.domain.health.route_health import HealthOf, unknown_health
@@ -227,7 +227,9 @@ def attempt_status(attempt: Attempt) -> AttemptStatus:
 
 def usage_of(generation: Generation) -> Usage:
     """The cost of all attempts that were billed or may have been, in USD."""
-    billed = [attempt for attempt in generation.attempts if purchase_count(attempt)]
+    billed = [
+        attempt for attempt in generation.attempts if billed_of(generation.route(attempt), attempt) is not Billed.NO
+    ]
     costs = [cost_of(generation, attempt) for attempt in billed]
     maybes = [maybe_of(generation, attempt) for attempt in billed]
     has_prices = any(route.cost_usd is not None for route in generation.plan.routes)

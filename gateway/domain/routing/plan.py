@@ -28,7 +28,7 @@ from gateway.domain.generation.model import Adaptation, GenerationRequest, Route
 from gateway.domain.health.route_health import HealthOf, RouteHealth, unknown_health
 from gateway.domain.routing.image_limits import ImageFacts, conversion_text, image_text, misfits, not_converted, remake
 from gateway.domain.routing.order import Order, RankKey, in_order
-from gateway.domain.routing.price import Price, cost_usd
+from gateway.domain.routing.price import Price, SideCosts, cost_usd, side_costs
 from gateway.domain.routing.settings_fit import Reason, fit_settings
 
 
@@ -80,16 +80,18 @@ def plan(
     health: HealthOf = unknown_health,
     seed: str = "",
     links: bool = False,
+    budget: bool = False,
 ) -> Planned:
     """The routes for a request: open circuits last, then by group, then by the order of the group.
 
     `images`: the images whose bytes the gateway has, by their `file_…` name. `links`: the gateway has a public URL, so
-    a provider can fetch these images from it. `seed` decides the random part of the order `weighted`.
+    a provider can fetch these images from it. `seed` decides the random part of the order `weighted`. `budget`: a
+    budget limits what the client may spend, so every route needs a price.
     """
     able: list[tuple[RankKey, Route]] = []
     left_out: list[LeftOut] = []
     for candidate in candidates:
-        result = _route(request, candidate, images or {}, links=links)
+        result = _route(request, candidate, images or {}, links=links, budget=budget)
         if isinstance(result, Route):
             able.append((_rank_key(candidate, result, health), result))
         else:
@@ -116,7 +118,7 @@ def _rank_key(candidate: Candidate, route: Route, health: HealthOf) -> RankKey:
 
 
 def _route(
-    request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts], *, links: bool
+    request: GenerationRequest, candidate: Candidate, images: Mapping[str, ImageFacts], *, links: bool, budget: bool
 ) -> Route | tuple[Reason, ...]:
     """The route that the candidate becomes, or why it cannot serve the request.
 
@@ -137,8 +139,10 @@ def _route(
     for capability in taking:
         settings, adaptations, reasons = fit_settings(request, capability, images)
         reasons += _check_prompt(request, candidate, capability)
-        cost = cost_usd(candidate.prices, settings, capability, alike=candidate.model != candidate.capability_name)
-        reasons += _check_cost(request, cost)
+        alike = candidate.model != candidate.capability_name
+        cost = cost_usd(candidate.prices, settings, capability, alike=alike)
+        side = side_costs(candidate.prices, settings, capability, alike=alike)
+        reasons += _check_cost(request, cost, side, budget=budget)
         reasons += _check_input(request, capability)
         made, misfitting = _fit_images(request, capability, images, links=links)
         adaptations, reasons = adaptations + made, reasons + misfitting
@@ -153,6 +157,8 @@ def _route(
                 count_max=capability.count_max,
                 adaptations=tuple(adaptations),
                 cost_usd=cost,
+                failure_usd=side.failure,
+                refusal_usd=side.refusal,
                 attempt_timeout_seconds=candidate.attempt_timeout_seconds,
                 service=candidate.service,
             )
@@ -228,12 +234,14 @@ def _prompt_fault(prompt: str, options: Mapping[str, object], capability: Capabi
     return f"takes a prompt of at most {most} characters, not {len(prompt)}" if len(prompt) > most else None
 
 
-def _check_cost(request: GenerationRequest, cost: float | None) -> list[Reason]:
+def _check_cost(request: GenerationRequest, cost: float | None, side: SideCosts, *, budget: bool) -> list[Reason]:
+    if cost is None and budget:
+        return [Reason(param="model", message="has no price for this request, so your budget could not be kept")]
     if request.max_cost is None:
         return []
     if cost is None:  # without a price the gateway could not keep the limit
         return [Reason(param="max_cost", message="has no price for this request, so a limit cannot be kept")]
-    total = cost * request.count
+    total = max(cost, side.failure or 0.0, side.refusal) * request.count
     if total <= request.max_cost or isclose(total, request.max_cost):
         return []
     return [Reason(param="max_cost", message=f"costs {total:g} USD, not at most {request.max_cost:g}")]

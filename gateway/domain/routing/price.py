@@ -19,6 +19,8 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 
     per_clip: Usd | None = None  # USD for each output
     per_second: Usd | None = None  # USD for each second of an output
+    per_failure: Usd | None = None  # USD for each output whose task the provider reports as failed; None: not known
+    per_refusal: Usd | None = None  # USD for each output whose submit is refused for its content; None: nothing
     resolution: str | None = None  # only with this resolution
     quality: str | None = None  # of an image
     mode: str | None = None  # only with this mode
@@ -50,6 +52,27 @@ def cost_usd(
         return None
     costs = [_price_of(prices, outcome) for outcome in _outcomes(settings, capability, alike=alike)]
     return None if None in costs else max(cost for cost in costs if cost is not None)
+
+
+class SideCosts(Struct, frozen=True):
+    """What an output costs that is not made, in USD."""
+
+    failure: float | None = None  # its task failed; None: perhaps the full price
+    refusal: float = 0.0  # its submit was refused
+
+
+def side_costs(
+    prices: Sequence[Price], settings: Settings, capability: Capability, *, alike: bool = False
+) -> SideCosts:
+    """What a failed task and a refusal cost, by the rows that `cost_usd` uses; the highest if several may apply."""
+    if not any(price.per_failure is not None or price.per_refusal for price in prices):
+        return SideCosts()  # the usual case, without a look at every outcome
+    rows = [_row_of(prices, outcome) for outcome in _outcomes(settings, capability, alike=alike)]
+    failures = [None if row is None else row.per_failure for row in rows]
+    return SideCosts(
+        failure=None if None in failures else max(cost for cost in failures if cost is not None),
+        refusal=max((row.per_refusal or 0.0 for row in rows if row is not None), default=0.0),
+    )
 
 
 def _outcomes(settings: Settings, capability: Capability, *, alike: bool) -> Iterator[Settings]:
@@ -90,14 +113,16 @@ def _possible(sent: T | None, assumed: T | None, supported: Sequence[T]) -> tupl
 
 def _price_of(prices: Sequence[Price], settings: Settings) -> float | None:
     """The price by the first row that applies; `None` if no row does, or if the length is not known but needed."""
-    for price in prices:
-        if not _applies(price, settings):
-            continue
-        if price.per_second and settings.duration_seconds is None:
-            return None
-        by_length = (price.per_second or 0.0) * (settings.duration_seconds or 0)
-        return round((price.per_clip or 0.0) + by_length, 6)
-    return None
+    price = _row_of(prices, settings)
+    if price is None or (price.per_second and settings.duration_seconds is None):
+        return None
+    by_length = (price.per_second or 0.0) * (settings.duration_seconds or 0)
+    return round((price.per_clip or 0.0) + by_length, 6)
+
+
+def _row_of(prices: Sequence[Price], settings: Settings) -> Price | None:
+    """The first row that applies."""
+    return next((price for price in prices if _applies(price, settings)), None)
 
 
 def _applies(price: Price, settings: Settings) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime
 import apsw
 import structlog
 
+from gateway.domain.usage.contribution import NAMES as COUNTS
 from gateway.store.sqlite.progress import migration_progress
 
 log = structlog.get_logger()
@@ -56,6 +57,11 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     ),
     "purchases": _owned("purchases"),
     "client_days": _sum("client_days", "day", "outputs"),
+    "accounts": _owned("accounts"),
+    "closed_accounts": _sum("closed_accounts", "day", "settled, maybe"),
+    "usage": _sum("usage", "day, model, provider", ", ".join(COUNTS)),
+    "usage_times": _sum("usage_times", "day, model, provider, bucket", "number"),
+    "spending": _sum("spending", "period", "reserved, settled, maybe"),
 }
 # What was adopted stays with the client that had it first: nothing of the key is left for another one.
 _NOTE = "insert into adopted_owners (owner, client, adopted_at) values (:old, :new, :at) on conflict (owner) do nothing"

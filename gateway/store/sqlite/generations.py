@@ -23,10 +23,9 @@ from gateway.domain.generation.transitions import (
 )
 from gateway.store.sqlite.artifacts import save_archived
 from gateway.store.sqlite.columns import assignments, insert, seconds, to_json
-from gateway.store.sqlite.rows import ATTEMPT, GENERATION, OUTPUT, unarchived_until
+from gateway.store.sqlite.rows import ATTEMPT, GENERATION, OPEN, OUTPUT, unarchived_until
 from gateway.store.sqlite.task_claims import CLAIM_TASKS
 
-OPEN = "('queued', 'in_progress')"
 _LEASE_FOREVER = 253402300799.0  # the end of 9999: one process has the file's lock, so its lease need not run out
 _INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "digest")
 _INSERT_OUTPUT = insert("outputs", "generation_id", OUTPUT, "unkept_until")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from secrets import token_hex
 
@@ -10,11 +11,13 @@ from msgspec import Struct
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.generation.restored import hold
+from gateway.domain.generation.transitions import apply
 from gateway.domain.lineage import Copy, Lineage, Marker, Reading, verdict
 from gateway.store.lineage import Said
-from gateway.store.sqlite.generations import OPEN, carry_out
+from gateway.store.sqlite.accounting import follow
+from gateway.store.sqlite.generations import carry_out
 from gateway.store.sqlite.marker import MarkerFile, file_number, marker_path, read_marker, write_marker
-from gateway.store.sqlite.rows import SELECT, generation_of
+from gateway.store.sqlite.rows import OPEN, SELECT, generation_of
 
 # The newest event that was ever stored. SQLite keeps the number when events are removed, and writes it with each event.
 POSITION = "select seq from sqlite_sequence where name = 'events'"
@@ -96,5 +99,7 @@ def _hold_open(connection: apsw.Connection, now: datetime) -> list[str]:
     ids = [str(row[0]) for row in connection.execute(_OPEN_IDS)]
     for generation_id in ids:
         generation = generation_of(connection.execute(f"{SELECT} where id = ?", (generation_id,)).fetchall()[0])
-        carry_out(connection, generation_id, hold(generation, now), now)
+        writes = hold(generation, now)
+        carry_out(connection, generation_id, writes, now)
+        follow(connection, generation, reduce(apply, writes, generation), now)
     return ids

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import apsw
 import msgspec
 
 from gateway.domain.generation.model import Attempt, Generation, Output
@@ -26,6 +27,7 @@ SELECT = (
     f" (select json_group_array(json_array({ATTEMPT}) order by number) from attempts where generation_id = g.id)"
     " from generations as g"
 )
+OPEN = "('queued', 'in_progress')"  # the statuses of generations and outputs that have not ended
 _rows = msgspec.json.Decoder(list[list[Any]])
 
 
@@ -36,6 +38,11 @@ def generation_of(row: Row) -> Generation:
         outputs=tuple(map(OUTPUT.of, _rows.decode(row[-2]))),
         attempts=tuple(map(ATTEMPT.of, _rows.decode(row[-1]))),
     )
+
+
+def read(connection: apsw.Connection, generation_id: str) -> Generation:
+    """One generation, which must exist, as the transaction of the connection sees it."""
+    return generation_of(connection.execute(f"{SELECT} where id = ?", (generation_id,)).fetchall()[0])
 
 
 def unarchived_until(output: Output) -> float | None:

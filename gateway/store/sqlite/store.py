@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import IO
 
@@ -14,10 +14,10 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
-from gateway.domain.generation.purchases import purchases_of
-from gateway.domain.generation.transitions import SaveStatus, Write
+from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
+from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
 from gateway.domain.routing.plan import param_of
 from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
@@ -25,8 +25,11 @@ from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.holds import Holds, ProviderHeld
 from gateway.store.lineage import LedgerLineage, Said
+from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
+from gateway.store.retention import Retention
+from gateway.store.sqlite import accounts as sqlite_accounts
 from gateway.store.sqlite import adoption as sqlite_adoption
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
@@ -36,9 +39,9 @@ from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
 from gateway.store.sqlite import idempotency as sqlite_idempotency
 from gateway.store.sqlite import lineage as sqlite_lineage
-from gateway.store.sqlite import purchases as sqlite_purchases
 from gateway.store.sqlite import task_claims as sqlite_task_claims
 from gateway.store.sqlite import webhooks as sqlite_webhooks
+from gateway.store.sqlite.accounting import follow
 from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.backup import keep_before_migration
 from gateway.store.sqlite.clients import SqliteClients
@@ -46,20 +49,24 @@ from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite.files import SqliteLibrary
-from gateway.store.sqlite.generations import OPEN, changes
+from gateway.store.sqlite.generations import changes
 from gateway.store.sqlite.holds import IS_HELD, SqliteHolds
 from gateway.store.sqlite.long_reads import LongReads
+from gateway.store.sqlite.money import SqliteMoney, fill_open
 from gateway.store.sqlite.purchases import SqlitePurchases
 from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import FILE, SELECT, event_of, generation_of
+from gateway.store.sqlite.retention import SqliteRetention, remove
+from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_of
 from gateway.store.sqlite.search import Search
 from gateway.store.sqlite.task_claims import SqliteTaskClaims
 from gateway.store.sqlite.uploads import SqliteUploads
+from gateway.store.sqlite.usage import SqliteUsage
 from gateway.store.sqlite.webhooks import SqliteWebhooks
 from gateway.store.sqlite.write_ahead_log import WriteAheadLog
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
+from gateway.store.usage import Usage
 from gateway.store.webhooks import WebhookRows
 from gateway.telemetry import NOBODY, Observer
 
@@ -123,6 +130,9 @@ class SqliteStore:
         self.uploads: Uploads = SqliteUploads(self._read, self._writer)
         self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
         self.holds: Holds = SqliteHolds(self._read, self._writer)
+        self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
+        self.money: Money = SqliteMoney(self._read, self._writer)
+        self.retention: Retention = SqliteRetention(self._read, self._writer)
         self.clients: ClientRows = SqliteClients(self._read, self._writer)
         self._webhooks = SqliteWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
@@ -158,6 +168,7 @@ class SqliteStore:
                 check_clock(time)
                 keep_before_migration(connection, path, now)
                 migrate(connection, now)
+                fill_open(connection)
                 if keep_results is not None and time.newest is not None and time.newest > now:
                     sqlite_clock.bring_back(connection, lock, now, keep_results)
                 sqlite_adoption.adopt(connection, adopt or {}, now)
@@ -231,16 +242,20 @@ class SqliteStore:
         limits: FileLimits | None = None,
         *,
         client_limits: CreateLimits | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> Generation:
         created_at = generation.created_at.timestamp()
 
-        def work(connection: apsw.Connection) -> str:
+        def work(connection: apsw.Connection) -> str | Exceeded:
             if idempotency is not None:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
             if client_limits is not None:
                 sqlite_clients.check_create(connection, generation, client_limits)
+            # Returned and not raised: an error would make the other jobs of the transaction begin again.
+            if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
+                return refusal
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
@@ -255,10 +270,13 @@ class SqliteStore:
                     )
             if idempotency is not None and idempotency.key is not None:
                 sqlite_idempotency.add_key(connection, generation, idempotency.key, idempotency.digest)
+            follow(connection, None, generation, generation.created_at)
             reach("create_before_commit")
             return generation.id
 
         stored = await self._writer.run(work, yields=True)
+        if isinstance(stored, Exceeded):
+            raise BudgetExceeded(stored, generation.created_at)
         if idempotency is None or stored == generation.id:
             return generation
         return await self._replayed(stored, idempotency)
@@ -313,14 +331,7 @@ class SqliteStore:
             row = connection.execute(deletable, (generation_id, key)).fetchone()
             if row is None:
                 return False
-            generation = generation_of(row)
-            sqlite_purchases.add(connection, purchases_of(generation, now))
-            sqlite_generations.remove_metadata(connection, generation)
-            used = connection.execute(sqlite_files.USES, (generation_id,)).fetchall()
-            sqlite_idempotency.add_deleted(connection, generation_id)
-            connection.execute(sqlite_artifacts.END, (generation_id,))
-            connection.execute("delete from generations where id = ?", (generation_id,))
-            connection.executemany(sqlite_files.DELETE_UNUSED, used)
+            remove(connection, generation_of(row), now)
             return True
 
         return await self._writer.run(work)
@@ -397,6 +408,7 @@ class SqliteStore:
             if version is None or sqlite_task_claims.adopt_remembered(connection, writes, now, dropped):
                 return None, False
             sqlite_generations.carry_out(connection, generation.id, writes, now)
+            follow(connection, generation, reduce(apply, writes, generation), now)
             return version, end is not None and sqlite_webhooks.add(connection, generation, end, now)
 
         version, has_deliveries = await self._writer.run(work)

@@ -28,9 +28,11 @@ from gateway.domain.generation.reconciliation import (
     waits_for_reply,
 )
 from gateway.domain.generation.transitions import SaveAttempt, Write
+from gateway.store.sqlite.accounting import follow
 from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.columns import Row, to_json
 from gateway.store.sqlite.reader import ReadConnection
+from gateway.store.sqlite.rows import OPEN, read
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import ClaimResult
 
@@ -41,7 +43,8 @@ _ATTEMPT = (
     "select id, generation_id, state, adopted, slots, tasks,"
     " (select json_extract(plan, '$.routes[' || a.route || '].provider') from generations where id = a.generation_id),"
     " (select count(*) from outputs as o where o.generation_id = a.generation_id),"
-    " (select json_group_array(json(ref) order by at, task_id) from callbacks where attempt_id = a.id)"
+    " (select json_group_array(json(ref) order by at, task_id) from callbacks where attempt_id = a.id),"
+    f" (select status in {OPEN} from generations where id = a.generation_id)"
     " from attempts as a where id = ?"
 )
 _REMEMBER = "insert into callbacks (attempt_id, task_id, ref, at) values (?, ?, ?, ?)"
@@ -148,9 +151,11 @@ def _save(connection: apsw.Connection, attempt: AttemptTasks, claimed: Claimed, 
     if claimed.state is not attempt.state:
         _save_accepted(connection, attempt, claimed, now)
         return
+    before = read(connection, attempt.generation_id)
     connection.execute(_ADD_TASKS, (to_json(claimed.tasks), attempt.attempt_id, attempt.state))
     connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
     connection.execute(_RAISE_VERSION, (attempt.generation_id,))
+    follow(connection, before, read(connection, attempt.generation_id), now)
 
 
 def _save_accepted(
@@ -162,10 +167,25 @@ def _save_accepted(
     upstream: UpstreamAnswer | None = None,
 ) -> int:
     """Store that the attempt is accepted, and return the new version of its generation."""
+    # The usual reply is left out, because the whole generation would have to be read: see `accounting.follow`.
+    before = None if _is_usual(attempt, claimed) else read(connection, attempt.generation_id)
     values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
     connection.execute(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
     connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
-    return moved(connection, attempt.generation_id, attempt.attempt_id, claimed.state, now)
+    version = moved(connection, attempt.generation_id, attempt.attempt_id, claimed.state, now)
+    if before is not None:
+        follow(connection, before, read(connection, attempt.generation_id), now)
+    return version
+
+
+def _is_usual(attempt: AttemptTasks, claimed: Claimed) -> bool:
+    """Whether a reply named one running task for each output of a submit that an open generation waits for."""
+    return (
+        attempt.is_open
+        and attempt.state is AttemptState.SUBMITTING
+        and len(claimed.tasks) == len(attempt.slots)
+        and not any(task.status.terminal for task in claimed.tasks)
+    )
 
 
 def _read(connection: apsw.Connection, attempt_id: str) -> AttemptTasks | None:
@@ -175,7 +195,7 @@ def _read(connection: apsw.Connection, attempt_id: str) -> AttemptTasks | None:
 def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
     if not rows:
         return None
-    attempt_id, generation_id, state, adopted, slots, tasks, provider, outputs, refs = rows[0]
+    attempt_id, generation_id, state, adopted, slots, tasks, provider, outputs, refs, is_open = rows[0]
     return AttemptTasks(
         attempt_id=attempt_id,
         generation_id=generation_id,
@@ -186,6 +206,7 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
         tasks=_tasks.decode(tasks),
         outputs=outputs,
         remembered=_refs.decode(refs),
+        is_open=bool(is_open),
     )
 
 

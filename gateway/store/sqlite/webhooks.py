@@ -88,6 +88,10 @@ _CLAIM = "update deliveries set next_at = ? where id = ?"
 _EXPIRED = "generation_id is null and id < ? and state <> 'pending'"  # tests that have ended; ids begin with the time
 _HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} limit 1"
 _EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} order by id limit ?)"
+# Ended ones of any kind; few of those before them are pending, because no schedule lasts longer than two days.
+_OLD = "id < ? and state <> 'pending'"
+_HAS_OLD = f"select 1 from deliveries where {_OLD} limit 1"
+_REMOVE_OLD = f"delete from deliveries where id in (select id from deliveries where {_OLD} order by id limit ?)"
 
 
 def add(connection: apsw.Connection, generation: Generation, status: Status, now: datetime) -> bool:
@@ -308,13 +312,19 @@ class SqliteWebhooks:
             await self._change_pending(claim.delivery.endpoint_id, _GIVE_UP)
         return delivery
 
-    async def expire(self, now: datetime, limit: int) -> int:
-        before = "dlv_" + ulid(now - TEST_LIFE, bytes(RANDOM_BYTES))
-        if not self._reader.all(_HAS_EXPIRED, (before,)):
+    async def expire(self, now: datetime, limit: int, *, before: datetime | None = None) -> int:
+        count = await self._expire(_HAS_EXPIRED, _EXPIRE, now - TEST_LIFE, limit)
+        if before is not None:
+            count += await self._expire(_HAS_OLD, _REMOVE_OLD, before, limit)
+        return count
+
+    async def _expire(self, has_expired: str, expire: str, before: datetime, limit: int) -> int:
+        first = "dlv_" + ulid(before, bytes(RANDOM_BYTES))
+        if not self._reader.all(has_expired, (first,)):
             return 0  # without a write
 
         def work(connection: apsw.Connection) -> int:
-            connection.execute(_EXPIRE, (before, limit))
+            connection.execute(expire, (first, limit))
             return connection.changes()
 
         return await self._writer.run(work)

@@ -7,7 +7,18 @@ import apsw
 import pytest
 
 from gateway.store import migrations
-from gateway.store.sqlite import attempts, files, holds, idempotency, purchases, store, uploads, webhooks
+from gateway.store.sqlite import (
+    attempts,
+    files,
+    holds,
+    idempotency,
+    purchases,
+    retention,
+    store,
+    uploads,
+    usage,
+    webhooks,
+)
 from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.webhooks import DeliveryQuery
 
@@ -40,6 +51,15 @@ STATEMENTS = {
     "deliveries_due": webhooks._DUE,
     "webhook_keys": webhooks._KEYS,
     "next_due": webhooks._NEXT_DUE,
+    "deliveries_old": webhooks._REMOVE_OLD,
+    "ended_generations": retention._ENDED,
+    "events_to_remove": retention._EVENTS,
+    "usage_expire": usage._EXPIRED,
+    "usage_to_count": usage._NEXT_UNCOUNTED,
+    "usage_of_all": "select sum(cost) from usage where day between ? and ?",
+    "usage_of_client": "select sum(cost) from usage where day between ? and ? and key = ?",
+    "usage_times_of_all": "select sum(number) from usage_times where day between ? and ?",
+    "usage_times_of_client": "select sum(number) from usage_times where day between ? and ? and key = ?",
     **{f"newest_{number}": statement for number, statement in enumerate(sqlite_clock._NEWEST[:-1])},
 }
 for chosen in product((None, "k"), (None, "e"), (None, "g"), (None, "dead"), (None, "d")):

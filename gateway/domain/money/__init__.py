@@ -1,0 +1,1 @@
+"""What generations reserve and cost, and the budgets that limit it. Pure."""

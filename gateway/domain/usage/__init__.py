@@ -1,0 +1,1 @@
+"""What generations count for in the statistics of use: pure rules."""

@@ -1,0 +1,22 @@
+"""The one place that every change of a generation in the ledger passes: what is counted by generation follows here.
+
+`follow` is called once in each transaction that creates, changes or deletes a generation, after its writes. Whatever it
+stores is committed with the change or not at all, so a crash between the two cannot happen.
+"""
+
+from datetime import datetime
+
+import apsw
+
+from gateway.domain.generation.model import Generation
+from gateway.store.sqlite import accounts, usage
+
+
+def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
+    """Count the change of a generation: `before` is None for a create, `after` is None for a delete.
+
+    Two changes are not reported, because nothing that is counted differs after them, and a read of the whole generation
+    would be needed: a submit that begins, and a reply to it that names one running task for each of its outputs.
+    """
+    accounts.follow(connection, before, after, now)
+    usage.follow(connection, before, after)

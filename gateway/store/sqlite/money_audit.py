@@ -1,0 +1,25 @@
+"""Reads everything about money from an SQLite ledger and compares it: for tests and for an operator's doubts."""
+
+from collections.abc import Iterator
+
+import apsw
+
+from gateway.domain.money.account import Account
+from gateway.domain.money.audit import StoredAccount, contradictions
+from gateway.store.sqlite.rows import SELECT, generation_of
+
+_ACCOUNTS = "select generation_id, key, day, reserved, settled, maybe, deleted_at is not null from accounts"
+_CLOSED = "select key, day, 0, settled, maybe from closed_accounts"
+_SUMS = "select key, period, reserved, settled, maybe from spending"
+
+
+def audit_money(connection: apsw.Connection) -> Iterator[str]:
+    """Each contradiction in words. Reads the whole ledger at one moment; the connection must have no transaction."""
+    with connection:
+        stored = [
+            StoredAccount(row[0], row[1], row[2], Account(*row[3:6]), deleted=bool(row[6]))
+            for row in connection.execute(_ACCOUNTS)
+        ]
+        closed = {(row[0], row[1]): Account(*row[2:]) for row in connection.execute(_CLOSED)}
+        sums = {(row[0], row[1]): Account(*row[2:]) for row in connection.execute(_SUMS)}
+        yield from contradictions(map(generation_of, connection.execute(SELECT)), stored, closed, sums)
