@@ -36,6 +36,7 @@ SECTIONS: tuple[tuple[str, type[Struct], type[Struct] | None], ...] = (
 )
 _BY_READER: dict[Any, str] = {
     sections.ApiKey: "secret",
+    sections.AccessKey: "secret",
     sections.JwtSecret: "secret",
     sections.WebhookSecret: "secret",
     sections.DatabaseUrl: "URL",
