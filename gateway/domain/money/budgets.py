@@ -70,8 +70,10 @@ class Exceeded(Struct, frozen=True):
 
 def name_of(period: Period, moment: datetime) -> str:
     """The name of the period that has this moment, as sums are stored: 2026-05-17, 2026-05 or total."""
-    at = moment.astimezone(UTC)
-    return {Period.DAY: f"{at:%Y-%m-%d}", Period.MONTH: f"{at:%Y-%m}", Period.TOTAL: "total"}[period]
+    if period is Period.TOTAL:
+        return "total"
+    day = moment.astimezone(UTC).isoformat()[:10]  # a tenth of the time that `strftime` takes, for each create
+    return day if period is Period.DAY else day[:7]
 
 
 def end_of(period: Period, moment: datetime) -> datetime | None:
