@@ -396,14 +396,14 @@ def check_error() -> Callable[..., str]:
     return error_message
 
 
-def error_message(response: Any, status: int, code: str, param: str | None = None) -> str:
+def error_message(response: Any, status: int, code: str, param: str | None = None, *, hidden: bool = False) -> str:
     """Check the status and the shape of an error answer; return its message."""
     assert response.status_code == status, response.content
     assert response.headers["content-type"].partition(";")[0] == "application/json"
     body = response.json()
     assert set(body) == {"error", "request_id"}
     further = {"routes"} if code == "unsupported_parameter" else set()
-    further |= {"budget", "reserves_usd"} if code == "budget_exceeded" else set()
+    further |= {"budget", "reserves_usd"} if code == "budget_exceeded" and not hidden else set()
     further |= {"generation_id"} & set(body["error"])
     assert set(body["error"]) == {"message", "type", "param", "code"} | further
     assert response.headers["x-request-id"] == body["request_id"]

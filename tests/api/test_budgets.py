@@ -164,6 +164,23 @@ async def test_sums_are_kept_without_a_budget(start: Any) -> None:
     assert (reserved, settled) in {(0, 0), (0, 500_000)}, "a submit that has left may be billed"
 
 
+async def test_a_client_has_a_budget_of_its_own_and_may_not_see_amounts(start: Any, check_error: Any) -> None:
+    config = '[clients.shop]\nkeys = ["env:SHOP_KEY"]\nbudgets = { month = 0.7 }\nsees = []\n'
+    key = "vg_" + "s" * 40
+    gateway = await start(config + PRICED, environ={"SHOP_KEY": key})
+    async with gateway.client_of(key) as shop:
+        made = (await shop.post(VIDEOS, json=BODY)).json()
+        refused = await shop.post(VIDEOS, json=BODY)
+        message = check_error(refused, 402, "budget_exceeded", "max_cost", hidden=True)
+        assert message.startswith("This request may cost more than your budget for a month has left. Lower `max_cost`")
+        quoted = (await shop.post(QUOTE, json=BODY)).json()
+        assert {"reserves_usd", "budgets", "cost_usd"}.isdisjoint(quoted)
+        assert "USD" not in " ".join(quoted["summary"])
+    assert spending(gateway, "2026-03", "client_shop") == (500_000, 0, 0)
+    assert (await gateway.stored(made["id"])).owner == "client_shop"
+    assert (await post(gateway)).status_code == 200, "the budget is that of another client"
+
+
 async def test_a_quote_says_that_a_create_would_be_refused(start: Any) -> None:
     gateway = await start(f"budgets = {{ total = 0.9 }}\n{PRICED}")
     fits = (await gateway.client.post(QUOTE, json=BODY)).json()

@@ -389,6 +389,18 @@ async def test_closed_accounts_stay_in_the_sums(empty: Path) -> None:
     await store.close()
 
 
+async def test_each_task_that_a_callback_names_after_the_end_is_counted_once(empty: Path) -> None:
+    store = SqliteStore.open(empty, NOW)
+    generation = await store.create(priced(NOW, bought=True))
+    await store.write(generation, cancel(generation, NOW), NOW)
+    for name, settled in (("t-1", 500_000), ("t-2", 1_000_000), ("t-2", 1_000_000)):
+        refs = [TaskRef(id=name, path="/v1/t")]
+        await store.task_claims.claim(generation.attempts[0].id, refs, NOW, "callback")
+        assert spending(empty)["alice", "total"] == (0, settled)
+    assert contradictions(empty) == []
+    await store.close()
+
+
 async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_its_own(empty: Path) -> None:
     store = SqliteStore.open(empty, NOW)
     budget = Budget("alice", Period.DAY, 1_000_000)

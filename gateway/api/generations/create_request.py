@@ -23,6 +23,7 @@ from gateway.domain.adapter.request import FramesInput, Input, Kind, ReferencesI
 from gateway.domain.clients import SIGHTS, Sight
 from gateway.domain.errors import InvalidImage, InvalidParameter
 from gateway.domain.generation.model import GenerationRequest, WebhookFormat
+from gateway.domain.money.budgets import BudgetExceeded
 from gateway.domain.parameters.spellings import Size
 from gateway.domain.public_addresses import Network
 from gateway.generations.no_route import NoSuitableRoute, name_of
@@ -69,6 +70,10 @@ class Normalised:
                     renamed.detail = renamed.detail.replace(f"{route.provider}/{route.model}", "The route")
             renamed.members = {"routes": [left_out_view(route, self.sees) for route in renamed.left_out]}
             raise renamed from error
+        except BudgetExceeded as error:
+            hidden = error if "costs" in self.sees else error.without_amounts()
+            hidden.param = name_of("max_cost", self.names)
+            raise hidden from error
         except (InvalidImage, InvalidParameter) as error:
             if (param := error.param) is not None:
                 error.param = name_of(param, self.names)

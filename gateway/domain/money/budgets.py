@@ -70,8 +70,10 @@ class Exceeded(Struct, frozen=True):
 
 def name_of(period: Period, moment: datetime) -> str:
     """The name of the period that has this moment, as sums are stored: 2026-05-17, 2026-05 or total."""
-    at = moment.astimezone(UTC)
-    return {Period.DAY: f"{at:%Y-%m-%d}", Period.MONTH: f"{at:%Y-%m}", Period.TOTAL: "total"}[period]
+    if period is Period.TOTAL:
+        return "total"
+    day = moment.astimezone(UTC).isoformat()[:10]  # a tenth of the time that `strftime` takes, for each create
+    return day if period is Period.DAY else day[:7]
 
 
 def end_of(period: Period, moment: datetime) -> datetime | None:
@@ -118,33 +120,50 @@ class BudgetExceeded(GatewayError):
     code, status, type, title = "budget_exceeded", 402, "insufficient_quota", "A budget has too little left."
     remedy = "Send a lower `max_cost`, ask for fewer outputs, or wait for `Retry-After`."
 
-    def __init__(self, refusal: Exceeded, now: datetime) -> None:
-        """The message has the budget, what is left of it, what the request would reserve, and when it helps to wait."""
+    def __init__(self, refusal: Exceeded, now: datetime, *, shows_amounts: bool = True) -> None:
+        """The message has the budget, what is left of it, what the request would reserve, and when it helps to wait.
+
+        `shows_amounts` is false for a client that may not see costs.
+        """
+        self._refusal, self._now = refusal, now
         state, helps_at = refusal.state, refusal.helps_at
-        until = (
-            "It can never fit: lower `max_cost`, or ask for fewer outputs or a cheaper model."
-            if refusal.needed > state.budget.limit
-            else "Lower `max_cost`, or ask for fewer outputs."
-            if helps_at is None
-            else f"Lower `max_cost`, ask for fewer outputs, or wait: the next {state.budget.period} begins at"
-            f" {helps_at:%Y-%m-%dT%H:%M:%SZ}."
+        reason = (
+            f"This request may cost up to {shown(refusal.needed)} USD, and {in_words(state.budget)} has"
+            f" {shown(state.left)} USD left."
+            if shows_amounts
+            else f"This request may cost more than {_name(state.budget)} has left."
         )
         super().__init__(
-            f"This request may cost up to {shown(refusal.needed)} USD, and {in_words(state.budget)} has"
-            f" {shown(state.left)} USD left. {until}",
+            f"{reason} {_remedy(refusal)}",
             param="max_cost",
             retry_after=None if helps_at is None else (helps_at - now).total_seconds(),
         )
-        self.members = {
-            "budget": {
-                "scope": state.budget.scope,
-                "period": state.budget.period.value,
-                "limit_usd": usd(state.budget.limit),
-                "left_usd": usd(state.left),
-                "ends_at": None if state.ends_at is None else int(state.ends_at.timestamp()),
-            },
-            "reserves_usd": usd(refusal.needed),
-        }
+        if shows_amounts:
+            self.members = {
+                "budget": {
+                    "scope": state.budget.scope,
+                    "period": state.budget.period.value,
+                    "limit_usd": usd(state.budget.limit),
+                    "left_usd": usd(state.left),
+                    "ends_at": None if state.ends_at is None else int(state.ends_at.timestamp()),
+                },
+                "reserves_usd": usd(refusal.needed),
+            }
+
+    def without_amounts(self) -> "BudgetExceeded":
+        """The same error for a client that may not see costs."""
+        return BudgetExceeded(self._refusal, self._now, shows_amounts=False)
+
+
+def _remedy(refusal: Exceeded) -> str:
+    if refusal.needed > refusal.state.budget.limit:
+        return "It can never fit: lower `max_cost`, or ask for fewer outputs or a cheaper model."
+    if refusal.helps_at is None:
+        return "Lower `max_cost`, or ask for fewer outputs."
+    return (
+        f"Lower `max_cost`, ask for fewer outputs, or wait: the next {refusal.state.budget.period} begins at"
+        f" {refusal.helps_at:%Y-%m-%dT%H:%M:%SZ}."
+    )
 
 
 def in_words(budget: Budget) -> str:
@@ -152,6 +171,13 @@ def in_words(budget: Budget) -> str:
     of = "your budget" if budget.scope == "client" else "the budget of all clients together"
     length = {Period.DAY: "a day", Period.MONTH: "a month", Period.TOTAL: "in all"}[budget.period]
     return f"{of} of {shown(budget.limit)} USD {length}"
+
+
+def _name(budget: Budget) -> str:
+    """A budget without its size, for example `your budget for a day`."""
+    of = "your budget" if budget.scope == "client" else "the budget of all clients together"
+    length = {Period.DAY: "for a day", Period.MONTH: "for a month", Period.TOTAL: "in all"}[budget.period]
+    return f"{of} {length}"
 
 
 def shown(amount: int) -> str:

@@ -90,15 +90,15 @@ def test_every_route_may_be_billed_once_for_each_output() -> None:
 @every("kind", list(FailureKind))
 def test_prices_decide_what_a_failed_task_and_a_refusal_cost(kind: FailureKind) -> None:
     ended = attempt(AttemptState.FAILED, task(0, Status.FAILED, kind))
-    known = kind in REPORTED_FAILURE
+    reported = kind in REPORTED_FAILURE
     full = {Billed.NO: 0.0, Billed.MAYBE: 0.5, Billed.YES: 0.5}[TASK_BILLED[kind]]
-    costs = 0.0 if kind is FailureKind.OUT_OF_CREDIT else 0.1 if known else full
+    costs = 0.0 if kind is FailureKind.OUT_OF_CREDIT else 0.1 if reported else full
     assert cost_of(life(ended), ended) == costs
-    assert billed_of(PRICED, ended) is (Billed.YES if known else TASK_BILLED[kind])
+    assert billed_of(PRICED, ended) is (Billed.YES if reported else TASK_BILLED[kind])
     without = replace(PRICED, failure_usd=None, refusal_usd=0.0)
     assert billed_of(without, ended) is TASK_BILLED[kind]
     free = replace(PRICED, failure_usd=0.0)
-    assert billed_of(free, ended) is (Billed.NO if known else TASK_BILLED[kind])
+    assert billed_of(free, ended) is (Billed.NO if reported else TASK_BILLED[kind])
     refused = attempt(AttemptState.REFUSED, kind=kind)
     has_fee = kind in FEE_ON_REFUSAL
     assert cost_of(life(refused), refused) == (0.04 if has_fee else 0.0)
