@@ -77,7 +77,7 @@ class Stub:
 
 @pytest_asyncio.fixture
 async def metrics() -> AsyncIterator[Metrics]:
-    yield Metrics({"acme": Stub()}, {"m"}.__contains__)
+    yield Metrics(lambda: {"acme": Stub()}, {"m"}.__contains__)
 
 
 async def test_a_figure_that_fails_hides_no_other(metrics: Metrics) -> None:
