@@ -19,6 +19,7 @@ import structlog
 
 from gateway.artifacts.archiver import Archiver
 from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clock import SystemClock
 from gateway.domain.adapter.request import TextInput
@@ -95,12 +96,19 @@ async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
         store=store,
         artifacts=artifacts,
         fetcher=fetcher,
+        downloads=ResultDownloads(fetcher=fetcher, providers={}, upstream=upstream, clock=clock),
         providers={},
-        upstream=upstream,
         clock=clock,
         keep=Live(timedelta(days=1)),
         observer=LogObserver(),
-        thumbnails=Thumbnails(store=store, artifacts=artifacts, clock=clock, enabled=Live(current=False)),
+        thumbnails=Thumbnails(
+            store=store,
+            artifacts=artifacts,
+            clock=clock,
+            enabled=Live(current=False),
+            on_change=lambda _: None,
+            observer=LogObserver(),
+        ),
     )
     pending = [generation(number, port, clock.now()) for number in range(streams)]
     for unarchived in pending:

@@ -36,6 +36,7 @@ from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output, Task
 from gateway.ids import new_id
 from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
 AT_ONCE = 2000  # generations in one transaction while the ledger is made
 EVERY_SECONDS = 0.02  # between two requests of the prober
@@ -100,7 +101,7 @@ async def make_ledger(folder: Path, count: int) -> None:
     The gateway's own create makes the first one, so that requests and plans are real; the others are copies with ids
     and prompts of their own.
     """
-    settings = load(configuration(folder, "http://127.0.0.1:9", None), {"BENCH_KEY": KEY}, ["foxapi"])
+    settings = load(configuration(folder, "http://127.0.0.1:9", None), {"BENCH_KEY": KEY}, load_adapters())
     application = Application(settings)
     application.engine.begin = lambda _: None  # type: ignore[method-assign]  # nothing is sent while the ledger is made
     await Client(application.asgi)("POST", PATH, CREATE)

@@ -20,6 +20,7 @@ import apsw
 from bench.history import fill
 from gateway.engine.old_rows import KeepFor, OldRows
 from gateway.engine.sweeper import BATCH_OF_HISTORY
+from gateway.live import Live
 from gateway.store.sqlite import writer
 from gateway.store.sqlite.store import SqliteStore
 
@@ -97,7 +98,7 @@ async def main() -> None:
             ("events", KeepFor(events=timedelta(days=7))),
             ("generations", KeepFor(generations=timedelta(days=7))),
         ):
-            rows = OldRows(store, keep)
+            rows = OldRows(store, Live(keep))
             await measured(name, store, lambda rows=rows: rows.remove(later, lambda: False))
         await store.close()
         with apsw.Connection(str(path)) as connection:

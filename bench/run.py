@@ -32,6 +32,7 @@ from msgspec import Struct
 
 from gateway.app import Application
 from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
 CONCURRENCY = 64
 ROUNDS = 5
@@ -148,7 +149,7 @@ def application(folder: Path, transport: httpx.AsyncBaseTransport | None, base_u
         poll_max_seconds = {poll}
         """
     )
-    settings = load(config, {"BENCH_KEY": KEY}, ["foxapi", "keevx", "kling_relay"])
+    settings = load(config, {"BENCH_KEY": KEY}, load_adapters())
     return Application(settings, transport=transport)
 
 

@@ -32,6 +32,7 @@ from gateway.domain.generation.model import Generation, GenerationRequest, Outpu
 from gateway.domain.webhooks import Endpoint, SigningSecret
 from gateway.ids import new_id
 from gateway.settings.load import load
+from gateway.upstream.registry import load_adapters
 
 COUNT = 10_000
 FAILS = 1 / 3
@@ -168,7 +169,7 @@ def application(folder: Path, clock: JumpingClock) -> Application:
         """
     )
     environ = {"KEY": "bench-key-0123456789abcdef", "SECRET": SECRETS["/own"]}
-    return Application(load(config, environ, ["foxapi", "keevx", "kling_relay"]), clock=clock)
+    return Application(load(config, environ, load_adapters()), clock=clock)
 
 
 async def end(app: Application, url: str) -> None:
