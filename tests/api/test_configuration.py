@@ -141,6 +141,36 @@ async def test_what_needs_a_start_is_named_and_stops_the_rest(reloading: Reloadi
     assert (await reloading.client.get(VIDEOS)).status_code == 200
 
 
+async def test_a_key_that_owns_something_gets_a_client_at_a_start_only(reloading: Reloading, check_error: Any) -> None:
+    body, order = {"model": "hero", "prompt": "A beach."}, {"Idempotency-Key": "one"}
+    made = (await reloading.client.post(VIDEOS, json=body, headers=order)).json()
+    named = changed('server.api_keys = ["env:TEST_KEY"]\n', "") + '[clients.shop]\nkeys = ["env:TEST_KEY"]\n'
+    without = changed("env:TEST_KEY", "env:TEST_NEW_KEY")
+    for text in (named, without, named):  # also if the key is in no list for a while
+        reloading.write(text)
+        answer = await reloading.admin.post(f"{PATH}/reload")
+        if text == named:
+            (line,) = check_error(answer, 422, "configuration_refused").splitlines()[1:]
+            assert line.startswith("clients.shop.keys[0]: this key was a client by itself")
+    reloading.write(BASE)
+    await reloading.reload()
+    assert (await reloading.client.post(VIDEOS, json=body, headers=order)).json()["id"] == made["id"]
+
+
+async def test_an_account_comes_back_with_the_same_adapter_only(reloading: Reloading, check_error: Any) -> None:
+    removed, account = BASE.partition("[providers.foxapi]")[0], '[providers.other]\napi_key = "file:FOLDER/fox.key"\n'
+    removed = removed.replace("foxapi/kling-v3-text-to-video", "kling_relay/kling-v1")
+    for text in (f'{removed}{account}adapter = "foxapi"\n', removed):
+        reloading.write(text)
+        await reloading.reload()
+    reloading.write(f'{removed}{account}adapter = "keevx"\n')
+
+    answer = await reloading.admin.post(f"{PATH}/reload")
+
+    (line,) = check_error(answer, 422, "configuration_refused").splitlines()[1:]
+    assert line.startswith("providers.other.adapter: the account of this name has another adapter so far")
+
+
 async def test_an_open_generation_keeps_its_plan_and_its_prices(reloading: Reloading) -> None:
     made = await reloading.gateway.create(model="hero")
     before = await reloading.gateway.stored(made["id"])
