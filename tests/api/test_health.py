@@ -47,7 +47,7 @@ async def nothing() -> None:
 
 @pytest.mark.parametrize("path", ["/health/live", "/v1/models", "/v1/videos/generations", "/docs", "/nothing"])
 async def test_every_answer_has_an_id_and_cache_headers(gateway: Any, path: str) -> None:
-    first, second = [await gateway.client.get(path, headers={"x-request-id": "mine"}) for _ in range(2)]
+    first, second = [await gateway.client.get(path, headers={"x-request-id": "mine {}"}) for _ in range(2)]
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
     for response in (first, second):
         assert response.headers.get_list("x-request-id")[0].startswith("req_")

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import mcp
@@ -21,6 +21,7 @@ from gateway.api.generations.views import AttemptView, generation_view
 from gateway.api.mcp import service
 from gateway.api.mcp.results import generation_result
 from gateway.api.mcp.tools import TOOLS, run
+from gateway.api.openapi.sample_generations import LINKS
 
 from ..mcp_clients import CancelTask, Params, State, Tasks, UpdateTask, connected, create_task, task
 
@@ -212,7 +213,7 @@ async def test_models_are_listed_in_short_and_a_model_in_detail(start: Any) -> N
 
 async def test_very_many_attempts_are_cut(served: Any) -> None:
     made = await served.create()
-    view = generation_view(await served.stored(made["id"]), cast("Any", None))
+    view = generation_view(await served.stored(made["id"]), LINKS)
     attempt = AttemptView(**dict.fromkeys(AttemptView.__struct_fields__))  # type: ignore[arg-type]  # names count
     many = replace(view, attempts=tuple(replace(attempt, number=number) for number in range(1, 101)))
     content = generation_result(many, note="Look.")["structuredContent"]

@@ -77,7 +77,7 @@ class Stub:
 
 @pytest_asyncio.fixture
 async def metrics() -> AsyncIterator[Metrics]:
-    yield Metrics({"acme": Stub()}, {"m"}.__contains__)
+    yield Metrics(lambda: {"acme": Stub()}, {"m"}.__contains__)
 
 
 async def test_a_figure_that_fails_hides_no_other(metrics: Metrics) -> None:
@@ -120,7 +120,7 @@ async def test_a_disk_that_hangs_leaves_out_its_figures_alone(
     ],
 )
 def test_a_name_that_is_not_configured_is_no_label(provider: str, model: str, route: tuple[str, str]) -> None:
-    labels = Metrics({"acme": Stub()}, {"m"}.__contains__).labels
+    labels = Metrics(lambda: {"acme": Stub()}, {"m"}.__contains__).labels
     assert labels.route(provider, model) == route
     assert (labels.provider(provider), labels.provider(None)) == (route[0], "none")
     assert (labels.model("m"), labels.model("hush")) == ("m", "other")

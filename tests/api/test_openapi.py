@@ -205,6 +205,9 @@ async def test_every_documented_query_parameter_is_accepted(gateway: Any, docume
         "string": "x",
         "after": "gen_01JDKQ00000000000000000000",
         "before": "gen_01JDKQ00000000000000000000",
+        "from": "2026-01-01",
+        "to": "2099-01-01",
+        "group_by": "day",
     }
     for path, method, operation in operations(document):
         if path.startswith("/v1/admin/"):

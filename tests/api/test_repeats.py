@@ -105,9 +105,11 @@ async def test_a_retry_repeats_only_an_equal_request_of_the_same_client(gateway:
 
 async def test_a_retry_never_gives_the_generation_of_a_different_request(gateway: Any) -> None:
     first = await gateway.stored((await post(gateway, model="auto")).json()["id"])
-    service: Generations = gateway.application.litestar.state["context"].generations
+    context = gateway.application.litestar.state["context"]
+    service: Generations = context.generations
+    request = replace(first.request, kind="image")
 
-    created = await service.create(replace(first.request, kind="image"), key=first.owner, retry=True)
+    created = await service.create(request, key=first.owner, catalog=context.catalog, retry=True)
 
     assert (created.replayed, created.generation.id == first.id) == (False, False)
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import shutil
 from contextlib import closing
 from hashlib import sha256
 from typing import Any
@@ -532,7 +533,9 @@ async def test_a_generation_of_another_key_is_answered_like_a_missing_one(
 
 
 async def test_an_input_that_cannot_be_stored_is_a_503(gateway: Any, check_error: Any) -> None:
-    gateway.application.settings.artifacts.path.write_text("a file is where the folder should be")
+    folder = gateway.application.settings.artifacts.path
+    shutil.rmtree(folder)
+    folder.write_text("a file is where the folder should be")
     response = await gateway.client.post(VIDEOS, json={**IMAGE, "image": base64.b64encode(PNG).decode()})
     check_error(response, 503, "store_unavailable")
     assert int(response.headers["retry-after"]) >= 1

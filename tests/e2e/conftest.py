@@ -32,6 +32,7 @@ from gateway.settings.load import (
     Settings,
 )
 from gateway.settings.sections import KlingKey
+from gateway.settings.toml import Identifier
 from gateway.telemetry import Observer
 from gateway.upstream.registry import load_adapters
 
@@ -238,7 +239,7 @@ class Gateway:
             server=ServerSettings(
                 api_keys=(Secret.of(KEY), Secret.of(OTHER_KEY)),
                 kling_keys=tuple(
-                    KlingKey(access_key=Secret.of(access), secret_key=Secret.of(secret))
+                    KlingKey(access_key=Identifier.of(access), secret_key=Secret.of(secret))
                     for access, secret in self.kling_keys.items()
                 ),
                 auth="keys",

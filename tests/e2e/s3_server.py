@@ -15,6 +15,7 @@ import obstore
 from obstore.store import S3Store
 
 from gateway.settings.load import ArtifactSettings, Secret
+from gateway.settings.toml import Identifier
 
 KEY, SECRET = "test-access-key", "test-secret-access-key"
 BUCKET = "results"
@@ -35,7 +36,7 @@ class S3Server:
                 "url": f"s3://{BUCKET}/kept/here",
                 "folder": str(folder),
                 "endpoint": self.endpoint,
-                "access_key_id": Secret.of(KEY),
+                "access_key_id": Identifier.of(KEY),
                 "secret_access_key": Secret.of(SECRET),
                 **changes,
             }

@@ -94,9 +94,9 @@ async def test_an_image_that_goes_while_a_create_is_handled_refuses_it(gateway, 
     await gateway.finish(made["id"])
 
     def deleted_first(call: Any) -> Any:
-        async def create(*arguments: Any) -> Any:
+        async def create(*arguments: Any, **options: Any) -> Any:
             assert await gateway.app.store.delete(made["id"], arguments[0].owner, gateway.clock.now())
-            return await call(*arguments)
+            return await call(*arguments, **options)
 
         return create
 

@@ -21,6 +21,7 @@ from gateway.api.admin.generation_views import (
 from gateway.api.admin.provider_views import AdminProvider, CallsView, CircuitView, ProviderModelView
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.clients.views import client_view, key_view
+from gateway.api.configuration import AdminConfiguration, Reloaded
 from gateway.api.dialects import foxapi, keevx, openai_videos, openrouter, xai
 from gateway.api.dialects.dialect import Dialect
 from gateway.api.dialects.foxapi_uploads import FoxFile
@@ -41,6 +42,8 @@ from gateway.api.images.answer import TICKS_OF_USD, ImagesAnswer, ImagesUsage, I
 from gateway.api.models.views import model_view
 from gateway.api.openapi.sample_generations import CREATED, LINKS, REQUEST_ID, Moment, sample_generation
 from gateway.api.purchases import AdminPurchase
+from gateway.api.restored.controller import restored_view
+from gateway.api.restored.views import RestoredGeneration
 from gateway.api.webhooks.events import OpenAIEvent, OpenAIEventData, TestedEndpoint, WebhookEvent, WebhookTest
 from gateway.api.webhooks.views import (
     TryView,
@@ -279,6 +282,18 @@ _FIXED: tuple[Struct, ...] = (
     WebhookTestResult(event_type="video.completed", status_code=204, webhook_endpoint_id=_ENDPOINT_ID),
     client_view(_CLIENT),
     key_view(_CLIENT_KEY, CREATED, "vg_" + "x" * 43),
+    AdminConfiguration(
+        generation=2,
+        loaded_at=_UNIX,
+        file="video-gateway.toml",
+        sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        changed=("providers.foxapi.api_key",),
+        changed_since_start=("providers.foxapi.api_key",),
+        faults=(),
+        refused_at=None,
+        warnings=(),
+    ),
+    Reloaded(generation=2, changed=("providers.foxapi.api_key",)),
     KlingCosts(request_id=REQUEST_ID),
     Health(status="ok"),
     Deleted(id=_FILE_ID, object="file"),
@@ -294,6 +309,7 @@ _OF_GENERATION: Mapping[type, Callable[[Generation], Struct]] = {
     AdminGenerationDetails: _admin_details,
     AdminEvent: lambda generation: event_view(_stored_event(generation)),
     AdminDelivery: _admin_delivery,
+    RestoredGeneration: restored_view,
     AdminPurchase: _purchase,
     WebhookDeliveryView: _delivery,
     WebhookEvent: lambda generation: WebhookEvent(
