@@ -63,7 +63,9 @@ class Reloader:
         self._source = source
         self._clock = clock
         self._first = live.current.settings
-        self._alone = set(alone(self._first.server))  # the keys that were clients by themselves at any time since the start
+        self._alone = set(
+            alone(self._first.server)
+        )  # the keys that were clients by themselves at any time since the start
         self._turn = asyncio.Lock()
         self._old_secrets: dict[str | bytes, datetime] = {}  # with the time until which each is hidden
         self.read: Fingerprint | None = None  # the files, as the last reload has read them, also if it was refused

@@ -65,7 +65,9 @@ def check_clients(
             owner_path = ("clients", name, "adopt", place)
             if owner in owners:
                 # Otherwise the key would lose what it has created, and a repeat of its requests would buy again.
-                reader.report(owner_path, f"the key of this owner id is {owners[owner]}; move it to keys of this client")
+                reader.report(
+                    owner_path, f"the key of this owner id is {owners[owner]}; move it to keys of this client"
+                )
             earlier = adopted.setdefault(owner, show_path(owner_path))
             if earlier != show_path(owner_path):
                 reader.report(
@@ -75,7 +77,7 @@ def check_clients(
 
 def alone(server: ServerSettings) -> dict[str, str]:
     """By owner id, the paths of the keys that are clients by themselves."""
-    keys = {("server", "api_keys", place): key for place, key in enumerate(server.api_keys)}
+    keys: dict[KeyPath, Secret] = {("server", "api_keys", place): key for place, key in enumerate(server.api_keys)}
     pairs = enumerate(server.kling_keys)
     keys |= {("server", "kling_keys", place, "access_key"): pair.access_key for place, pair in pairs}
     return {owner_of_key(key_digest(key.reveal())): show_path(path) for path, key in keys.items()}
