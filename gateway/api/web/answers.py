@@ -13,7 +13,6 @@ from gateway.domain.media_types import OCTETS, sent_type
 GET = (HttpMethod.GET, HttpMethod.HEAD)  # for HEAD the server leaves out the body
 FILE_POLICY = "sandbox; default-src 'none'"
 SANDBOX_TEXT = f"`{FILE_POLICY}`: a browser that shows the file as a page runs nothing in it"
-OWNER_SHOWN = 4  # characters: enough to tell a few keys apart, too few to use
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,11 +28,6 @@ def unix(moment: datetime | None) -> int | None: ...
 def unix(moment: datetime | None) -> int | None:
     """A moment in whole Unix seconds, as every wire structure has it; None without one."""
     return None if moment is None else int(moment.timestamp())
-
-
-def owner_shown(key: str) -> str:
-    """How operators see the owner of a generation: the end of the id of the client's key, which itself is a hash."""
-    return key[-OWNER_SHOWN:]
 
 
 def file_headers(media_type: str, filename: str, *, inline: bool) -> dict[str, str]:
