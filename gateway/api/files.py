@@ -11,11 +11,12 @@ from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
 from gateway.api.generations.views import Deleted
-from gateway.api.web.answers import GET, SANDBOX_TEXT, file_headers, json_answer, unix
+from gateway.api.web.answers import GET, SANDBOX_TEXT, file_headers, json_answer
 from gateway.api.web.client import note_link
 from gateway.api.web.context import Context, context_of, key_beside_token
 from gateway.api.web.json_body import read_body
 from gateway.api.web.lists import Listed
+from gateway.api.web.moments import unix
 from gateway.api.web.multipart import Part, parts_of
 from gateway.api.web.operation import BINARY, PAGE, Operation, page_of
 from gateway.api.web.query import Params, path_id

@@ -7,8 +7,9 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import ATTEMPT_CURSOR, PAGE, Operation, page_of
 from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params

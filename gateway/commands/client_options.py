@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from gateway.api.clients.views import ClientKeyList, ClientKeyView, ClientView
-from gateway.api.generations.views import Deleted
 from gateway.commands.attempts import AdminServer
 from gateway.commands.clients import ClientsApi, path_of, run
 from gateway.domain.clients import OF_CLIENTS, SCOPES, SIGHTS
@@ -61,7 +60,7 @@ def add_to(cli: click.Group, admin_options: Callable[[Any], Any]) -> None:
     @admin_options
     def delete_client(**given: Any) -> None:
         """Delete a client and its keys, when it has no open generations."""
-        _run(given, lambda api: api.send("DELETE", path_of(given["name"]), Deleted))
+        _run(given, lambda api: api.send("DELETE", path_of(given["name"]), dict[str, Any]))
 
     @cli.group()
     def keys() -> None:

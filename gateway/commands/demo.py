@@ -46,7 +46,7 @@ def demo(image: Path | None, prompt: str, model: str, output: Path, *, port: int
     if image is None and not IMAGE.is_file():
         raise click.UsageError("an installed package has no example image; name one with --image PATH")
     body = {"model": model, "prompt": prompt, "image": image_of(str(image or IMAGE))}
-    logs.configure("console", "warning")
+    logs.configure("console", "error")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:

@@ -86,6 +86,8 @@ def _check_server(sections: Sections, reader: TomlReader, warnings: list[str]) -
         _check_keyless(server, reader)
     if server.max_bodies_bytes < server.max_body_bytes:
         reader.report(("server", "max_bodies_bytes"), "expected at least max_body_bytes")
+    if server.max_connections_per_address is not None and server.max_connections_per_address > server.max_connections:
+        reader.report(("server", "max_connections_per_address"), "expected at most max_connections")
     for name, keys in lists.items():
         if auth == "none" and name == "api_keys" and keys:
             warnings.append('server.auth: "none" lets everybody in; server.api_keys are ignored')

@@ -6,10 +6,16 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from gateway.failpoints import VARIABLE
-from gateway.settings.toml import KeyPath
+from gateway.settings.toml import KeyPath, Secret
 
 PREFIX = "VIDEO_GATEWAY_"
 CONFIG_VARIABLE = "VIDEO_GATEWAY_CONFIG"
+# Of Amazon, Google and Microsoft, as `obstore` names them.
+_OF_CLOUD = (
+    *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "GOOGLE_SERVICE_ACCOUNT_KEY", "AZURE_STORAGE_ACCOUNT_KEY"),
+    *("AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_SAS_KEY", "AZURE_STORAGE_TOKEN", "AZURE_CLIENT_SECRET"),
+    *("AZURE_STORAGE_CLIENT_SECRET", "AZURE_STORAGE_SAS_TOKEN"),
+)
 OF_COMMANDS = frozenset({"VIDEO_GATEWAY_URL"})  # read by commands that call a gateway, not by the gateway
 # Each variable and the key that it fills. Every provider also has <NAME>_API_KEY and <NAME>_BASE_URL.
 ENVIRONMENT = {
@@ -74,6 +80,11 @@ def _as_toml(variable: str, value: str) -> object:
             return value if re.match(r"[A-Za-z][A-Za-z0-9]+:", value) else f"file:{value}"
         case _:
             return value
+
+
+def cloud_secrets(environ: Mapping[str, str]) -> tuple[Secret, ...]:
+    """The secrets for buckets that the library reads from the variables of the three clouds by itself."""
+    return tuple(Secret.of(environ[name]) for name in _OF_CLOUD if environ.get(name))
 
 
 def unread(environ: Mapping[str, str], tables: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ from gateway.domain.keyless_access import is_loopback
 from gateway.settings.accounts import check_secrets, drop_unknown, same_accounts
 from gateway.settings.checks import check_sections
 from gateway.settings.clients import BudgetSettings, ClientSettings
-from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, fill, unread
+from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT, cloud_secrets, fill, unread
 from gateway.settings.sections import (
     ApiKey,
     ArtifactSettings,
@@ -88,6 +88,7 @@ class Settings(Sections, frozen=True, kw_only=True):
 
     file: Path | None = None  # the file that was read; None: the environment alone
     sha256: str | None = None  # of the file, in hex
+    of_cloud: tuple[Secret, ...] = ()  # what the library for buckets reads from the environment by itself
     # What is accepted but probably a mistake. Each begins with the path of its key, or the name of its variable.
     warnings: tuple[str, ...] = ()
 
@@ -158,6 +159,8 @@ def read_configuration(path: Path | None, environ: Mapping[str, str], adapters: 
         for name in ("providers", "models")
     }
     values = {**structs.asdict(sections), **sound, "server": server, "file": file, "warnings": tuple(warnings)}
+    if sections.artifacts.is_bucket:
+        values["of_cloud"] = cloud_secrets(environ)
     values["sha256"] = None if content is None else sha256(content).hexdigest()
     return Reading(faults=faults, settings=Settings(**values), files=files)
 

@@ -228,11 +228,12 @@ def test_a_stop_while_a_task_reference_cannot_be_stored_leaves_it_in_the_log(
 
 
 def stopped(gateway: Process) -> str:
-    """The single line with which a start was refused."""
+    """The reason in the line of the log with which a start was refused."""
     assert gateway.ended() == 2
-    assert gateway.stderr.count("\n") == 1, gateway.stderr
-    assert gateway.stderr.startswith("database.url: ")
-    return gateway.stderr
+    lines = [json.loads(line) for line in gateway.stderr.splitlines()]
+    (reason,) = [line["problem"] for line in lines if line["event"] == "start_refused"]
+    assert reason.startswith("database.url: ")
+    return str(reason)
 
 
 def test_a_file_that_is_not_a_ledger_stops_the_start_and_is_not_changed(start: Start, tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ async def painting(tmp_path: Path, served: Served, sandbox_options: dict[str, An
 async def make(gateway: Gateway, model: str = PAINTER, **changes: Any) -> str:
     """Create an image generation and move the clock until it has ended; its id."""
     request = GenerationRequest(model=model, input=TextInput(), kind="image", prompt="A boat.", **changes)
-    service = gateway.app.litestar.state.context.generations
-    generation = (await service.create(request, key=OWNER)).generation
+    context = gateway.app.litestar.state.context
+    generation = (await context.generations.create(request, key=OWNER, catalog=context.catalog)).generation
     assert generation.kind == "image"
 
     async def ended() -> bool:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.routing.price import Price
 from gateway.fetch.fetcher import Posted
+from gateway.live import Live
 from gateway.server import GatewayServer
 from gateway.settings.load import ModelSettings, ProviderModel
 
@@ -81,7 +82,7 @@ async def loaded(idle: Gateway) -> Gateway:
     await gateway.until_state(held["id"], "unknown")
     await gateway.client.post("/v1/videos/generations", json={"model": "hush-model", "prompt": "hush"})
     await gateway.client.request("HUSH", "/hush")
-    gateway.app.engine._open_max = 0
+    gateway.app.engine._open_max = Live(0)
     await gateway.client.post("/v1/videos/generations", json={"model": KEEVX, "prompt": "A.", "image": IMAGE_URL})
     await gateway.traffic.settle()
     return gateway

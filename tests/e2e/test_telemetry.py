@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.generation.model import AttemptState
+from gateway.live import Live
 from gateway.telemetry import (
     ArchiveFinished,
     AttemptFinished,
@@ -73,7 +74,7 @@ async def test_requests_that_are_shed_are_reported_with_their_code(idle: Gateway
     recorder = Recorder()
     idle.observers = (recorder,)
     gateway = await idle.start()
-    gateway.app.engine._open_max = 0
+    gateway.app.engine._open_max = Live(0)
     answer = await gateway.client.post(
         "/v1/videos/generations", json={"model": "keevx/V", "image": IMAGE_URL, "prompt": "A."}
     )

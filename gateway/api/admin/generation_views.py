@@ -10,9 +10,9 @@ from gateway.api.attempts.controller import attempt_view
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.generations.request_echo import SettingsView, settings_view
 from gateway.api.generations.views import GenerationView, WarningView, generation_view, route_warnings
-from gateway.api.web.answers import unix
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
+from gateway.api.web.moments import unix
 from gateway.api.web.owners import client_shown
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.model import Attempt, Generation

@@ -22,9 +22,10 @@ from gateway.api.generations.controller import LIST_QUERY, check_filters
 from gateway.api.generations.public_ids import changed_id, generation_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
+from gateway.api.web.moments import LATEST_MOMENT
 from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.owners import owner_of
-from gateway.api.web.query import LATEST_MOMENT, Params
+from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
 from gateway.domain.adapter.request import Kind

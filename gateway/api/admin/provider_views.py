@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from gateway.api.web.answers import unix
+from gateway.api.web.moments import unix
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.health.circuit import Circuit, CircuitState, next_chance, state_of
 from gateway.sharing.limiter import FairLimiter

@@ -14,8 +14,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.attempts.views import AdminAttempt, AdminAttemptList
 from gateway.api.generations.upstream_answer import upstream_view
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import ATTEMPT_CURSOR, PAGE, Operation
 from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params, path_id

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.api.web.answers import unix
-from gateway.api.web.query import LATEST_MOMENT
+from gateway.api.web.moments import LATEST_MOMENT, unix
 from gateway.domain.clients import (
     LABEL_MAX,
     NAME,

@@ -17,10 +17,11 @@ from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.foxapi_fields import PROVIDER, with_options
 from gateway.api.generations.parameters import CreateVideo
 from gateway.api.generations.public_ids import FOXAPI as PREFIX
-from gateway.api.web.answers import json_answer, unix
+from gateway.api.web.answers import json_answer
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import Operation
 from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.domain.adapter.task import Status

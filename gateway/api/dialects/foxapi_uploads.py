@@ -18,9 +18,10 @@ from gateway.api.dialects.uploads import PURPOSE, upload_form, usable_url
 from gateway.api.files import shown_filename
 from gateway.api.generations.image_values import read_image
 from gateway.api.generations.readers import read_boolean, read_text
-from gateway.api.web.answers import json_answer, unix
+from gateway.api.web.answers import json_answer
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import BINARY, Operation
 from gateway.api.web.small_body import INPUT_ERRORS, read_object
 from gateway.domain.adapter.options import URL_MAX

@@ -18,11 +18,12 @@ from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.public_ids import ID_PATTERN, OPENROUTER, changed_id, public_id, stored_id
 from gateway.api.generations.public_ids import OPENAI as PREFIX
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
 from gateway.api.web.error_format import openai_error
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Settings

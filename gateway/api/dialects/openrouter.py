@@ -21,10 +21,11 @@ from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields
 from gateway.api.generations.file_urls import own_url
 from gateway.api.generations.public_ids import OPENROUTER as PREFIX
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import Context
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import INDEX, Operation
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import INPUT_ERRORS

@@ -15,8 +15,8 @@ from gateway.api.dialects import foxapi, keevx, openrouter
 from gateway.api.dialects.kling.views import callback_body as kling_callback
 from gateway.api.generations.public_ids import OPENAI, OPENROUTER, OWN, public_id
 from gateway.api.generations.views import generation_view
-from gateway.api.web.answers import unix
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.api.webhooks.events import OpenAIEvent, OpenAIEventData
 from gateway.domain.generation.model import Generation
 from gateway.domain.webhooks import Delivery, FormatName

@@ -11,8 +11,8 @@ from msgspec.structs import asdict
 
 from gateway.api.generations.public_ids import XAI, public_id
 from gateway.api.generations.views import GenerationView, generation_view
-from gateway.api.web.answers import unix
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.domain.generation.model import Generation
 from gateway.domain.health.route_health import HealthOf, unknown_health
 

@@ -11,8 +11,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.generations.views import GenerationView, generation_view
-from gateway.api.web.answers import unix
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.event_names import PROGRESS, PUBLIC_EVENTS
 from gateway.domain.generation.model import Generation

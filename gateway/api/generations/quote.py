@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.api.generations.request_echo import SettingsView, settings_view
 from gateway.api.generations.views import WarningView, route_warnings
-from gateway.api.web.answers import unix
+from gateway.api.web.moments import unix
 from gateway.domain.clients import SIGHTS, Sight
 from gateway.domain.generation.model import GenerationRequest, Route
 from gateway.domain.health.circuit import CircuitState

@@ -8,8 +8,9 @@ from litestar.response.base import ASGIResponse
 
 from gateway.api.attempts.controller import attempt_view
 from gateway.api.restored.views import Released, RestoredGeneration, RestoredGenerationList
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import PAGE, Operation, page_of
 from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params, path_id

@@ -1,7 +1,5 @@
-"""What handlers answer with: wire structures as JSON, moments as Unix seconds, the name of a file."""
+"""What handlers answer with: wire structures as JSON, the name of a file."""
 
-from datetime import datetime
-from typing import overload
 from urllib.parse import quote
 
 import msgspec
@@ -19,15 +17,6 @@ _encode = msgspec.json.Encoder().encode
 def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResponse:
     """A wire structure as a JSON response with status 200."""
     return ASGIResponse(body=_encode(view), media_type=MediaType.JSON, headers=headers)
-
-
-@overload
-def unix(moment: datetime) -> int: ...
-@overload
-def unix(moment: datetime | None) -> int | None: ...
-def unix(moment: datetime | None) -> int | None:
-    """A moment in whole Unix seconds, as every wire structure has it; None without one."""
-    return None if moment is None else int(moment.timestamp())
 
 
 def file_headers(media_type: str, filename: str, *, inline: bool) -> dict[str, str]:

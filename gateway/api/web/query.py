@@ -11,12 +11,12 @@ from litestar.datastructures import MultiDict
 from msgspec import Struct
 
 from gateway.api.web.headers import only_header
+from gateway.api.web.moments import LATEST_MOMENT
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter, UnknownParameter
 
 T = TypeVar("T", bound=str)
 NAME_SHOWN = 64  # characters of an unknown name that an error repeats
-LATEST_MOMENT = 253402300799  # Unix seconds of the end of the year 9999, the last that a datetime can hold
 _NO_QUERY = MultiDict[str]()
 _METADATA = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
 

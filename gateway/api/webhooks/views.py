@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.generations.webhook_url import WEBHOOK_URL_MAX
-from gateway.api.web.answers import unix
 from gateway.api.web.lists import Listed
+from gateway.api.web.moments import unix
 from gateway.domain.webhooks import ROTATION_SECONDS, Delivery, Endpoint, EventName, OpenAIEventName
 
 DESCRIPTION_MAX = 256

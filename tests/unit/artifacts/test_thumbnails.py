@@ -162,8 +162,9 @@ async def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path, mo
 # The background task
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-VIDEO = "gen_1/0-1.mp4"
-THUMBNAIL = "gen_1/0-1.jpg"
+ID = "gen_01KDVDNA00F3K8W5N2T7Q4V9MB"
+VIDEO = f"{ID}/0-1.mp4"
+THUMBNAIL = f"{ID}/0-1.jpg"
 KEPT = ArchivedFile(
     name=VIDEO, bytes=5, sha256="0" * 64, content_type="video/mp4", kept_until=NOW + timedelta(days=30)
 )  # the archived file
@@ -222,7 +223,7 @@ class World:
         plain = generation("acme/one")
         artifact = Artifact(url="https://cdn.example/a.mp4")
         outputs = tuple(replace(output, status=Status.COMPLETED, artifact=artifact) for output in plain.outputs)
-        made = await self.store.create(replace(plain, status=Status.COMPLETED, outputs=outputs))
+        made = await self.store.create(replace(plain, id=ID, status=Status.COMPLETED, outputs=outputs))
         assert await self.store.archived_files.announce(made.id, [VIDEO], NOW + timedelta(days=1))
         assert await self.store.write(made, [SaveArchivedFile(0, KEPT)], NOW) == 2
         return await self.read(made.id)
@@ -236,7 +237,7 @@ class World:
         """Hand a local file of the video over."""
         path = self.artifacts.partial()
         path.write_bytes(b"video")
-        await self.thumbnails.prepare("gen_1", 0, name, path)
+        await self.thumbnails.prepare(ID, 0, name, path)
         return path
 
     async def finish(self) -> None:
@@ -330,8 +331,8 @@ async def test_an_artifact_store_that_fails_leaves_the_video_without_thumbnail(
 async def test_only_a_few_are_drawn_at_the_same_time(world: World) -> None:
     world.drawings.may_end.clear()
     for number in range(PROCESSES_MAX + 2):
-        await world.prepare(f"gen_1/{number}.mp4")
-        world.thumbnails.begin(f"gen_1/{number}.mp4")
+        await world.prepare(f"{ID}/{number}.mp4")
+        world.thumbnails.begin(f"{ID}/{number}.mp4")
     for _ in range(10):
         await asyncio.sleep(0)
     assert len(world.drawings.started) == PROCESSES_MAX
@@ -342,11 +343,11 @@ async def test_only_a_few_are_drawn_at_the_same_time(world: World) -> None:
 
 
 async def test_the_videos_that_wait_for_their_record_are_bounded(world: World) -> None:
-    oldest = await world.prepare("gen_1/oldest.mp4")
-    paths = [await world.prepare(f"gen_1/{number}.mp4") for number in range(PENDING_MAX)]
+    oldest = await world.prepare(f"{ID}/oldest.mp4")
+    paths = [await world.prepare(f"{ID}/{number}.mp4") for number in range(PENDING_MAX)]
     await world.finish()
     assert not oldest.exists()
-    assert world.dropped == [ThumbnailDropped(generation="gen_1", index=0, count=1)]
+    assert world.dropped == [ThumbnailDropped(generation=ID, index=0, count=1)]
     assert all(path.exists() for path in paths)
 
 
@@ -354,8 +355,8 @@ async def test_the_results_that_wait_for_their_drawing_are_bounded_and_the_oldes
     world.drawings.may_end.clear()
     paths = []
     for number in range(PROCESSES_MAX + QUEUE_MAX + 3):
-        paths.append(await world.prepare(f"gen_1/{number}.mp4"))
-        world.thumbnails.begin(f"gen_1/{number}.mp4")
+        paths.append(await world.prepare(f"{ID}/{number}.mp4"))
+        world.thumbnails.begin(f"{ID}/{number}.mp4")
     world.drawings.may_end.set()
     await world.finish()
     assert world.drawings.started == paths[:PROCESSES_MAX] + paths[PROCESSES_MAX + 3 :]
@@ -367,7 +368,7 @@ async def test_close_ends_the_drawings_and_removes_the_local_files(world: World)
     world.drawings.may_end.clear()
     await world.prepare()
     world.thumbnails.begin(VIDEO)
-    await world.prepare("gen_1/1-1.mp4")
+    await world.prepare(f"{ID}/1-1.mp4")
     await asyncio.sleep(0)
     await world.thumbnails.close()
     assert (world.spare(), world.changed) == ([], [])

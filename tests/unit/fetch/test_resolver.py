@@ -21,6 +21,7 @@ ADAPTERS: dict[str, Adapter] = dict(load_adapters())
 STOP = """
 import asyncio, socket, threading
 from gateway.fetch.fetcher import Fetcher, FetchFailed
+from gateway.live import Live
 
 socket.getaddrinfo = lambda *_, **__: threading.Event().wait()
 

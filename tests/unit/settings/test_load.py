@@ -18,6 +18,7 @@ from gateway.domain.clients import key_digest, owner_of_key
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
 from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
+from gateway.settings.secret_values import secret_values
 from gateway.upstream.registry import load_adapters
 
 from ...cases import every
@@ -183,6 +184,18 @@ def test_a_variable_that_nothing_reads_is_reported_with_the_near_one(misspelt: s
 
     assert warning.startswith(f"{misspelt}: the gateway does not read this variable; {hint}")
     assert "hush" not in warning
+
+
+def test_the_keys_of_a_cloud_are_secrets_where_a_bucket_is_used() -> None:
+    cloud = {"AWS_SECRET_ACCESS_KEY": "aws-secret-key", "AWS_ACCESS_KEY_ID": "shown in links", "AWS_REGION": "eu"}
+    assert set(secret_values(parsed(FOX + "[artifacts]\nurl = 's3://b'\n", K="k", **cloud))) >= {"aws-secret-key"}
+    assert "shown in links" not in secret_values(parsed(FOX + "[artifacts]\nurl = 's3://b'\n", K="k", **cloud))
+    assert "aws-secret-key" not in secret_values(parsed(FOX, K="k", **cloud))
+
+
+def test_more_connections_of_one_address_than_in_all_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"server\.max_connections_per_address: expected at most"):
+        parsed(FOX + "[server]\nmax_connections = 10\nmax_connections_per_address = 11\n", K="k")
 
 
 def test_the_url_for_commands_may_be_set_where_the_gateway_starts() -> None:

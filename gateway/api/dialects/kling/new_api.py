@@ -20,10 +20,11 @@ from gateway.api.dialects.kling.views import KlingAnswer, answer_of, changed_at,
 from gateway.api.generations.file_urls import file_url
 from gateway.api.generations.public_ids import KLING as PREFIX
 from gateway.api.generations.public_ids import public_id, sent_id
-from gateway.api.web.answers import GET, json_answer, unix
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.error_format import ErrorAnswer, ErrorInfo, named_message
 from gateway.api.web.headers import cost_header, poll_headers
 from gateway.api.web.links import Links
+from gateway.api.web.moments import unix
 from gateway.api.web.operation import Operation
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import INPUT_ERRORS

@@ -87,7 +87,7 @@ async def named(*ids: bytes) -> str:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), REDACTOR)
+    log = RequestLog(app, bodies_room(1024), SystemClock(), Observers([]), Live(REDACTOR))
     headers = [(b"x-request-id", value) for value in ids]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "state": {}}
     await log(scope, None, send)  # type: ignore[arg-type]  # enough of one

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.health.hold import Hold
+from gateway.ids import new_id
 from gateway.store.holds import ProviderHeld
 from gateway.store.sqlite.store import SqliteStore
 
@@ -23,7 +24,7 @@ async def test_a_hold_refuses_submits_also_after_a_restart(tmp_path: Path) -> No
         Attempt(id=f"att_{n}", number=n, route=n - 1, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
         for n in (1, 2)
     )
-    made = await store.create(replace(generation("acme/one", "bolt/two"), attempts=attempts))
+    made = await store.create(replace(generation("acme/one", "bolt/two"), id=new_id("gen_", NOW), attempts=attempts))
     assert await store.holds.put(HOLD) == HOLD
     assert await store.holds.put(replace(HOLD, note="other")) == HOLD
     await store.close()
