@@ -233,7 +233,7 @@ async def test_a_repaired_ledger_is_like_any_other(path: Path) -> None:
     await store.close()
 
 
-# Numbers that are no moments, a lease that never ends, what an operator has set, what triggers change, rows that are
+# Other numbers than moments, a lease that never ends, what an operator has set, what triggers change, rows that are
 # deleted instead, and the expiry of files, which is brought back together with that of their output.
 OTHER_NUMBERS = {
     "generations.progress",
