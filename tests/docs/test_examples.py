@@ -234,7 +234,7 @@ def loaded(block: Block, folder: Path) -> Settings:
     config = folder / "video-gateway.toml"
     config.write_text(block.text.replace("/run/secrets/kling_relay", str(secret)))
     variables = re.findall(r"\b[A-Z][A-Z0-9_]+\b", block.mark)
-    return load(config, {name: SECRETS.get(name, "sk-" + "p" * 32) for name in variables}, load_adapters())
+    return load(config, {name: SECRETS.get(name, f"sk-{name}-" + "p" * 32) for name in variables}, load_adapters())
 
 
 @named("configuration", "bucket")
