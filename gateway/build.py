@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -52,7 +53,7 @@ from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
 from gateway.generations.unanswered import Unanswered
-from gateway.inputs.blobs import Blobs, disk_room
+from gateway.inputs.blobs import Blobs, DiskRoom, disk_room
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
@@ -293,8 +294,8 @@ def build_engine(
     )
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
     control = ProviderControl(
-        names=base.settings.providers,
-        providers=upstream.providers.values(),
+        configured=base.live.of(lambda now: now.settings.providers),
+        providers=upstream.providers,
         health=upstream.health,
         holds=base.store.holds,
         clock=base.clock,
@@ -465,14 +466,15 @@ def add_figures(
         "request_bodies": context.bodies,
     }
     folders = {"ledger": settings.database.path.parent, "artifacts": settings.artifacts.path}
-    disks = {name: partial(disk_room, folder, settings.artifacts.min_free_bytes) for name, folder in folders.items()}
+    min_free = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
+    disks = {name: partial(_disk_room, folder, min_free) for name, folder in folders.items()}
     metrics.add(
         partial(figures.program, version("video-gateway")),
         partial(
             figures.open_generations,
             engine.open_counts,
             engine.engine,
-            settings.server.max_open_generations,
+            base.live.of(lambda now: now.settings.server.max_open_generations),
             labels,
         ),
         partial(figures.providers, upstream.health, labels),
@@ -480,6 +482,10 @@ def add_figures(
         partial(figures.work, base.store, lambda: webhooks.deliverer.sending),
     )
     metrics.add(partial(figures.disks, base.store, disks), disk=True)
+
+
+def _disk_room(folder: Path, min_free_bytes: Live[int | None]) -> DiskRoom:
+    return disk_room(folder, min_free_bytes.current)
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:

@@ -263,7 +263,7 @@ def reload(**given: Any) -> None:
 @click.option("--to", metavar="DAY", help="Last day in UTC. Default: today.")
 @click.option("--model", help="Only this model.")
 @click.option("--provider", help="Only this provider.")
-@click.option("--client", help="Only this client, by its id; needs the operator's key.")
+@click.option("--client", help="Only this client: its name, or the id of a key; needs the operator's key.")
 @click.option("--group-by", help="One or more of day, client, model, provider, separated by commas. Default: day.")
 @click.option("--json", "shown", flag_value="json", help="Print the answer as JSON.")
 @click.option("--csv", "shown", flag_value="csv", help="Print the answer as CSV.")

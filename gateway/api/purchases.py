@@ -7,10 +7,11 @@ from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 from msgspec import Struct
 
-from gateway.api.web.answers import GET, json_answer, owner_shown
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.moments import unix
 from gateway.api.web.operation import ATTEMPT_CURSOR, PAGE, Operation, page_of
+from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.purchases import Purchase
@@ -22,7 +23,7 @@ class AdminPurchase(Struct, frozen=True, kw_only=True):
 
     id: str  # of the attempt
     generation: str  # the id of the deleted generation
-    key: str  # the end of the id of the client's key
+    client: str  # who owns it: the name of the client, or the id of a key
     kind: Kind  # what it made
     model: str  # the model as the request named it
     provider: str  # the name of the provider
@@ -85,7 +86,7 @@ def purchase_view(purchase: Purchase) -> AdminPurchase:
     return AdminPurchase(
         id=purchase.attempt_id,
         generation=purchase.generation_id,
-        key=owner_shown(purchase.key),
+        client=client_shown(purchase.key),
         kind=purchase.kind,
         model=purchase.model,
         provider=purchase.provider,

@@ -130,11 +130,11 @@ def state_of(attempt: AdminAttempt) -> str:
 
 
 def _table(attempts: Iterable[AdminAttempt]) -> Table:
-    folded = [Column(name, overflow="fold") for name in ("Attempt", "Route", "Sent", "Key", "State")]
+    folded = [Column(name, overflow="fold") for name in ("Attempt", "Route", "Sent", "Client", "State")]
     table = Table(*folded)
     for attempt in attempts:
         route = f"{attempt.provider}/{attempt.provider_model}"
-        cells = (attempt.id, route, _time(attempt.sent_at), attempt.key, state_of(attempt))
+        cells = (attempt.id, route, _time(attempt.sent_at), attempt.client, state_of(attempt))
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 

@@ -85,9 +85,9 @@ def _all(client: AdminClient) -> list[RestoredGeneration]:
 
 
 def _table(held: Iterable[RestoredGeneration]) -> Table:
-    table = Table(*[Column(name, overflow="fold") for name in ("Generation", "Model", "Key", "Attempts")])
+    table = Table(*[Column(name, overflow="fold") for name in ("Generation", "Model", "Client", "Attempts")])
     for generation in held:
-        cells = (generation.id, generation.model, generation.key, _attempts(generation))
+        cells = (generation.id, generation.model, generation.client, _attempts(generation))
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
 

@@ -16,8 +16,10 @@ from gateway.configuration.bound import Bound, Source, bound, settings_of
 from gateway.domain.errors import ConfigurationError
 from gateway.live import Live
 from gateway.settings.changes import changed_keys, needs_restart
+from gateway.settings.clients import alone, named_keys
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import secret_values, too_short
+from gateway.upstream.provider import other_adapters
 
 log = structlog.get_logger()
 ECHO_LIFE = timedelta(days=1)  # for so long a secret that was replaced is still hidden: somebody may echo it late
@@ -27,6 +29,14 @@ FILE_MAX = 4 * 1024 * 1024  # bytes of a file that are compared
 RESTART_NEEDED = (
     "{path}: only a new start can change this key; nothing was reloaded, and the value of the start is kept. Start the"
     " gateway again, or set the key back"
+)
+OWNS_ALREADY = (
+    "{path}: this key was a client by itself, and only a new start gives what it owns to the client; nothing was"
+    " reloaded. Start the gateway again, or leave the key in server.api_keys or server.kling_keys"
+)
+OTHER_TASKS = (
+    "providers.{name}.adapter: the account of this name has another adapter so far, and its tasks are read with that;"
+    " nothing was reloaded. Give the new account another name, or start the gateway again when no task is open"
 )
 Cause = Literal["signal", "file", "request"]
 Fingerprint = tuple[tuple[Path, bytes | None], ...]  # each file with the digest of its bytes; None: it is not there
@@ -53,6 +63,9 @@ class Reloader:
         self._source = source
         self._clock = clock
         self._first = live.current.settings
+        self._alone = set(
+            alone(self._first.server)
+        )  # the keys that were clients by themselves at any time since the start
         self._turn = asyncio.Lock()
         self._old_secrets: dict[str | bytes, datetime] = {}  # with the time until which each is hidden
         self.read: Fingerprint | None = None  # the files, as the last reload has read them, also if it was refused
@@ -78,6 +91,7 @@ class Reloader:
             for secret in set(secret_values(self._live.current.settings)) - set(secret_values(new.settings)):
                 self._old_secrets[secret] = now + ECHO_LIFE
             commit()
+            self._alone |= alone(new.settings.server).keys()
             self.state = State(
                 generation=self.state.generation + 1,
                 loaded_at=now,
@@ -100,13 +114,17 @@ class Reloader:
         before = self._live.current
         settings = self._settings(self._source)
         changed = changed_keys(before.settings, settings)
-        if fixed := [path for path in changed if needs_restart(path)]:
-            raise ConfigurationError(*(RESTART_NEEDED.format(path=path) for path in fixed))
+        faults = [RESTART_NEEDED.format(path=path) for path in changed if needs_restart(path)]
+        faults += [OWNS_ALREADY.format(path=path) for path in named_keys(settings.clients, self._alone)]
+        if faults:
+            raise ConfigurationError(*faults)
         self._old_secrets = dict(
             [(secret, until) for secret, until in self._old_secrets.items() if until > now][-ECHOES_MAX:]
         )
         hidden = [*self._old_secrets, *secret_values(before.settings)]
         new = bound(settings, self._source.adapters, earlier=before.providers, old_secrets=hidden)
+        if others := other_adapters(before.providers, new.providers):
+            raise ConfigurationError(*(OTHER_TASKS.format(name=name) for name in others))
         return changed, new, self._live.prepared(new)
 
     def _settings(self, source: Source) -> Settings:

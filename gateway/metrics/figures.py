@@ -9,6 +9,7 @@ from gateway.domain.health.circuit import VERDICT, CircuitState, Verdict
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
 from gateway.inputs.blobs import DiskRoom
+from gateway.live import Live
 from gateway.log import dropped_lines
 from gateway.metrics.labels import NONE, Labels
 from gateway.metrics.series import PREFIX
@@ -40,7 +41,7 @@ def program(version: str) -> Iterator[Metric]:
     yield dropped
 
 
-def open_generations(counts: OpenCounts, engine: Engine, open_max: int, labels: Labels) -> Iterator[Metric]:
+def open_generations(counts: OpenCounts, engine: Engine, open_max: Live[int], labels: Labels) -> Iterator[Metric]:
     """The open generations by place."""
     places: dict[tuple[str, ...], int] = {(NONE, "untaken"): engine.untaken}
     for place, count in counts.read().items():
@@ -53,7 +54,7 @@ def open_generations(counts: OpenCounts, engine: Engine, open_max: int, labels: 
         "provider",
         "state",
     )
-    yield gauge("open_generations_limit", "At most so many are open.", [((), open_max)])
+    yield gauge("open_generations_limit", "At most so many are open.", [((), open_max.current)])
     yield gauge(
         "driven_generations",
         "Generations with a driver, also ended ones with a task that is still read or a file to copy.",

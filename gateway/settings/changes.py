@@ -32,6 +32,8 @@ RESTART = frozenset(
         "artifacts.access_key_id",
         "artifacts.secret_access_key",
         "providers.*.adapter",  # the tasks of the account are read with it
+        "metrics.host",
+        "metrics.port",
         "tracing.endpoint",
         "tracing.headers",
         "tracing.sample_ratio",

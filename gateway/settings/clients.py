@@ -4,12 +4,12 @@ A client owns generations and files, so its keys may change without a loss. Clie
 same limits: see `gateway.domain.clients`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta
 
-from gateway.domain.clients import NAME, NAME_RULE, Budgets, Limits
+from gateway.domain.clients import NAME, NAME_RULE, Budgets, Limits, key_digest, owner_of_key
 from gateway.settings.sections import ApiKey, KlingKey, ServerSettings
 from gateway.settings.toml import KeyPath, Secret, TomlReader, show_path
 
@@ -45,6 +45,7 @@ def check_clients(
         path = ("server", "kling_keys", place, "access_key")
         places.setdefault(pair.access_key.reveal(), ("kling_keys", show_path(path)))
     adopted: dict[str, str] = {}
+    owners = alone(server)
     for name, client in clients.items():
         if not NAME.fullmatch(name):
             reader.report(("clients", name), f"expected another name: {NAME_RULE}")
@@ -62,11 +63,34 @@ def check_clients(
                 warnings.append(f"{where}: under {CLIENT_KEY_MIN} characters, which can be guessed; use a longer key")
         for place, owner in enumerate(client.adopt):
             owner_path = ("clients", name, "adopt", place)
+            if owner in owners:
+                # Otherwise the key would lose what it has created, and a repeat of its requests would buy again.
+                reader.report(
+                    owner_path, f"the key of this owner id is {owners[owner]}; move it to keys of this client"
+                )
             earlier = adopted.setdefault(owner, show_path(owner_path))
             if earlier != show_path(owner_path):
                 reader.report(
                     owner_path, f"the same owner id is listed twice, also as {earlier}; remove one of the two"
                 )
+
+
+def alone(server: ServerSettings) -> dict[str, str]:
+    """By owner id, the paths of the keys that are clients by themselves."""
+    keys: dict[KeyPath, Secret] = {("server", "api_keys", place): key for place, key in enumerate(server.api_keys)}
+    pairs = enumerate(server.kling_keys)
+    keys |= {("server", "kling_keys", place, "access_key"): pair.access_key for place, pair in pairs}
+    return {owner_of_key(key_digest(key.reveal())): show_path(path) for path, key in keys.items()}
+
+
+def named_keys(clients: Mapping[str, ClientSettings], owners: Collection[str]) -> list[str]:
+    """The paths of the keys of these clients that are clients by themselves in `owners`, which has owner ids.
+
+    Danger: what such a key owns becomes its client's at a start only. Until then a repeat of a request that it has sent
+    would not be recognised, and would buy a second time.
+    """
+    keys = (key for name, client in clients.items() for key in _keys_of(name, client))
+    return [show_path(path) for path, key, _ in keys if owner_of_key(key_digest(key.reveal())) in owners]
 
 
 def _keys_of(name: str, client: ClientSettings) -> Iterator[tuple[KeyPath, Secret, bool]]:

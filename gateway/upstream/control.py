@@ -1,6 +1,6 @@
 """What an operator does about providers: close their circuits, take them out of new work, and release them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
 import structlog
@@ -8,6 +8,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.domain.errors import InvalidParameter, NotFound
 from gateway.domain.health.hold import Hold
+from gateway.live import Live
 from gateway.store.holds import Holds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
@@ -21,20 +22,28 @@ class ProviderControl:
     def __init__(
         self,
         *,
-        names: Collection[str],
-        providers: Collection[Provider],
+        configured: Live[Collection[str]],
+        providers: Mapping[str, Provider],
         health: Health,
         holds: Holds,
         clock: Clock,
         reconsider: Callable[[], None],
     ) -> None:
-        """`names` are all accounts of the configuration, also disabled ones. `reconsider` wakes every driver."""
-        self.names = tuple(names)
-        self.providers = {provider.name: provider for provider in providers}
+        """`configured` are all accounts of the configuration, also disabled ones. `reconsider` wakes every driver.
+
+        `providers` are the accounts now: a reload changes what is in it.
+        """
+        self._configured = configured
+        self.providers = providers
         self.health = health
         self._holds = holds
         self._clock = clock
         self._reconsider = reconsider
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All accounts of the configuration, and those that were removed from it and whose tasks are followed."""
+        return tuple(dict.fromkeys([*self._configured.current, *self.providers]))
 
     def now(self) -> datetime:
         """The moment as of which the state of circuits is shown."""

@@ -92,6 +92,11 @@ def changed_accounts(before: Mapping[str, Provider], after: Mapping[str, Provide
     return {name for name in before.keys() & after.keys() if not before[name].is_same_account(after[name])}
 
 
+def other_adapters(before: Mapping[str, Provider], after: Mapping[str, Provider]) -> list[str]:
+    """The names of which the account has another adapter than before, which cannot read the tasks from before."""
+    return [name for name in after if name in before and before[name].adapter.name != after[name].adapter.name]
+
+
 def accepting(providers: Mapping[str, Provider]) -> dict[str, Provider]:
     """The providers that new work may be sent to."""
     return {name: provider for name, provider in providers.items() if provider.accepts_work}

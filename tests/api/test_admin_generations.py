@@ -50,6 +50,21 @@ async def test_only_operators_see_the_generations_of_all(gateway: Any, admin: An
     assert await ids(admin) == [made["id"]]
 
 
+async def test_operators_see_what_the_client_may_not_see(start: Any) -> None:
+    shop = "vg_" + "s" * 40
+    toml = CONFIGURATION + '[clients.shop]\nkeys = ["env:SHOP"]\nsees = []\n'
+    gateway = await start(toml, environ={"TEST_ADMIN_KEY": ADMIN_KEY, "SHOP": shop})
+    async with gateway.client_of(shop) as client, gateway.client_of(ADMIN_KEY) as admin:
+        made = await gateway.create(client)
+        await gateway.finish()
+        own = (await client.get(f"{VIDEOS}/{made['id']}")).json()
+        assert (own.get("provider"), own.get("attempts")) == (None, None)
+        listed = (await admin.get(ADMIN, params={"client": "shop"})).json()["data"]
+        for shown in (*listed, (await admin.get(f"{ADMIN}/{made['id']}")).json()):
+            assert (shown["client"], shown["provider"], len(shown["attempts"])) == ("shop", "foxapi", 1)
+            assert "cost_usd" in shown["usage"]
+
+
 async def test_each_filter_finds_what_it_names_among_both_kinds_and_all_clients(gateway: Any, admin: Any) -> None:
     mine = await gateway.create(metadata={"order": "7"})
     image = (

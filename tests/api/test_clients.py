@@ -248,6 +248,13 @@ async def test_outputs_of_a_day_are_counted_also_when_deleted_until_the_day_ends
     assert (await gateway.shop.post(VIDEOS, json={**BODY, "n": 4})).status_code == 200
 
 
+async def test_a_create_that_no_budget_has_room_for_is_not_counted_for_the_day(begin: Any, check_error: Any) -> None:
+    gateway = await begin("outputs_per_day = 3\nbudgets = { day = 0.5 }\n" + PRICED.replace("sees = []\n", ""))
+    for _ in range(3):
+        check_error(await gateway.shop.post(VIDEOS, json={**BODY, "n": 3}), 402, "budget_exceeded", "max_cost")
+    assert (await gateway.shop.post(VIDEOS, json=BODY)).status_code == 200
+
+
 async def test_requests_per_minute_are_limited_in_all_apis_together(begin: Any, check_error: Any) -> None:
     gateway = await begin("requests_per_minute = 3")
     key = {"idempotency-key": "order-1"}

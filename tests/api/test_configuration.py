@@ -141,6 +141,49 @@ async def test_what_needs_a_start_is_named_and_stops_the_rest(reloading: Reloadi
     assert (await reloading.client.get(VIDEOS)).status_code == 200
 
 
+async def test_a_key_that_owns_something_gets_a_client_at_a_start_only(reloading: Reloading, check_error: Any) -> None:
+    body, order = {"model": "hero", "prompt": "A beach."}, {"Idempotency-Key": "one"}
+    made = (await reloading.client.post(VIDEOS, json=body, headers=order)).json()
+    named = changed('server.api_keys = ["env:TEST_KEY"]\n', "") + '[clients.shop]\nkeys = ["env:TEST_KEY"]\n'
+    without = changed("env:TEST_KEY", "env:TEST_NEW_KEY")
+    for text in (named, without, named):  # also if the key is in no list for a while
+        reloading.write(text)
+        answer = await reloading.admin.post(f"{PATH}/reload")
+        if text == named:
+            (line,) = check_error(answer, 422, "configuration_refused").splitlines()[1:]
+            assert line.startswith("clients.shop.keys[0]: this key was a client by itself")
+    reloading.write(BASE)
+    await reloading.reload()
+    assert (await reloading.client.post(VIDEOS, json=body, headers=order)).json()["id"] == made["id"]
+
+
+async def test_an_added_account_can_be_held_and_a_removed_one_is_shown(reloading: Reloading) -> None:
+    reloading.write(BASE + '[providers.other]\nadapter = "foxapi"\napi_key = "file:FOLDER/fox.key"\n')
+    await reloading.reload()
+    held = await reloading.admin.post("/v1/admin/providers/other/hold")
+    assert (held.status_code, held.json()["enabled"], held.json()["followed"]) == (200, True, True), held.text
+    assert held.json()["held"]
+    reloading.write(BASE)
+    await reloading.reload()
+    listed = (await reloading.admin.get("/v1/admin/providers")).json()["data"]
+    (shown,) = [account for account in listed if account["id"] == "other"]
+    assert (shown["enabled"], shown["followed"], shown["held"] is not None) == (False, True, True)
+
+
+async def test_an_account_comes_back_with_the_same_adapter_only(reloading: Reloading, check_error: Any) -> None:
+    removed, account = BASE.partition("[providers.foxapi]")[0], '[providers.other]\napi_key = "file:FOLDER/fox.key"\n'
+    removed = removed.replace("foxapi/kling-v3-text-to-video", "kling_relay/kling-v1")
+    for text in (f'{removed}{account}adapter = "foxapi"\n', removed):
+        reloading.write(text)
+        await reloading.reload()
+    reloading.write(f'{removed}{account}adapter = "keevx"\n')
+
+    answer = await reloading.admin.post(f"{PATH}/reload")
+
+    (line,) = check_error(answer, 422, "configuration_refused").splitlines()[1:]
+    assert line.startswith("providers.other.adapter: the account of this name has another adapter so far")
+
+
 async def test_an_open_generation_keeps_its_plan_and_its_prices(reloading: Reloading) -> None:
     made = await reloading.gateway.create(model="hero")
     before = await reloading.gateway.stored(made["id"])
@@ -259,6 +302,15 @@ async def test_a_create_under_way_sees_one_configuration(reloading: Reloading) -
     assert route.cost_usd == 0.5
 
 
+def limit_in_metrics(app: Any) -> float:
+    return next(
+        metric.samples[0].value
+        for figure in app.metrics._sources
+        for metric in figure()
+        if metric.name.endswith("open_generations_limit")
+    )
+
+
 LIVE: dict[str, tuple[str, Callable[[Any], Any], Any]] = {
     "cors_origins": (
         'server.cors_origins = ["https://a.example"]',
@@ -268,6 +320,7 @@ LIVE: dict[str, tuple[str, Callable[[Any], Any], Any]] = {
     "max_body_bytes": ("server.max_body_bytes = 2048", lambda app: context(app).max_body_bytes, 2048),
     "blocking_seconds": ("server.blocking_seconds = 7", lambda app: context(app).blocking_seconds, 7),
     "max_open_generations": ("server.max_open_generations = 9", lambda app: app.engine._open_max.current, 9),
+    "max_open_generations in metrics": ("server.max_open_generations = 8", limit_in_metrics, 8),
     "drain_seconds": ("server.drain_seconds = 300", lambda app: app.drain_seconds, 300),
     "fetch.allow": (
         'fetch.allow = ["10.0.0.0/8"]',

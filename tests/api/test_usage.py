@@ -229,7 +229,10 @@ async def test_a_client_reads_nothing_that_it_may_not_see(start: Any, check_erro
         check_error(await shop.get(USAGE, params={"provider": "foxapi"}), 400, "invalid_parameter", "provider")
     async with gateway.client_of(ADMIN_KEY) as admin:
         (row,) = (await admin.get(ADMIN_USAGE, params={"group_by": "client"})).json()["data"]
-        assert (row["client"], row["attempts"] is None) == ("client_shop", False)
+        assert (row["client"], row["attempts"] is None) == ("shop", False)
+        for client in ("shop", "client_shop"):  # by the name as it is shown, or by the owner id
+            read = await admin.get(ADMIN_USAGE, params={"client": client, "group_by": "client"})
+            assert read.json()["data"] == [row]
 
 
 def test_a_cell_is_never_a_formula_of_a_spreadsheet() -> None:

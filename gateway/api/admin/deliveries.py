@@ -6,11 +6,12 @@ from litestar import Controller, Request, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
 
-from gateway.api.admin.shown import client_shown, owner_of, without_secrets
+from gateway.api.admin.shown import without_secrets
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.lists import Listed
 from gateway.api.web.operation import Operation
+from gateway.api.web.owners import client_shown, owner_of
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.api.webhooks.deliveries import LIST_QUERY, delivery_query

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from gateway.api.admin.shown import client_shown, without_secrets
+from gateway.api.admin.shown import without_secrets
 from gateway.api.attempts.controller import attempt_view
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.generations.request_echo import SettingsView, settings_view
@@ -13,6 +13,7 @@ from gateway.api.generations.views import GenerationView, WarningView, generatio
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
 from gateway.api.web.moments import unix
+from gateway.api.web.owners import client_shown
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.next_attempt import was_tried

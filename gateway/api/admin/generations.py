@@ -17,7 +17,6 @@ from gateway.api.admin.generation_views import (
     event_view,
     submit_view,
 )
-from gateway.api.admin.shown import owner_of
 from gateway.api.attempts.views import AdminAttemptList
 from gateway.api.generations.controller import LIST_QUERY, check_filters
 from gateway.api.generations.public_ids import changed_id, generation_id
@@ -25,6 +24,7 @@ from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.moments import LATEST_MOMENT
 from gateway.api.web.operation import PAGE, Operation
+from gateway.api.web.owners import owner_of
 from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
@@ -70,7 +70,7 @@ class AdminGenerationController(Controller):
         context = admin_context_of(request)
         query = _query(Params.of(request))
         page = await context.generations.page(query)
-        links = context.links(request)
+        links = context.operator_links(request)
         views = (admin_view(generation, links, context.health.of) for generation in page.data)
         return json_answer(AdminGenerationList.of(views, has_more=page.has_more))
 
@@ -92,7 +92,9 @@ class AdminGenerationController(Controller):
         events = await context.generations.events(generation.id, limit=SHOWN_MAX)
         query = DeliveryQuery(key=None, limit=SHOWN_MAX, order="asc", generation_id=generation.id)
         deliveries = [delivery.id for delivery in (await context.webhooks.deliveries(query)).data]
-        return json_answer(admin_details(generation, context.links(request), context.health.of, events, deliveries))
+        return json_answer(
+            admin_details(generation, context.operator_links(request), context.health.of, events, deliveries)
+        )
 
     @post(
         "/{generation_id:str}/cancel",
@@ -111,7 +113,7 @@ class AdminGenerationController(Controller):
         context = admin_context_of(request)
         await read_object(request, context, Nothing, required=False)
         cancelled = await context.generations.cancel(changed_id(request), None)
-        return json_answer(admin_view(cancelled, context.links(request), context.health.of))
+        return json_answer(admin_view(cancelled, context.operator_links(request), context.health.of))
 
     @route(
         "/{generation_id:str}/attempts",

@@ -1,23 +1,10 @@
-"""How operators name clients, and what they are shown of URLs."""
+"""What operators are shown of URLs."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-_OWNER = re.compile(r"key_[0-9a-f]{24}|client_.+|anonymous", re.DOTALL)
-_NAMED = "client_"
 HIDDEN = "hidden"  # in place of the query of a URL
-
-
-def owner_of(client: str) -> str:
-    """The owner id of the client that an operator names, by its name or by the owner id itself."""
-    return client if _OWNER.fullmatch(client) else _NAMED + client
-
-
-def client_shown(owner: str) -> str:
-    """How answers name the owner of a generation: a client by its name, a key by the id that is made of its hash."""
-    return owner.removeprefix(_NAMED)
 
 
 def without_secrets(value: Any) -> Any:

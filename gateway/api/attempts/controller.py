@@ -14,10 +14,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.api.attempts.views import AdminAttempt, AdminAttemptList
 from gateway.api.generations.upstream_answer import upstream_view
-from gateway.api.web.answers import GET, json_answer, owner_shown
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.moments import unix
 from gateway.api.web.operation import ATTEMPT_CURSOR, PAGE, Operation
+from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.task_reading import TASK_ID_MAX
@@ -148,7 +149,7 @@ def attempt_view(located: UnclearAttempt) -> AdminAttempt:
         id=attempt.id,
         generation=generation.id,
         generation_status=generation.status,
-        key=owner_shown(generation.owner),
+        client=client_shown(generation.owner),
         number=attempt.number,
         provider=of.provider,
         provider_model=of.model,

@@ -15,7 +15,7 @@ class AdminAttempt(Struct, frozen=True, kw_only=True):
     id: str  # names the attempt
     generation: str  # the id of its generation
     generation_status: Status  # the status of its generation
-    key: str  # the end of the id of the client's key
+    client: str  # who owns it: the name of the client, or the id of a key
     number: int  # from 1
     provider: str  # the name of the provider
     provider_model: str  # the provider's own name of the model

@@ -150,7 +150,7 @@ def _attempt(generation: Generation) -> AdminAttempt:
         id=attempt.id,
         generation=generation.id,
         generation_status=generation.status,
-        key="9f2c4e1a",
+        client="shop",
         number=attempt.number,
         provider=route.provider,
         provider_model=route.model,
@@ -176,7 +176,7 @@ def _purchase(generation: Generation) -> AdminPurchase:
     return AdminPurchase(
         id=attempt.id,
         generation=generation.id,
-        key="9f2c4e1a",
+        client="shop",
         kind=generation.kind,
         model=generation.request.model,
         provider=route.provider,

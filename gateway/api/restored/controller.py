@@ -8,10 +8,11 @@ from litestar.response.base import ASGIResponse
 
 from gateway.api.attempts.controller import attempt_view
 from gateway.api.restored.views import Released, RestoredGeneration, RestoredGenerationList
-from gateway.api.web.answers import GET, json_answer, owner_shown
+from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
 from gateway.api.web.moments import unix
 from gateway.api.web.operation import PAGE, Operation, page_of
+from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.generation.model import Generation
@@ -105,7 +106,7 @@ def restored_view(generation: Generation) -> RestoredGeneration:
     """A held generation as an operator sees it, without the client's prompt, images and key."""
     return RestoredGeneration(
         id=generation.id,
-        key=owner_shown(generation.owner),
+        client=client_shown(generation.owner),
         kind=generation.kind,
         model=generation.request.model,
         status=generation.status,

@@ -13,7 +13,7 @@ class RestoredGeneration(Struct, frozen=True, kw_only=True):
     """An open generation for which nothing is bought, because an older ledger was restored."""
 
     id: str  # names the generation
-    key: str  # the end of the id of the client's key
+    client: str  # who owns it: the name of the client, or the id of a key
     kind: Kind  # what it makes
     model: str  # the model as the request named it
     status: Status  # how far it is

@@ -19,6 +19,7 @@ from gateway.api.web.client import OPERATOR
 from gateway.api.web.context import Context, admin_context_of, context_of
 from gateway.api.web.headers import header
 from gateway.api.web.operation import Operation
+from gateway.api.web.owners import owner_of
 from gateway.api.web.query import Params
 from gateway.domain.clients import Sight
 from gateway.domain.errors import InvalidParameter
@@ -91,7 +92,11 @@ async def usage(request: Call) -> ASGIResponse:
         " admin key",
         query={
             **_query_of(GROUPS),
-            "client": {"type": "string", "maxLength": 256, "description": "only this client, by its id"},
+            "client": {
+                "type": "string",
+                "maxLength": 256,
+                "description": "only this client: its name, or the id of a key as `client` shows it",
+            },
         },
         answer=UsageAnswer,
         has_csv=True,
@@ -102,7 +107,9 @@ async def admin_usage(request: Call) -> ASGIResponse:
     """The usage of all clients, or of one."""
     context = admin_context_of(request)
     params = Params.of(request)
-    query = replace(_requested(params, context, GROUPS), owner=params.text("client"), reader=OPERATOR)
+    client = params.text("client")
+    owner = None if client is None else owner_of(client)
+    query = replace(_requested(params, context, GROUPS), owner=owner, reader=OPERATOR)
     return await _answer(request, params, context, query)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
+from gateway.api.web.owners import client_shown
 from gateway.domain.usage.completion_times import seconds_of
 from gateway.domain.usage.contribution import NO_PROVIDER, NONE, Counts, added
 from gateway.domain.usd import usd
@@ -46,7 +47,7 @@ class UsageGroup(UsageSums, frozen=True, kw_only=True):
     """The numbers of one group. It names only what the rows are grouped by."""
 
     day: Day | UnsetType = UNSET  # in UTC
-    client: str | UnsetType = UNSET  # the id of the client
+    client: str | UnsetType = UNSET  # the name of the client, or the id of a key
     model: str | UnsetType = UNSET  # the model as the requests named it
     provider: str | UnsetType | None = UNSET  # the provider that made it or was tried; null: none was tried
 
@@ -87,7 +88,7 @@ def without(answer: UsageAnswer, *, costs: bool, attempts: bool) -> UsageAnswer:
 def _group(row: UsageRow) -> UsageGroup:
     return UsageGroup(
         day=_named(row.day),
-        client=_named(row.client),
+        client=UNSET if row.client is None else client_shown(row.client),
         model=_named(row.model),
         provider=None if row.provider == NO_PROVIDER else _named(row.provider),
         **asdict(_sums(row.counts, row)),

@@ -11,18 +11,12 @@ from gateway.domain.media_types import OCTETS, sent_type
 GET = (HttpMethod.GET, HttpMethod.HEAD)  # for HEAD the server leaves out the body
 FILE_POLICY = "sandbox; default-src 'none'"
 SANDBOX_TEXT = f"`{FILE_POLICY}`: a browser that shows the file as a page runs nothing in it"
-OWNER_SHOWN = 4  # characters: enough to tell a few keys apart, too few to use
 _encode = msgspec.json.Encoder().encode
 
 
 def json_answer(view: object, headers: dict[str, str] | None = None) -> ASGIResponse:
     """A wire structure as a JSON response with status 200."""
     return ASGIResponse(body=_encode(view), media_type=MediaType.JSON, headers=headers)
-
-
-def owner_shown(key: str) -> str:
-    """How operators see the owner of a generation: the end of the id of the client's key, which itself is a hash."""
-    return key[-OWNER_SHOWN:]
 
 
 def file_headers(media_type: str, filename: str, *, inline: bool) -> dict[str, str]:

@@ -99,6 +99,10 @@ class Context:
         """The maker of the gateway's own URLs of results, for the client that sent this request."""
         return Links(self.base_url(request), self.signer, self.clients.sees)
 
+    def operator_links(self, request: Request[Any, Any, State]) -> Links:
+        """The same for an operator, who sees everything of every client, also what the client itself may not see."""
+        return Links(self.base_url(request), self.signer)
+
 
 def context_of(request: Request[Any, Any, State], needs: Scope | None = None) -> tuple[Context, str]:
     """The services and the owner id of the caller.

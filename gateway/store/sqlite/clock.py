@@ -45,6 +45,11 @@ _HAPPENED = (
     ("files", ("created_at",)),
     ("webhook_endpoints", ("created_at",)),
     ("deliveries", ("created_at",)),
+    ("clients", ("created_at",)),
+    ("client_keys", ("created_at", "revoked_at")),
+    ("adopted_owners", ("adopted_at",)),
+    ("accounts", ("deleted_at",)),
+    ("provider_holds", ("held_at",)),
 )
 # Moments that are still to come are counted from `:now` again if they were set at a moment after it.
 _TO_COME = (

@@ -251,11 +251,12 @@ class SqliteStore:
                 earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
-            if client_limits is not None:
-                sqlite_clients.check_create(connection, generation, client_limits)
-            # Returned and not raised: an error would make the other jobs of the transaction begin again.
+            # Returned and not raised: an error would make the other jobs of the transaction begin again. So it comes
+            # before everything that counts the create: what was written until here is committed.
             if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
                 return refusal
+            if client_limits is not None:
+                sqlite_clients.check_create(connection, generation, client_limits)
             sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
             for file in files:
                 connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.adapter.contract import Polling
+from gateway.domain.clients import key_digest, owner_of_key
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.routing.price import Price
 from gateway.settings.load import Secret, Settings, describe, load, read_configuration, table_of
@@ -396,6 +397,10 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
             [clients.studio]
             adopt = ['key_0123456789abcdef01234567']""",
             "clients.studio.adopt[0]: the same owner id is listed twice, also as clients.shop.adopt[0]; remove",
+        ),
+        (
+            f"server.api_keys = ['env:LONG']\n[clients.shop]\nadopt = ['{owner_of_key(key_digest(KEY))}']",
+            "clients.shop.adopt[0]: the key of this owner id is server.api_keys[0]; move it to keys of this client",
         ),
     ],
 )

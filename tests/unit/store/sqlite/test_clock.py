@@ -28,7 +28,9 @@ from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.domain.webhooks import Endpoint, SigningSecret, rotated
 from gateway.ids import new_id
+from gateway.store import migrations
 from gateway.store.port import Idempotency, StoredFile
+from gateway.store.sqlite.clock import _HAPPENED, _TO_COME
 from gateway.store.sqlite.store import SqliteStore
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -229,3 +231,31 @@ async def test_a_repaired_ledger_is_like_any_other(path: Path) -> None:
 
     assert seen == [LedgerTime(newest=NOW, has_open=True)]
     await store.close()
+
+
+# Other numbers than moments, a lease that never ends, what an operator has set, what triggers change, rows that are
+# deleted instead, and the expiry of files, which is brought back together with that of their output.
+OTHER_NUMBERS = {
+    "generations.progress",
+    "generations.lease_until",
+    "attempts.retry_after_seconds",
+    "purchases.cost_usd",
+    "client_keys.expires_at",
+    "receivers.next_at",
+    "uploads.expires_at",
+    "artifacts.kept_until",
+}
+NO_MIGRATION = {"schema_migrations.applied_at"}  # the table exists before all migrations
+
+
+def test_every_stored_moment_is_brought_back() -> None:
+    brought = {f"{table}.{column}" for table, columns in _HAPPENED for column in columns}
+    brought |= {f"{words[1]}.{words[3]}" for words in map(str.split, _TO_COME) if words[0] == "update"}
+    with closing(apsw.Connection(":memory:")) as database:
+        for migration in migrations.load("sqlite"):
+            database.execute(migration.sql)
+        columns = database.execute(
+            "select t.name || '.' || c.name from sqlite_schema as t, pragma_table_info(t.name) as c"
+            " where t.type = 'table' and c.type = 'real' collate nocase"
+        )
+        assert {name for (name,) in columns} - OTHER_NUMBERS == brought - NO_MIGRATION
