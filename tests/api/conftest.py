@@ -500,7 +500,7 @@ async def gateway(start: Start) -> Gateway:
 
 
 @pytest.fixture
-async def notified(gateway: Any) -> Any:
+async def notified(gateway: Any) -> AsyncIterator[Any]:
     """A gateway with a stub of all receivers: every POST of a webhook is answered with `status`, at first 200."""
 
     async def post(url: str, *, content: bytes, headers: Mapping[str, str], **_: Any) -> Posted:
@@ -514,7 +514,8 @@ async def notified(gateway: Any) -> Any:
     gateway.status, gateway.answers = 200, asyncio.Event()
     gateway.answers.set()
     gateway.application.webhook_fetcher.post = post
-    return gateway
+    yield gateway
+    gateway.answers.set()  # a delivery that still waits for its answer would delay the stop until its time-out
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Capability, ImageTransport
+from gateway.domain.adapter.options import URL_MAX
 from gateway.domain.adapter.request import FramesInput, InputKind
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused
-from gateway.domain.adapter.options import URL_MAX
 from gateway.inputs import prepare
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
