@@ -61,14 +61,14 @@ async def measured(name: str, store: SqliteStore, work: Callable[[], Awaitable[i
         carry_out(connection, jobs)
         longest = max(longest, time.thread_time() - began)
 
-    writer._carry_out = timed  # noqa: SLF001  # as above
+    writer._carry_out = timed  # noqa: SLF001  # it is measured from outside
     tasks = [asyncio.create_task(holds.turns()), asyncio.create_task(holds.writes())]
     began, cpu = time.perf_counter(), time.process_time()
     count = await work()
     took, cpu = time.perf_counter() - began, time.process_time() - cpu
     for task in tasks:
         task.cancel()
-    writer._carry_out = carry_out  # noqa: SLF001  # as above
+    writer._carry_out = carry_out  # noqa: SLF001  # it is measured from outside
     print(
         f"{name}: {count:,} rows in {took:.1f} s ({cpu / max(count, 1) * 1e6:.0f} µs of CPU each);"
         f" longest: statements of a transaction {longest * 1000:.1f} ms of CPU, turn of the loop"

@@ -61,7 +61,7 @@ def backup(to: Path, config: Path | None, *, with_files: bool) -> int:
     except (OSError, apsw.Error, ValueError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise ConfigurationError(f"backup: {own.ledger} could not be copied to {to}: {error}") from error
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half a backup must not stay
         shutil.rmtree(partial, ignore_errors=True)
         raise
     facts = manifest.ledger

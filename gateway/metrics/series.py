@@ -13,7 +13,7 @@ PREFIX = "video_gateway"
 ANSWERS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)  # seconds
 GENERATIONS = (1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 450.0, 600.0, 900.0, 1200.0, 1800.0)
 LONGEST = (3600.0, 7200.0, 21_600.0, 86_400.0)  # a deadline is at most a day
-TOLD = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 86_400.0)
+DELIVERY_LAG = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 86_400.0)
 DISK = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 BATCH = (1, 2, 4, 8, 16, 32, 64)
@@ -156,7 +156,7 @@ class Series:
             "delivery_duration_seconds", "How long a receiver took to answer a webhook.", ANSWERS
         )
         self.told_seconds = histogram(
-            "delivery_lag_seconds", "From the end of a generation to the receiver's confirmation.", TOLD
+            "delivery_lag_seconds", "From the end of a generation to the receiver's confirmation.", DELIVERY_LAG
         )
         # --- the machine ---
         self.store_batches = counter("store_transactions_total", "Transactions of the ledger.", ("outcome",))

@@ -91,5 +91,5 @@ def _safely(source: Source) -> Iterator[Metric]:
     """What one source gives. A source that raises must not hide the others from those who look for its fault."""
     try:
         yield from source()
-    except Exception:
+    except Exception:  # a defect of one figure, which is logged
         log.exception("metrics_source_failed", source=getattr(source, "__qualname__", type(source).__name__))

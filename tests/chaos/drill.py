@@ -171,7 +171,7 @@ def _submits(world: World) -> Counter[str]:
 
 
 def _prompts(world: World, where: str) -> set[str]:
-    texts = world.count(f"select json_group_array(request ->> '$.prompt') from generations where {where}")  # noqa: S608
+    texts = world.count(f"select json_group_array(request ->> '$.prompt') from generations where {where}")  # noqa: S608  # `where` is written below
     return set(msgspec.json.decode(texts, type=list[str]))
 
 

@@ -92,7 +92,7 @@ def adopt(connection: apsw.Connection, owners: Mapping[str, str], now: datetime)
                 log.info("owner_adopted", owner=old, client=new, rows=moved)
         with migration_progress(connection, "commit"):
             connection.execute("commit")
-    except BaseException:
+    except BaseException:  # also Ctrl-C: the things of an owner must not be divided
         if connection.in_transaction:
             connection.execute("rollback")
         raise

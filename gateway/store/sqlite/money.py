@@ -29,7 +29,7 @@ def fill_open(connection: apsw.Connection) -> None:
     try:
         for row in connection.execute(_ALL_OPEN):
             accounts.settle(connection, generation_of(row))
-    except BaseException:
+    except BaseException:  # also Ctrl-C: the sums must not count a part of the ledger
         connection.execute("rollback")
         raise
     connection.execute("commit")
