@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 SETTLE_SECONDS = 20.0  # of real time, on a busy machine: if work does not end within this time, that is a defect
+ROUNDS = 60  # turns of the event loop without work under way, after which none is expected to begin
 
 
 class Traffic:
@@ -16,6 +17,7 @@ class Traffic:
         self.waits_for: Counter[str] = Counter()  # running exchanges, by provider
         self.slow: set[str] = set()  # providers for whose exchanges `settle` does not wait
         self._quiet = asyncio.Event()
+        self._counts_in: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> None:
         self.under_way += 1
@@ -28,7 +30,7 @@ class Traffic:
         """Wait until no work is running, also not after some more turns of the event loop."""
         async with asyncio.timeout(SETTLE_SECONDS):
             rounds = 0
-            while rounds < 12:
+            while rounds < ROUNDS:
                 if self.under_way > sum(self.waits_for[name] for name in self.slow):
                     rounds = 0
                     self._quiet.clear()
@@ -37,11 +39,15 @@ class Traffic:
                     rounds += 1
                     await asyncio.sleep(0)
 
-    def count_threads(self, store: Any) -> None:
-        """Count what the writer of this store and the other threads of the running event loop do from now on."""
-        store._writer.run = self.counting(store._writer.run)
+    def count_threads(self, app: Any) -> None:
+        """Count what the writer and the other threads of this gateway do, in the running event loop."""
+        app.store._writer.run = self.counting(app.store._writer.run)
+        app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
-        hand_over = vars(loop).get("uncounted", loop.run_in_executor)
+        if self._counts_in is loop:  # since an earlier start of the gateway
+            return
+        self._counts_in = loop
+        hand_over = loop.run_in_executor
 
         def counted(*args: Any) -> asyncio.Future[Any]:
             done: asyncio.Future[Any] = hand_over(*args)
@@ -49,7 +55,7 @@ class Traffic:
             done.add_done_callback(lambda _: self.end())
             return done
 
-        loop.uncounted, loop.run_in_executor = hand_over, counted
+        loop.run_in_executor = counted
 
     def counting(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(*args: Any, **kwargs: Any) -> Any:

@@ -246,9 +246,9 @@ class Gateway:
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("claim", lambda call: call, app.store.task_claims)
-        self.traffic.count_threads(app.store)
+        self.traffic.count_threads(app)
         inputs = app._inputs
-        watched = [(app._archiver, "archive"), (app._thumbnails, "_draw"), (inputs._converter, "convert")]
+        watched = [(app._thumbnails, "_draw"), (inputs._converter, "convert")]
         for owner, name in [*watched, (inputs, "_fetch_once"), (app.webhook_fetcher, "post")]:
             setattr(owner, name, self.traffic.counting(getattr(owner, name)))
         started = asyncio.Event()
