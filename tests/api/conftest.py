@@ -31,7 +31,7 @@ from gateway.fetch.fetcher import FetchRefused, Posted
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
 
-from ..traffic import Traffic
+from ..traffic import SETTLE_SECONDS, Traffic
 
 KEY = "vg_" + "a" * 40
 OTHER_KEY = "vg_" + "b" * 40
@@ -252,6 +252,12 @@ class Gateway:
             if (await self.stored(generation_id)).status == "in_progress":
                 return
         pytest.fail("the generation does not begin")
+
+    async def until_busy(self) -> None:
+        """Run until a write is handed to the thread of the ledger, or other work to another thread."""
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while not self.clock.traffic.under_way:  # noqa: ASYNC110  # a counter, without an event for its start
+                await asyncio.sleep(0)
 
     async def stored(self, generation_id: str) -> Generation:
         """The generation in the ledger."""
@@ -540,7 +546,7 @@ async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
 async def untouched(gateway: Any) -> AsyncIterator[Any]:
     """A gateway that must be unchanged at the end of the test: no row, no file, no call to a provider."""
     yield gateway
-    await asyncio.sleep(0.005)
+    await gateway.clock.traffic.settle()
     assert set(gateway.rows().values()) == {0}
     assert not list(gateway.application.settings.artifacts.path.rglob("*.*"))
     assert gateway.upstream.requests == []

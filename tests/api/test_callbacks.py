@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 
 from gateway.domain.errors import StoreUnavailable
 
-
 PUBLIC = "https://video.example.com/gw"
 TOML = f"""
 server.public_url = "{PUBLIC}"
