@@ -68,6 +68,9 @@ class Keys:
         return match
 
 
+_GONE = Limits(sees=())  # of a client that was removed: webhooks of its last generations may still be sent
+
+
 class _Configured(Struct, frozen=True):
     """What a configuration says of clients and keys."""
 
@@ -143,10 +146,11 @@ class Directory:
         return configured or (None if stored is None else _client(stored))
 
     def client(self, owner: str) -> Client:
-        """The client with this owner id; one without limits if it is a key by itself, or is gone."""
+        """The client with this owner id. A key by itself has no limits, and a client that is gone sees nothing."""
         name = name_of(owner)
-        client = None if name is None else self.by_name(name)
-        return client or Client(owner=owner, name=name)
+        if name is None:
+            return Client(owner=owner)
+        return self.by_name(name) or Client(owner=owner, name=name, limits=_GONE)
 
     def limits_of(self, owner: str) -> Limits:
         """The limits of an owner id."""
