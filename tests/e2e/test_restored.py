@@ -201,6 +201,23 @@ async def test_a_kill_is_never_taken_for_a_restore(gateway: Gateway) -> None:
     assert marker.position == apsw.Connection(str(ledger(gateway))).execute(lineage.POSITION).get
 
 
+async def test_a_ledger_that_an_operator_has_moved_goes_on(gateway: Gateway) -> None:
+    gateway.sandbox.fault("keevx", "submit", "429", 1, retry_after=30)
+    made = (await gateway.post(model=KEEVX, image=IMAGE_URL))["id"]
+    await gateway.until_state(made, "refused")
+    await gateway.stop()
+    put_back(gateway, copy_of(gateway))  # the same content in another file, and no marker came along
+    marker_path(ledger(gateway)).unlink()
+    gateway.said = "moved"
+    await gateway.start()
+    assert await held(gateway) == {}
+    assert (await gateway.finish(made))["status"] == "completed"
+    assert gateway.paid == {"keevx": 1}
+    gateway.said = None
+    await gateway.restart()
+    assert gateway.app.store.lineage.copy is None, "it has a marker again"
+
+
 async def test_no_submit_leaves_while_the_marker_cannot_be_written(gateway: Gateway) -> None:
     store: Any = gateway.app.store
     working = store._writer.after_commit
