@@ -206,7 +206,7 @@ async def test_the_marker_of_the_ledger_in_a_bucket_recognises_a_copy(server: S3
     assert place().read(at.lineage) == replace(at, position=9), "each lineage has its own"
 
     for changes in ({"secret_access_key": OTHER}, {"endpoint": "http://127.0.0.1:1"}):
-        assert place(**changes).read(at.lineage) is None, "silence is no proof"
+        assert place(**changes).read(at.lineage) is None, "silence proves nothing"
         await (far := FarMarker(place(**changes))).follow(replace(at, position=11))
         assert far.trouble == "the marker of the ledger in the artifact store cannot be read"
     assert place().read(at.lineage) == replace(at, position=9)

@@ -118,9 +118,9 @@ async def test_a_damaged_backup_replaces_nothing(gateway: Gateway, tmp_path: Pat
     content = (newer / "ledger.db").read_bytes()
     manifest["sealed"]["ledger.db"] |= {"bytes": len(content), "sha256": sha256(content).hexdigest()}
     (newer / "manifest.json").write_text(json.dumps(manifest))
-    known = len(migrations.load("sqlite"))
+    newest = len(migrations.load("sqlite"))
     assert refused(lambda: restore(newer, None, replace=True)) == (
-        f"restore: the backup has schema {known + 1}, this program knows {known}; run the newer program"
+        f"restore: the backup has schema {newest + 1}, this program knows {newest}; run the newer program"
     )
     assert ledger.read_bytes() == before
     assert "is in the folder" in refused(lambda: backup(tmp_path / "artifacts" / "x", None, with_files=False))

@@ -224,7 +224,7 @@ class WebhookEndpointController(Controller):
 async def webhook_secret(request: Call) -> ASGIResponse:
     """Read the secret that signs the deliveries to the `webhook_url` of a generation.
 
-    Whoever has it can forge deliveries, so a key that may only read does not get it.
+    A client that has it can forge deliveries, so a key that may only read does not get it.
     """
     context, key = context_of(request, "generate")
     Params.of(request).done()
