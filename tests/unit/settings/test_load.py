@@ -363,7 +363,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
         ("[clients.Shop]\nkeys = ['env:LONG']", "clients.Shop: expected another name: 1 to 63 lower case letters"),
         ("[clients.anonymous]", "clients.anonymous: expected another name"),
         ("[clients.client_x]", "clients.client_x: expected another name"),
-        ("[clients.key_x]", "because owner ids look like that"),
+        ("[clients.key_x]", "clients.key_x: expected another name"),
         (f"[clients.{'x' * 64}]", f"clients.{'x' * 64}: expected another name"),
         ("[clients.shop]\nkeys = ['not-named']", "clients.shop.keys[0]: expected env:NAME or file:PATH"),
         ("[clients.shop]\nkeys = ['env:SPACED']", "clients.shop.keys[0]: expected printable ASCII"),
