@@ -149,6 +149,10 @@ async def test_open_generations_end_and_nothing_is_bought_again(recorded: Record
         assert set(ledger.execute("select distinct key from generations")) == {(owner_of_key(key_digest(KEY)),)}
         assert ledger.execute("select count(*) from generations").get == len(recorded.ids)
         assert list(audit_money(ledger)) == []
+        settled = dict(ledger.execute("select generation_id, settled from accounts"))
+    for label in ("completed", "several", "uploaded"):
+        cost = recorded.before(label)["usage"]["cost_usd"] or 0  # the oldest ledgers were recorded without prices
+        assert settled.get(recorded.ids[label], 0) == round(cost * 1e6), label
 
 
 async def test_an_unclear_submit_stays_held(recorded: Recorded) -> None:
