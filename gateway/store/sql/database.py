@@ -10,10 +10,10 @@ The text of a statement is SQLite's, limited to what PostgreSQL has as well, or 
 - Placeholders are `?` and `?N`. Every value is used in the statement, because PostgreSQL infers its type there.
 - A list of values is one JSON text: `in (select value from json_each(?))`, and for numbers
   `in (select cast(value as bigint) from json_each(?))`.
-- A field of a JSON column is `json_extract(column, '$.path')`. PostgreSQL has a function of this name that returns text,
-  so numbers are cast. JSON is changed in Python.
-- Rows become one JSON text with `json_group_array(json_array(…) order by …)`; in place of `json_array(…)` there may be a
-  column of text, or `json(column)` for a column of JSON.
+- A field of a JSON column is `json_extract(column, '$.path')`. PostgreSQL's schema has a function of this name that
+  returns text, so numbers are cast. JSON is changed in Python.
+- Rows become one JSON text with `json_group_array(json_array(…) order by …)`; in place of `json_array(…)` there may be
+  a column of text, or `json(column)` for a column of JSON.
 - The hints `indexed by NAME`, `+column`, and `cross join … on` are for SQLite. They change no result.
 - A conflict has a target where it updates, and a value of the stored row is named with its table:
   `on conflict (key) do update set bytes = inline_bytes.bytes + excluded.bytes`.
@@ -29,6 +29,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
+from gateway.store.start import Start
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -44,7 +45,7 @@ class Transaction(Protocol):
         """Every row."""
         ...
 
-    async def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+    async def first(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """The first row; None if there is no row."""
         ...
 
@@ -120,12 +121,13 @@ class Database(Protocol):
         """What the start has learnt about the lineage of the ledger."""
         ...
 
-    def check(self) -> None:
-        """Raise `StoreUnavailable` if the database is known to be broken for good."""
+    @property
+    def start(self) -> Start:
+        """What the start has read; `gateway/store/sql/start.py` reads it."""
         ...
 
-    async def newest_moment(self) -> datetime | None:
-        """See `Store.newest_moment`."""
+    def check(self) -> None:
+        """Raise `StoreUnavailable` if the database is damaged, so that a repeat cannot help."""
         ...
 
     def keep_time(self, now: datetime) -> None:
