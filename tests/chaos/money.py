@@ -7,7 +7,7 @@ from typing import Any
 import apsw
 
 from gateway.domain.usd import micros, usd
-from gateway.store.sqlite.money_audit import audit_money
+from gateway.store.sql.money_audit import audit_money
 
 PRICES: Mapping[str, float] = {"keevx/V": 0.3, "kling_relay/kling-v1": 0.41, "foxapi/kling-v3-image-to-video": 0.07}
 

@@ -18,9 +18,9 @@ from gateway.cli import main
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.store.sql.attempts import moved
+from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import lineage
-from gateway.store.sqlite.attempts import moved
-from gateway.store.sqlite.store import SqliteStore
 from gateway.upstream.client import Upstream
 
 _begin = EmbeddedEngine.begin
@@ -35,7 +35,7 @@ def begin_twice(self: EmbeddedEngine, generation: Generation) -> None:
     self._tasks[f"{generation.id} again"] = first
 
 
-async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: datetime) -> int:
+async def begin_anyhow(self: SqlStore, attempt_id: str, fence: int, now: datetime) -> int:
     def work(connection: apsw.Connection) -> int:
         generation_id = connection.execute(
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",
@@ -62,7 +62,7 @@ def twice() -> None:
 
 def unguarded() -> None:
     twice()
-    SqliteStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
+    SqlStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
 
 
 def stale() -> None:

@@ -44,7 +44,7 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -53,7 +53,7 @@ LEASE = NOW + timedelta(seconds=45)
 REF = TaskRef(id="t-1", path="/v1/t", first_poll_seconds=2.5)
 
 Opener = Callable[[Path], Store]
-OPENERS: dict[str, Opener] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
+OPENERS: dict[str, Opener] = {"sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW)}
 
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())

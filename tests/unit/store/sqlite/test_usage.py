@@ -18,8 +18,8 @@ from gateway.domain.usage.completion_times import bucket_of
 from gateway.domain.usage.contribution import NAMES, NONE, Contribution, Counts, contribution
 from gateway.ids import new_id
 from gateway.store import migrations
-from gateway.store.sqlite import usage
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql import usage
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
 
 from ...builders import T0, World, generation
@@ -134,14 +134,14 @@ def ended(number: int) -> SaveStatus:
 async def test_a_history_is_counted_once_while_it_changes(tmp_path: Path) -> None:
     """Of ten generations from before, some change, end or go before and after they are counted; one is new."""
     path = tmp_path / "ledger.db"
-    store = SqliteStore.open(path, T0)
+    store = open_sqlite(path, T0)
     history = [await store.create(made(number)) for number in range(10)]
     await store.close()
     with apsw.Connection(str(path)) as connection:  # as the migration finds a ledger that has counted nothing
         connection.execute("delete from usage")
         connection.execute("insert into usage_uncounted select '', max(id) from generations")
 
-    store = SqliteStore.open(path, T0)
+    store = open_sqlite(path, T0)
     await store.create(made(11))
     with pytest.raises(UsageNotReady):
         await store.usage.rows(DAYS, 10)
@@ -160,7 +160,7 @@ async def test_a_history_is_counted_once_while_it_changes(tmp_path: Path) -> Non
 
 
 async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     for number in range(20):
         await store.create(replace(made(number), owner=f"client_{number % 2}"))
     await store.close()
@@ -168,7 +168,7 @@ async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
         for number in range(20):
             place = ("2026-01-01", f"client_{number % 2}", "any", "acme", number)
             connection.execute("insert into usage_times values (?, ?, ?, ?, ?, 1)", place)
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     (total,) = await store.usage.rows(replace(DAYS, group_by=()), 10)
     assert (total.median_bucket, total.slow_bucket) == (9, 18)  # the 10th and the 19th of 20
     by_client = await store.usage.rows(replace(DAYS, group_by=("client",)), 10)
@@ -180,7 +180,7 @@ async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
 
 
 async def test_rows_of_old_days_are_removed_in_batches(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     for number in range(3):
         await store.create(replace(made(24 * 60 * number), request=replace(made(0).request, model=f"m{number}")))
     assert await store.usage.expire(date(2026, 1, 1), 10) == 0
