@@ -39,8 +39,8 @@ class LineageWatch:
         warnings = [] if self._far.trouble is None else [self._far.trouble]
         if self._held:
             warnings.append(
-                f"{self._held} generation(s) buy nothing since an older ledger was restored: release them, attach their tasks"
-                " or let them fail (`video-gateway restored`, /v1/admin/restored)"
+                f"{self._held} generation(s) buy nothing since an older ledger was restored: release them, attach their"
+                " tasks or let them fail (`video-gateway restored`, /v1/admin/restored)"
             )
         return warnings
 

@@ -44,6 +44,7 @@ from gateway.ids import new_id
 from gateway.store.port import Store
 from gateway.store.sql.money_audit import audit_money
 from gateway.store.sqlite.file import connect, migrate
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.open import open_sqlite
 
 NOW = datetime(2026, 5, 31, 23, 59, tzinfo=UTC)
@@ -106,8 +107,8 @@ def profile_of(_: Route) -> RouteProfile:
 
 
 def contradictions(path: Path) -> list[str]:
-    with closing(apsw.Connection(str(path))) as connection:
-        return list(audit_money(connection))
+    with closing(apsw.Connection(str(path))) as connection, connection:
+        return drive(audit_money(SqliteTransaction(connection)))
 
 
 def spending(path: Path) -> dict[tuple[str, str], tuple[int, int]]:

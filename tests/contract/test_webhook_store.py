@@ -609,11 +609,16 @@ async def test_a_page_is_read_along_the_index_for_its_filters(
     store = open_sqlite(tmp_path / "ledger.db", NOW)
     reader = store._reader
     made: list[tuple[Any, ...]] = []
+
+    async def remember(*statement: Any) -> list[Any]:
+        made.append(statement)
+        return []
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reader, "all", lambda *statement: made.append(statement) or [])
+        patched.setattr(reader, "all", remember)
         await store.webhooks.page(DeliveryQuery(key="alice", limit=9, **filters, **place))
     ((sql, values),) = made
-    plan = [row[-1] for row in reader.all(f"explain query plan {sql}", values)]
+    plan = [row[-1] for row in await reader.all(f"explain query plan {sql}", values)]
     await store.close()
 
     assert len(plan) == 1  # without sorting

@@ -30,7 +30,7 @@ from gateway.ids import new_id
 from gateway.live import Live
 from gateway.settings.sections import RetentionSettings
 from gateway.store.port import Idempotency
-from gateway.store.sql import webhooks as sqlite_webhooks
+from gateway.store.sql import webhooks as webhook_rows
 from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
@@ -117,7 +117,7 @@ async def test_only_generations_that_nobody_needs_are_removed(store: SqlStore, m
     assert [name for name, generation_id in needed.items() if not await exists(store, generation_id)] == []
     assert await exists(store, with_file.id)
     tables = {
-        table: await store._reader.all(f"select count(*) from {table} where generation_id = ?", (gone[0],))[0][0]  # noqa: S608  # names of tables
+        table: (await store._reader.all(f"select count(*) from {table} where generation_id = ?", (gone[0],)))[0][0]  # noqa: S608  # names of tables
         for table in ("attempts", "outputs", "events", "generation_metadata", "purchases", "deleted_generations")
     }
     assert tables == {
@@ -185,7 +185,7 @@ async def test_deliveries_that_have_ended_go(store: SqlStore) -> None:
             generation_id=parent.id,
             next_at=OLD,
         )
-        await store._writer.run(lambda connection, row=delivery: sqlite_webhooks._insert(connection, row))
+        await store._writer.run(lambda transaction, row=delivery: webhook_rows._insert(transaction, row))
         ids.append(delivery.id)
     (claim, _) = await store.webhooks.claim({("alice", "client.example:443"): 2}, NOW, NOW + DAY)
     assert await store.webhooks.note(claim, DeliveryTry(at=NOW, duration_seconds=0.1, status=200))

@@ -121,7 +121,7 @@ async def test_a_moment_that_no_calendar_has_counts_as_the_latest(path: Path, at
     store = open_sqlite(path, NOW, check_clock=seen.append, keep_results=KEEP)
     assert seen[0].newest is not None
     assert seen[0].newest > NOW + timedelta(days=365)
-    assert store.newest_moment() == NOW
+    assert store.at_start.newest == NOW
     assert await store.get(made.id) == made
     await store.close()
 
@@ -131,7 +131,7 @@ async def test_moments_in_the_future_stay_unless_the_operator_accepts_the_clock(
     made = await store.create(generation(FUTURE))
     await store.close()
     store = open_sqlite(path, NOW)
-    assert (await store.get(made.id), store.newest_moment()) == (made, FUTURE)
+    assert (await store.get(made.id), store.at_start.newest) == (made, FUTURE)
     await store.close()
 
 
@@ -184,7 +184,7 @@ async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(
 
     store = await reopened(path, store)
 
-    assert store.newest_moment() == NOW
+    assert store.at_start.newest == NOW
     with closing(apsw.Connection(str(path))) as raw:
         late = {
             (table, column): raw.execute(f"select max({column}) from {table}").get  # noqa: S608  # the names come from the schema

@@ -31,7 +31,8 @@ async def test_a_hold_refuses_submits_also_after_a_restart(tmp_path: Path) -> No
 
     store = open_sqlite(tmp_path / "ledger.db", NOW)
     try:
-        assert store.holds.now() == [HOLD]
+        assert store.at_start.holds == (HOLD,)
+        assert await store.holds.now() == [HOLD]
         with pytest.raises(ProviderHeld):
             await store.begin_submit("att_2", made.fence, NOW)
         unchanged = await store.get(made.id)

@@ -37,6 +37,7 @@ from gateway.ids import new_id
 from gateway.store import migrations
 from gateway.store.port import Idempotency, StoredFile
 from gateway.store.sql.columns import to_json
+from gateway.store.sql.database import Transaction
 from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import file as sqlite_file
 from gateway.store.sqlite import writer
@@ -559,9 +560,11 @@ async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store:
 
 
 async def test_a_commit_that_is_refused_and_stays_open_does_not_block_the_next(store: SqlStore) -> None:
-    def orphan(connection: apsw.Connection) -> None:
-        connection.execute("pragma defer_foreign_keys = on")
-        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
+    async def orphan(transaction: Transaction) -> None:
+        await transaction.run("pragma defer_foreign_keys = on")
+        await transaction.run(
+            "insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)"
+        )
 
     with pytest.raises(StoreUnavailable):
         await store._writer.run(orphan)
