@@ -236,7 +236,7 @@ async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
 ) -> None:
     await bench.create(b"one", idempotency=KNOWN)
     bench.clock.moment += 2 * HOUR
-    with closing(apsw.Connection(str(bench.store._path))) as another:
+    with closing(apsw.Connection(str(bench.store._writer._path))) as another:
         another.execute("begin immediate")
         await bench.round()
 

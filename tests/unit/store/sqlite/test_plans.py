@@ -87,7 +87,7 @@ SHORT = {
     "SCAN g",
     "SCAN provider_holds EXISTS",
     "SCAN k",
-    "SCAN (subquery-2)",
+    "SCAN equal",
 }
 SORTED = {"open_ids", "unfollowed", "completions", "repeat"}  # by design: what is sorted is short
 

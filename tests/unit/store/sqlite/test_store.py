@@ -90,6 +90,7 @@ import asyncio, json, os, resource, sys, time
 from pathlib import Path
 import tests_sqlite as t
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.store.sqlite.open import open_sqlite
 path = Path(sys.argv[1])
 """
 # A process that opens the file, prints a line, and waits until it is killed.

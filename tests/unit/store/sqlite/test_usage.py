@@ -19,6 +19,7 @@ from gateway.domain.usage.contribution import NAMES, NONE, Contribution, Counts,
 from gateway.ids import new_id
 from gateway.store import migrations
 from gateway.store.sql import usage
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
 
@@ -74,7 +75,7 @@ class Counted(World):
         before = getattr(self, "_generation", None)
         self._generation = value
         if not self._silent:
-            usage.follow(self.connection, before, value)
+            drive(usage.follow(SqliteTransaction(self.connection), before, value))
 
     def send(self, number: int) -> None:
         self._silent = True
@@ -89,7 +90,7 @@ class Counted(World):
         was, now = before.attempt(self.attempt(number).id), self.attempt(number)
         is_usual = was.state is AttemptState.SUBMITTING and len(now.tasks) == len(now.slots)
         if before.status.terminal or not is_usual or any(task.status.terminal for task in now.tasks):
-            usage.follow(self.connection, before, self.generation)
+            drive(usage.follow(SqliteTransaction(self.connection), before, self.generation))
 
 
 class CountedLife(Life):
@@ -106,7 +107,7 @@ class CountedLife(Life):
         """A deleted generation goes on to count."""
         if hasattr(self, "world"):
             assert isinstance(self.world, Counted)
-            usage.follow(self.world.connection, self.world.generation, None)
+            drive(usage.follow(SqliteTransaction(self.world.connection), self.world.generation, None))
             self.the_rows_are_what_the_generation_contributes()
 
 
