@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.engine.turns import Turns
+from gateway.sharing.turns import Turns
 
 
 async def test_each_round_of_the_loop_lets_one_portion_go_on_in_the_order_of_arrival() -> None:
