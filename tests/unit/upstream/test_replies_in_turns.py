@@ -76,7 +76,7 @@ async def test_a_poll_that_is_cancelled_while_its_reply_waits_closes_the_reply()
     await asyncio.sleep(0)
     transport.moment.set()
     await asyncio.sleep(0)
-    assert transport.unclosed == CALLS
+    assert transport.unclosed == CALLS - PORTION  # the first have been read
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
