@@ -18,13 +18,13 @@ from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.cost_limit import billed_of, cost, maybe
 from gateway.domain.generation.model import Generation, Output
-from gateway.domain.money.account import account, settled_attempts
+from gateway.domain.money.account import Account, account, settled_attempts
 from gateway.domain.usage.completion_times import bucket_of
 
 NO_PROVIDER = ""  # in place of a provider: none was tried
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True):
     """Numbers that add up. Amounts are in millionths of a US dollar."""
 
     queued: int = 0  # generations by status: these and the next five
@@ -56,8 +56,8 @@ class Contribution(Struct, frozen=True):
 NOTHING = Contribution({}, None)
 
 
-def contribution(generation: Generation) -> Contribution:
-    """What a generation contributes now.
+def contribution(generation: Generation, money: Account | None = None) -> Contribution:
+    """What a generation contributes now. `money` is its account, if that is computed already.
 
     Its status, its fallback, its time and what it has reserved count for one provider, that of `provider_of`. An
     attempt and what it cost count for the provider of the attempt, and so do the outputs that it delivered.
@@ -67,7 +67,7 @@ def contribution(generation: Generation) -> Contribution:
         own: {
             generation.status.value: 1,
             "fallbacks": int(has_fallen_back(generation)),
-            "reserved": account(generation).reserved,
+            "reserved": (money or account(generation)).reserved,
         }
     }
 
@@ -93,6 +93,31 @@ def contribution(generation: Generation) -> Contribution:
     return Contribution({provider: Counts(**numbers) for provider, numbers in counts.items()}, _time(generation, own))
 
 
+def counts_alike(before: Generation, after: Generation) -> bool:
+    """True if nothing differs between two states of a generation that its account or its contribution depends on.
+
+    So it is for most polls: a task reports progress, or another word for its status.
+    """
+    return _counted(before) == _counted(after)
+
+
+def _counted(generation: Generation) -> tuple[object, ...]:
+    """The parts of a generation that its account and its contribution depend on, besides those that never change."""
+    attempts = [
+        (
+            attempt.route,
+            attempt.state,
+            attempt.slots,
+            attempt.failure,
+            attempt.next_variant,
+            attempt.adopted,
+            [(task.slot, task.status is Status.COMPLETED, task.failure, task.billed) for task in attempt.tasks],
+        )
+        for attempt in generation.attempts
+    ]
+    return generation.status, generation.provider, generation.completed_at, generation.outputs, attempts
+
+
 def provider_of(generation: Generation) -> str:
     """The provider for which a generation counts.
 
@@ -114,7 +139,7 @@ def differences(before: Contribution, after: Contribution) -> Iterator[tuple[str
     for provider in dict.fromkeys((*before.counts, *after.counts)):
         old, new = before.counts.get(provider, NONE), after.counts.get(provider, NONE)
         if old != new:
-            yield provider, Counts(**dict(zip(NAMES, map(sub, astuple(new), astuple(old)), strict=True)))
+            yield provider, new if old is NONE else Counts(*map(sub, astuple(new), astuple(old)))
 
 
 def time_differences(before: Contribution, after: Contribution) -> Iterator[tuple[tuple[str, int], int]]:
@@ -129,7 +154,7 @@ def time_differences(before: Contribution, after: Contribution) -> Iterator[tupl
 
 def added(left: Counts, right: Counts) -> Counts:
     """The sums of all numbers."""
-    return Counts(**dict(zip(NAMES, map(add, astuple(left), astuple(right)), strict=True)))
+    return Counts(*map(add, astuple(left), astuple(right)))
 
 
 NAMES = Counts.__struct_fields__

@@ -14,11 +14,12 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.errors import UsageNotReady
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.transitions import SaveStatus
+from gateway.domain.money.account import Account, account
 from gateway.domain.usage.completion_times import bucket_of
 from gateway.domain.usage.contribution import NAMES, NONE, Contribution, Counts, contribution
 from gateway.ids import new_id
 from gateway.store import migrations
-from gateway.store.sqlite import usage
+from gateway.store.sqlite.accounting import follow
 from gateway.store.sqlite.store import SqliteStore
 from gateway.store.usage import UsageQuery
 
@@ -60,7 +61,7 @@ class Counted(World):
             for place, route in enumerate(start.plan.routes)
         ]
         self.connection = ledger()
-        self.connection.execute("delete from usage; delete from usage_times")
+        self.connection.execute("delete from usage; delete from usage_times; delete from accounts")
         self._silent = False
         start = replace(start, id=new_id("gen_", T0), plan=replace(start.plan, routes=tuple(routes)))
         super().__init__(start, **options)
@@ -74,7 +75,7 @@ class Counted(World):
         before = getattr(self, "_generation", None)
         self._generation = value
         if not self._silent:
-            usage.follow(self.connection, before, value)
+            follow(self.connection, before, value, T0)
 
     def send(self, number: int) -> None:
         self._silent = True
@@ -89,7 +90,7 @@ class Counted(World):
         was, now = before.attempt(self.attempt(number).id), self.attempt(number)
         is_usual = was.state is AttemptState.SUBMITTING and len(now.tasks) == len(now.slots)
         if before.status.terminal or not is_usual or any(task.status.terminal for task in now.tasks):
-            usage.follow(self.connection, before, self.generation)
+            follow(self.connection, before, self.generation, T0)
 
 
 class CountedLife(Life):
@@ -102,11 +103,18 @@ class CountedLife(Life):
             wanted = contribution(self.world.generation)
             assert stored(self.world.connection) == Contribution(without_nothing(wanted.counts), wanted.time)
 
+    @invariant()
+    def the_row_of_its_account_is_its_account(self) -> None:
+        if hasattr(self, "world"):
+            assert isinstance(self.world, Counted)
+            row = self.world.connection.execute("select reserved, settled, maybe from accounts").fetchone()
+            assert Account(*row or ()) == account(self.world.generation)
+
     def teardown(self) -> None:
         """A deleted generation goes on to count."""
         if hasattr(self, "world"):
             assert isinstance(self.world, Counted)
-            usage.follow(self.world.connection, self.world.generation, None)
+            follow(self.world.connection, self.world.generation, None, T0)
             self.the_rows_are_what_the_generation_contributes()
 
 
