@@ -298,7 +298,9 @@ class Health:
 
 def _worst(circuits: Iterable[Circuit], now: datetime) -> CircuitState:
     states = {state_of(circuit, now) for circuit in circuits}
-    return next((state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN) if state in states), CircuitState.CLOSED)
+    return next(
+        (state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN) if state in states), CircuitState.CLOSED
+    )
 
 
 def _summary(seconds: list[float]) -> CompletionTimes:

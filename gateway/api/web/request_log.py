@@ -222,7 +222,9 @@ def _without_secrets(headers: list[tuple[bytes, bytes]], redactor: Redactor) -> 
 
 def _headers(scope: Scope, headers: Iterable[tuple[bytes, bytes]], redactor: Redactor) -> list[tuple[bytes, bytes]]:
     """The headers of an answer without secrets, those that every answer has, and those of the client's rate."""
-    own = _without_secrets([(lower, value) for name, value in headers if (lower := name.lower()) != REQUEST_ID], redactor)
+    own = _without_secrets(
+        [(lower, value) for name, value in headers if (lower := name.lower()) != REQUEST_ID], redactor
+    )
     names = {name for name, _ in own}
     if b"cache-control" not in names:
         own.append(_REVALIDATE if b"etag" in names else _NO_STORE)
