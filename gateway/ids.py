@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 RANDOM_BYTES = 10
 ULID_MAX = (1 << 130) - 1
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
-# From characters of ids to the digits of `int`; every other character becomes one that is no digit.
+# From characters of ids to the digits of `int`; every other character becomes `?`, which `int` refuses.
 _DIGITS = bytes(
     ord("0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(chr(code))]) if chr(code) in _ALPHABET else ord("?")
     for code in range(256)

@@ -8,16 +8,16 @@ Two changes of a generation are not reported to the rows: a submit that begins, 
 here may depend on them; money under way therefore counts as reserved until its attempt has ended.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import add, sub
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.cost_limit import billed_of, cost, maybe
-from gateway.domain.generation.model import Generation, Output
+from gateway.domain.generation.model import Generation, Output, Task
 from gateway.domain.money.account import Account, account, settled_attempts
 from gateway.domain.usage.completion_times import bucket_of
 
@@ -94,28 +94,30 @@ def contribution(generation: Generation, money: Account | None = None) -> Contri
 
 
 def counts_alike(before: Generation, after: Generation) -> bool:
-    """True if nothing differs between two states of a generation that its account or its contribution depends on.
+    """True if a change of a generation is progress alone, which neither its account nor its contribution depends on.
 
-    So it is for most polls: a task reports progress, or another word for its status.
+    So it is for most polls that change something. Every other change is taken for one that counts.
     """
-    return _counted(before) == _counted(after)
+    if len(before.attempts) != len(after.attempts):
+        return False
+    if replace(after, attempts=before.attempts, progress=before.progress) != before:
+        return False
+    return all(
+        old is new or (replace(new, tasks=old.tasks) == old and _progress_alone(old.tasks, new.tasks))
+        for old, new in zip(before.attempts, after.attempts, strict=True)
+    )
 
 
-def _counted(generation: Generation) -> tuple[object, ...]:
-    """The parts of a generation that its account and its contribution depend on, besides those that never change."""
-    attempts = [
-        (
-            attempt.route,
-            attempt.state,
-            attempt.slots,
-            attempt.failure,
-            attempt.next_variant,
-            attempt.adopted,
-            [(task.slot, task.status is Status.COMPLETED, task.failure, task.billed) for task in attempt.tasks],
+def _progress_alone(before: Sequence[Task], after: Sequence[Task]) -> bool:
+    """Whether these are the same tasks, and those with another status or progress run as they did before."""
+    return len(before) == len(after) and all(
+        old == new
+        or (
+            not (old.status.terminal or new.status.terminal)
+            and replace(new, status=old.status, raw_status=old.raw_status, progress=old.progress) == old
         )
-        for attempt in generation.attempts
-    ]
-    return generation.status, generation.provider, generation.completed_at, generation.outputs, attempts
+        for old, new in zip(before, after, strict=True)
+    )
 
 
 def provider_of(generation: Generation) -> str:

@@ -226,7 +226,9 @@ async def test_a_write_computes_the_account_and_the_contribution_of_a_state_once
         created = await store.create(made(1))
         assert calls == {"account": 1, "contribution": 1}
         calls.clear()
-        progress = replace(ended(1), status=Status.QUEUED, progress=0.5, provider=None, completed_at=None)
+        progress = replace(
+            ended(1), status=Status.QUEUED, progress=0.5, provider=None, provider_model=None, completed_at=None
+        )
         version = await store.write(created, [progress], T0)
         assert version is not None
         assert not calls
