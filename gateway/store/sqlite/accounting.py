@@ -9,6 +9,8 @@ from datetime import datetime
 import apsw
 
 from gateway.domain.generation.model import Generation
+from gateway.domain.money.account import account
+from gateway.domain.usage.contribution import NOTHING, contribution, counts_alike
 from gateway.store.sqlite import accounts, usage
 
 
@@ -17,6 +19,18 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
 
     Two changes are not reported, because nothing that is counted differs after them, and a read of the whole generation
     would be needed: a submit that begins, and a reply to it that names one running task for each of its outputs.
+    Progress is reported, and costs no more than a comparison.
     """
-    accounts.follow(connection, before, after, now)
-    usage.follow(connection, before, after)
+    if after is None:
+        if before is not None:
+            accounts.close(connection, before, now)
+            usage.close(connection, before)
+    elif before is None:
+        new = account(after)
+        accounts.begin(connection, after, new)
+        usage.follow(connection, after, NOTHING, contribution(after, new))
+    elif not counts_alike(before, after):
+        old, new = account(before), account(after)
+        if new != old:
+            accounts.settle(connection, after, new)
+        usage.follow(connection, after, contribution(before, old), contribution(after, new))

@@ -32,28 +32,24 @@ _ADD = (
 )
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
-    """Bring the account of a generation and the sums up to date after a change. A deleted one keeps its account."""
-    if after is None:
-        if before is not None:
-            settle(connection, before)
-            connection.execute(_DELETED, (now.timestamp(), before.id))
-        return
-    new = account(after)
-    if before is None:
-        if new != NOTHING:
-            _change(connection, after, name_of(Period.DAY, after.created_at), NOTHING, new)
-    elif new != account(before):
-        settle(connection, after)
+def begin(connection: apsw.Connection, generation: Generation, new: Account) -> None:
+    """Count the account of a generation that is being created."""
+    if new != NOTHING:
+        _change(connection, generation, name_of(Period.DAY, generation.created_at), NOTHING, new)
 
 
-def settle(connection: apsw.Connection, generation: Generation) -> None:
+def settle(connection: apsw.Connection, generation: Generation, new: Account) -> None:
     """Bring the stored account of a generation and the sums up to date, whatever the account was before."""
     row = connection.execute(_ROW, (generation.id,)).fetchone()
     day, old = (name_of(Period.DAY, generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
-    new = account(generation)
     if new != old:
         _change(connection, generation, day, old, new)
+
+
+def close(connection: apsw.Connection, generation: Generation, now: datetime) -> None:
+    """Mark the account of a generation that is being deleted: what it has cost stays."""
+    settle(connection, generation, account(generation))
+    connection.execute(_DELETED, (now.timestamp(), generation.id))
 
 
 def _change(connection: apsw.Connection, generation: Generation, day: str, old: Account, new: Account) -> None:

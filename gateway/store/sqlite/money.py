@@ -4,6 +4,7 @@ from datetime import datetime
 
 import apsw
 
+from gateway.domain.money.account import account
 from gateway.domain.money.budgets import Period, Spent, name_of
 from gateway.store.sqlite import accounts
 from gateway.store.sqlite.reader import ReadConnection
@@ -27,8 +28,8 @@ def fill_open(connection: apsw.Connection) -> None:
         return
     connection.execute("begin immediate")
     try:
-        for row in connection.execute(_ALL_OPEN):
-            accounts.settle(connection, generation_of(row))
+        for generation in map(generation_of, connection.execute(_ALL_OPEN)):
+            accounts.settle(connection, generation, account(generation))
     except BaseException:  # also Ctrl-C: the sums must not count a part of the ledger
         connection.execute("rollback")
         raise
@@ -54,7 +55,7 @@ class SqliteMoney:
             rows = connection.execute(_MISSING, (limit,)).fetchall()
             generations = [generation_of(row) for row in rows]
             for generation in generations:
-                accounts.settle(connection, generation)
+                accounts.settle(connection, generation, account(generation))
             if generations:
                 connection.execute("update accounts_missing set before = ?", (generations[-1].id,))
             else:

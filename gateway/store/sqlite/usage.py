@@ -52,27 +52,25 @@ _RETRY_SECONDS = 30
 Place = tuple[str, str, str, str]  # the key of a row: day, owner, model, provider
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None) -> None:
-    """Bring the rows up to date after a change; `before` is None for a create, `after` for a delete.
+def follow(connection: apsw.Connection, generation: Generation, old: Contribution, new: Contribution) -> None:
+    """Bring the rows up to date after a change; `old` is `NOTHING` for a create.
 
-    A deleted generation goes on to count. The statements run in the transaction of the change.
+    The statements run in the transaction of the change.
     """
-    generation = after or before
-    if generation is None:
-        return
-    old = NOTHING if before is None else contribution(before)
-    if after is None:  # it goes, so that it has to be counted now if it has not been
-        if _is_uncounted(connection, generation.id):
-            _apply(connection, [(generation, NOTHING, old)])
-        return
-    new = contribution(after)
     if new != old and not _is_uncounted(connection, generation.id):
         _apply(connection, [(generation, old, new)])
 
 
+def close(connection: apsw.Connection, generation: Generation) -> None:
+    """Count a generation that is being deleted, if it has not been counted: it goes on to count."""
+    if _is_uncounted(connection, generation.id):
+        _apply(connection, [(generation, NOTHING, contribution(generation))])
+
+
 def _is_uncounted(connection: apsw.Connection, generation_id: str) -> bool:
     """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
-    return any(after < generation_id <= until for after, until in connection.execute(_UNCOUNTED))
+    place = connection.execute(_UNCOUNTED).fetchone()
+    return place is not None and place[0] < generation_id <= place[1]
 
 
 def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
@@ -80,7 +78,8 @@ def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Cont
     counts: dict[Place, Counts] = {}
     times: dict[tuple[Place, int], int] = {}
     for generation, old, new in changes:
-        day = f"{moment_of(generation.id):%Y-%m-%d}"  # of the id, because a repair of the clock changes `created_at`
+        # Of the id, because a repair of the clock changes `created_at`.
+        day = moment_of(generation.id).date().isoformat()
         own = (day, generation.owner, generation.request.model)
         for provider, difference in differences(old, new):
             place = (*own, provider)
@@ -89,7 +88,8 @@ def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Cont
             slot = ((*own, provider), bucket)
             times[slot] = times.get(slot, 0) + number
     connection.executemany(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
-    connection.executemany(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
+    if times:
+        connection.executemany(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
 
 
 class SqliteUsage:
