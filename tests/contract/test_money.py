@@ -42,7 +42,7 @@ from gateway.domain.generation.task_polling import RouteProfile, open_tasks
 from gateway.domain.money.account import account, ceiling
 from gateway.domain.money.budgets import EVERYONE, Budget, BudgetExceeded, Period, name_of
 from gateway.failpoints import FailpointError
-from gateway.ids import new_id
+from gateway.ids import RANDOM_BYTES, new_id, ulid
 from gateway.store.port import Store
 from gateway.store.sqlite.file import connect, migrate
 from gateway.store.sqlite.money_audit import audit_money
@@ -78,7 +78,8 @@ ROUTES = st.lists(
 STEPS = ("create", *["advance"] * 6, *["answer"] * 4, "late", "decide", "cancel", "delete", "crash", "copy", "restore")
 
 
-def drawn(draw: Any, now: datetime) -> Generation:
+def drawn(draw: Any, now: datetime, number: int) -> Generation:
+    """A new generation; `number` orders those of one moment, so that an example can be played again."""
     count = draw(st.integers(1, 3))
     routes = draw(ROUTES)
     most = max(max(route.cost_usd or 0, route.failure_usd or 0, route.refusal_usd) for route in routes) * count
@@ -90,7 +91,7 @@ def drawn(draw: Any, now: datetime) -> Generation:
         max_cost=draw(st.none() | st.just(most) | st.just(most * 1.5)),
     )
     return Generation(
-        id=new_id("gen_", now),
+        id="gen_" + ulid(now, number.to_bytes(RANDOM_BYTES)),
         owner=draw(st.sampled_from(["alice", "bob"])),
         kind="video",
         request=request,
@@ -129,7 +130,7 @@ class Life:
         shutil.copy(empty, self.path)
         self.store: Store = SqliteStore.open(self.path, self.now)
         self.has_copy = False
-        self.tasks = 0
+        self.tasks = self.made = 0
         self.overrun = False  # a provider started more than was asked for, or an operator repeated a submit
 
     async def generations(self) -> list[Generation]:
@@ -142,7 +143,8 @@ class Life:
         return self.draw(st.sampled_from(every)) if every else None
 
     async def create(self) -> None:
-        made = drawn(self.draw, self.now)
+        self.made += 1
+        made = drawn(self.draw, self.now, self.made)
         budgets, needed = BUDGETS[made.owner], ceiling(made.request, made.plan.routes)
         before = await self.store.money.spent(made.owner, self.now)
         fits = needed == 0 or all(
@@ -282,14 +284,25 @@ class Life:
             for generation in await self.generations():
                 if not generation.status.terminal:
                     await self.store.write(generation, cancel(generation, self.now), self.now)
-            for generation in await self.generations():  # submits under way are given up, as after a crash
-                step = advance(generation, {}, (), now=self.now, busy=frozenset(), profile_of=profile_of)
-                await self.store.write(generation, step.writes, self.now)
+            for _ in range(2):  # a submit that is given up may get the task that a callback has named meanwhile
+                for generation in await self.generations():
+                    await self.end(generation)
             assert contradictions(self.path) == []
             assert {reserved for reserved, _ in spending(self.path).values()} <= {0}
         finally:
             failing.now = False
             await self.store.close()
+
+    async def end(self, generation: Generation) -> None:
+        """Give up the submits under way, as after a crash, and read every task to its end."""
+        ended = [
+            TaskRead(attempt_id=attempt.id, index=index, snapshot=failed(FailureKind.TASK_FAILED), asked_at=self.now)
+            for attempt in generation.attempts
+            if attempt.state in {AttemptState.ACCEPTED, AttemptState.ABANDONED}
+            for index in open_tasks(attempt)
+        ]
+        step = advance(generation, {}, ended, now=self.now, busy=frozenset(), profile_of=profile_of)
+        await self.store.write(generation, step.writes, self.now)
 
     def check_budgets(self) -> None:
         sums = spending(self.path)
