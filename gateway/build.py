@@ -78,6 +78,7 @@ from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
 from gateway.settings.load import ServerSettings, Settings, WebhookSettings
 from gateway.sharing.room import Room
+from gateway.sharing.turns import Turns
 from gateway.store.files import FileLimits
 from gateway.store.lineage import Said
 from gateway.store.opening import open_store
@@ -128,6 +129,7 @@ def build_base(
         adopt=adoptions(settings),
     )
     clients = Directory(settings, store.at_start.adopted)
+    clients.warn(settings)
     live.watch(lambda _, now: clients.renew(now.settings))
     return Base(
         live=live,
@@ -280,6 +282,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
         open_counts=open_counts,
+        turns=Turns(),
     )
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
     engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)

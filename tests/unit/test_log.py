@@ -15,6 +15,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import log_context
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
 from gateway.domain.adapter.request import TextInput, UpstreamRequest
@@ -59,7 +60,7 @@ def shown(**fields: object) -> dict[str, Any]:
 
 
 def test_an_event_is_one_line_of_json_on_standard_error(lines) -> None:
-    structlog.contextvars.bind_contextvars(request_id="req_1")
+    log_context.begin(request_id="req_1")
     structlog.get_logger().info("attempt_finished", provider="foxapi", duration_seconds=1.5)
 
     (line,) = lines()
@@ -89,7 +90,7 @@ def test_the_standard_librarys_loggers_take_the_same_way(lines, name: str) -> No
     own = logging.StreamHandler()
     logging.getLogger("uvicorn").addHandler(own)
     configure("json", "info")
-    structlog.contextvars.bind_contextvars(request_id="req_1")
+    log_context.begin(request_id="req_1")
     logging.getLogger(name).info('GET "%s" %d', f"/v1/x?token={KEY}", 200, extra={"api_key": KEY, "port": 80})
 
     (line,) = lines()

@@ -114,13 +114,13 @@ def _token_of(request: Request) -> str:  # type: ignore[type-arg]  # as above
     """
     keys: set[str] = set()
     for name, value in request.scope["headers"]:
+        if name not in _SENT:
+            continue
         text = value.decode("latin-1")
         if name == b"authorization":
             scheme, _, text = text.partition(" ")
             if scheme.lower() != "bearer":
                 continue
-        elif name not in _OTHER_HEADERS:
-            continue
         keys.add(text.strip())
     keys.discard("")
     if not keys:

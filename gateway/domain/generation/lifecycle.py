@@ -330,13 +330,12 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
     """End the generation if nothing is open or its deadline has passed; otherwise update its status and progress."""
     end_extras(changes, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = changes.generation
-    late = _why_late(generation, readings)
     if changes.now >= generation.deadline_at and readings.may_expire():
         for output in generation.outputs:
             if not (output.status.terminal or output.extra or is_being_archived(output)):
                 fill_from_extra(changes, output, NOTHING)  # a paid result is better than an output that expires
         settle(changes, {}, profile_of, everything=True)
-        changes.close(Status.EXPIRED, late)
+        changes.close(Status.EXPIRED, _why_late(generation, readings))
     elif is_unfinished(generation):
         running = generation.status is Status.IN_PROGRESS or any(
             task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
@@ -348,7 +347,7 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
     if Status.COMPLETED in ends:
         changes.status(Status.COMPLETED, None)
     elif Status.EXPIRED in ends:
-        changes.status(Status.EXPIRED, late)
+        changes.status(Status.EXPIRED, _why_late(generation, readings))
     else:
         changes.status(Status.FAILED, ends[Status.FAILED])
 
