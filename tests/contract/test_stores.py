@@ -207,7 +207,7 @@ REQUESTS = st.builds(
     settings=SETTINGS,
     provider_options=st.dictionaries(WORD, st.dictionaries(WORD, JSON, max_size=2), max_size=2),
     fallback=st.booleans() | st.lists(WORD, max_size=2).map(tuple),
-    max_cost=st.none() | FLOAT,
+    max_cost=st.none() | st.floats(0.01, 1e6),  # as an amount in millionths it must fit into an integer column
     metadata=st.dictionaries(TEXT, TEXT, max_size=2),
     user=st.none() | TEXT,
 )
