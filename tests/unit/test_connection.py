@@ -19,7 +19,7 @@ LARGE = 8_000_000  # bytes; more than fits into the buffers of both sides
 
 
 class App:
-    """`/echo` answers with the body, `/wait` after `go`, `/large` with many bytes, `/gone` waits for the client to leave.
+    """`/echo` answers with the body, `/wait` after `go`, `/large` at length, `/gone` waits for the client to leave.
 
     Other paths do not read the body.
     """
