@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.api.dialects.dialect import Call, Dialect, creator, with_names
 from gateway.api.generations.creating import Fields, own_fields
 from gateway.api.generations.file_urls import file_url
-from gateway.api.generations.image_values import Images, OneImage
+from gateway.api.generations.image_values import Image, Images, OneImage
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id, sent_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -126,7 +126,7 @@ class KeevxCreateImage(Struct, frozen=True, kw_only=True):
 
     prompt: str | None = None  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
-    reference_images: OneImage | None = None  # at most five images, or one
+    reference_images: Images | Image | None = None  # at most five images, or one
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`

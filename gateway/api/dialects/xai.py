@@ -17,7 +17,7 @@ from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, probl
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.file_urls import file_url
-from gateway.api.generations.image_values import Images, OneImage
+from gateway.api.generations.image_values import Image, Images, OneImage
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images
@@ -105,8 +105,8 @@ class XaiCreateImages(Struct, frozen=True, kw_only=True):
     prompt: str | None = None  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
     n: int | None = None  # how many images
-    image: OneImage | None = None  # a reference image, or several
-    images: OneImage | None = None  # reference images, or one
+    image: Images | Image | None = None  # a reference image, or several
+    images: Images | Image | None = None  # reference images, or one
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model

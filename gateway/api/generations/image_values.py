@@ -50,7 +50,7 @@ class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 Image = str | ImageObject
 Images = Annotated[list[Image | None], Meta(max_length=REFERENCES_MAX)]  # null, "" and {} count as absent
-OneImage = Image | Images  # a list with at most one image
+OneImage = Image | Annotated[list[Image | None], Meta(max_length=1)]
 
 
 def read_image(value: object, name: str) -> str | bytes | None:
@@ -61,11 +61,10 @@ def read_image(value: object, name: str) -> str | bytes | None:
     """
     if not isinstance(value, list):
         return _image(value, name, _DEPTH_MAX)
-    if len(value) > REFERENCES_MAX or sum(not is_empty(image) for image in value) > 1:
+    if len(value) > 1:
         message = f"`{name}` takes one image, not a list of several; those go into `reference_images`."
         raise InvalidImage(message, param=name)
-    images = (_image(image, name, _DEPTH_MAX) for image in value)
-    return next((image for image in images if image is not None), None)
+    return _image(value[0], name, _DEPTH_MAX) if value else None
 
 
 def read_images(value: object, name: str) -> list[str | bytes] | None:
