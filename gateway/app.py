@@ -171,8 +171,8 @@ class Application:
         handled = CrossOrigin(sound, origins)
         self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
         refusal = CrossOrigin(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), origins)
-        port = MetricsPort(self.metrics, sound, loopback=is_loopback(settings.metrics.host))
-        self.metrics_asgi = RequestLog(port, context.bodies, self.clock, observer, base.redactor)
+        port = MetricsPort(self.metrics, self.litestar, loopback=is_loopback(settings.metrics.host))
+        self.metrics_asgi = RequestLog(with_sound_heads(port), context.bodies, self.clock, observer, base.redactor)
         self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:

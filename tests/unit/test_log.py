@@ -197,6 +197,12 @@ def test_a_missing_value_may_be_logged() -> None:
         ("[(b'x-api-key', b'abc')]", "[(b'x-api-key', b'***')]"),
         ("password=abc", "password=***"),
         ("postgresql://user:word@db.example/x", "postgresql://***@db.example/x"),
+        ("see https://cdn.example/a.mp4?auth_key=17-0-0-ab, then", "see https://cdn.example/a.mp4?*** then"),
+        (
+            "'HTTPS://cdn.example/a?sig=x%2F' and http://b.example/?x",
+            "'HTTPS://cdn.example/a?***' and http://b.example/?***",
+        ),
+        ("https://cdn.example/a.mp4", "https://cdn.example/a.mp4"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln", "***"),
         ("data:image/png;base64,iVBORw0KGgo= after", "data:… after"),
         ("A" * 300, "…"),
@@ -262,7 +268,24 @@ def test_a_key_on_the_edge_of_what_is_read_does_not_show_in_part() -> None:
 
 @every(
     "part",
-    ["a", "a_", "token ", "token=", "://", "bearer ", "data:;", "eyJaaaaaa.", "-eyJ", "sk-", "'\"", "\x00", "=", " "],
+    [
+        "a",
+        "a_",
+        "token ",
+        "token=",
+        "://",
+        "bearer ",
+        "data:;",
+        "eyJaaaaaa.",
+        "-eyJ",
+        "sk-",
+        "'\"",
+        "\x00",
+        "=",
+        " ",
+        "https://",
+        "?a",
+    ],
 )
 def test_hostile_texts_are_cleaned_in_linear_time(part: str) -> None:
     short, long = (part * (size // len(part)) for size in (READ_MAX // 4, READ_MAX))
