@@ -124,8 +124,8 @@ class Search:
     def _between_several(self, values: _Values) -> str:
         """Step between the indexes, in one recursive statement: so no step waits for the interpreter's lock.
 
-        A row is one step: `found` is the next id of the filter number `turn`, `previous` the id of the step before,
-        and `equal` how many steps before this one have found `previous` without a break. If all filters have found
+        A row is one step: `found` is the next id of the filter number `turn`, `previous` the id of the step before (in
+        the first row the same id), and `equal` how many steps before this one have found `previous` without a break. If all filters have found
         the same id, it is a hit, and the next step looks after it.
         """
         count = len(self._filters)
