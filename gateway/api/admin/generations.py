@@ -30,6 +30,7 @@ from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
+from gateway.store.pages import cut
 from gateway.store.port import Query, is_cursor
 from gateway.store.webhooks import DeliveryQuery
 
@@ -152,12 +153,12 @@ class AdminGenerationController(Controller):
         """List the events of one generation."""
         context = admin_context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         after = params.whole("after", 0, LATEST_MOMENT, "the id of an event,") or 0
         params.done()
         generation = await context.generations.any_one(generation_id(request))
-        rows = await context.generations.events(generation.id, after=after, limit=limit + 1)
-        return json_answer(AdminEventList(data=tuple(map(event_view, rows[:limit])), has_more=len(rows) > limit))
+        page, has_more = cut(await context.generations.events(generation.id, after=after, limit=limit + 1), limit)
+        return json_answer(AdminEventList(data=tuple(map(event_view, page)), has_more=has_more))
 
 
 def _query(params: Params) -> Query:
