@@ -27,8 +27,7 @@ from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS, INPUT_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
-from gateway.domain.client_errors import NotShown
-from gateway.domain.errors import InvalidParameter
+from gateway.domain.errors import InvalidParameter, NotShown
 from gateway.domain.generation.model import Generation
 from gateway.generations.kind import ROOT
 from gateway.generations.service import Created
