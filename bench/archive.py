@@ -28,8 +28,8 @@ from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
 from gateway.live import Live
+from gateway.log_observer import LogObserver
 from gateway.store.sqlite.store import SqliteStore
-from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6

@@ -49,12 +49,13 @@ from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
 from gateway.live import Live
 from gateway.log import dropped_lines
+from gateway.log_observer import LogObserver
 from gateway.metrics.figures import unfollowed, warnings
 from gateway.metrics.service import Metrics
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
 from gateway.store.lineage import Said
-from gateway.telemetry import LogObserver, Observer, Observers
+from gateway.telemetry import Observer, Observers
 from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 

@@ -36,9 +36,10 @@ from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
+from gateway.log_observer import answer_fields
 from gateway.store.holds import ProviderHeld
 from gateway.store.port import Store
-from gateway.telemetry import Observer, SubmitFinished, answer_fields
+from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
