@@ -104,8 +104,12 @@ def _server(settings: Settings) -> None:
     server = settings.server
     callers = "anybody on this machine"
     if server.auth != "none":
-        clients = [_count(server.api_keys, "client key")]
-        clients += [_count(server.kling_keys, "Kling key")] if server.kling_keys else []
+        kinds: list[tuple[Collection[object], str]] = [
+            (server.api_keys, "client key"),
+            (server.kling_keys, "Kling key"),
+            (settings.clients, "named client"),
+        ]
+        clients = [_count(items, name) for items, name in kinds if items] or ["no client"]
         callers = f"{', '.join(clients)} and {_count(server.admin_keys, 'admin key')}"
     host = f"[{server.host}]" if ":" in server.host else server.host
     line("server", f"http://{host}:{server.port}, open to {callers}")
