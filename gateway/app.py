@@ -24,20 +24,19 @@ from gateway.api.web.keyless_guard import KeylessGuard
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
-    add_figures,
     build_artifacts,
     build_base,
     build_callback_urls,
     build_clients,
-    build_context,
     build_engine,
     build_generations,
     build_inputs,
     build_reconciliation,
-    build_tracing,
     build_upstream,
     build_webhooks,
 )
+from gateway.build_context import build_context
+from gateway.build_observation import add_figures, build_tracing
 from gateway.clock import Clock, SystemClock
 from gateway.configuration.bound import Bound, Source, bound
 from gateway.configuration.reloader import Reloader
