@@ -22,7 +22,8 @@ from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef
 from gateway.domain.errors import Conflict, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived
-from gateway.domain.generation.lifecycle import Fact, Submit, SubmitEnded, TaskRead, advance, cancel
+from gateway.domain.generation.facts_and_effects import Fact, Submit, SubmitEnded, TaskRead
+from gateway.domain.generation.lifecycle import advance, cancel
 from gateway.domain.generation.model import (
     ArchivedFile,
     Attempt,
