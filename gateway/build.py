@@ -91,6 +91,7 @@ def build_base(
         adopt=adoptions(settings),
     )
     clients = Directory(settings, store.adopted())
+    clients.warn(settings)
     live.watch(lambda _, now: clients.renew(now.settings))
     return Base(
         live=live,

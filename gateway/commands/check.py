@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN
 from gateway.artifacts.bucket import bucket_of, probe
+from gateway.clients.directory import left_behind
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.connect import connect as connect_to
 from gateway.commands.ledger_file import LedgerFile, inspect_ledger
@@ -136,7 +137,7 @@ def _database(settings: Settings, report: Report) -> list[str]:
         report.error("database", error)
         return []
     line("database", f"{path}: {ledger.state}")
-    return [*_clock(ledger.time, report), *_unfollowed(ledger)]
+    return [*_clock(ledger.time, report), *_unfollowed(ledger), *left_behind(settings, ledger.adopted)]
 
 
 def _clock(ledger: LedgerTime, report: Report) -> list[str]:

@@ -13,8 +13,10 @@ from msgspec import Struct
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store import migrations
+from gateway.store.clients import Adopted
 from gateway.store.sqlite.attempts import UNFOLLOWED
 from gateway.store.sqlite.backup import is_in_use
+from gateway.store.sqlite.clients import adopted
 from gateway.store.sqlite.clock import ledger_time
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
@@ -27,6 +29,7 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
     time: LedgerTime = LedgerTime(newest=None, has_open=False)
     # Providers without a key, each with an open generation that it works on.
     unfollowed: tuple[tuple[str, str], ...] = ()
+    adopted: tuple[Adopted, ...] = ()
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
@@ -50,6 +53,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
             to_come = migrations.pending(migrations.load("sqlite"), applied)
+            owners = [] if to_come else adopted(connection)
             rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
             with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
                 time = ledger_time(connection, lock)
@@ -60,7 +64,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
     state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
     state += ", a gateway is running on it" if running else ", can be opened"
     unfollowed = tuple((str(provider), str(generation)) for provider, generation in rows)
-    return LedgerFile(state=state, time=time, unfollowed=unfollowed)
+    return LedgerFile(state=state, time=time, unfollowed=unfollowed, adopted=tuple(owners))
 
 
 def _time_beside(lock_path: Path) -> LedgerTime:

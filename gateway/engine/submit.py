@@ -37,8 +37,7 @@ from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 from gateway.log_observer import answer_fields
-from gateway.store.holds import ProviderHeld
-from gateway.store.port import Store
+from gateway.store.port import Permission, Store
 from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
@@ -201,17 +200,17 @@ class Submitter:
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
         """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
-        try:
-            version = await until_store_works(
-                self._clock,
-                lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
-                attempt=attempt.id,
-            )
-        except ProviderHeld:
-            self._health.note_hold(generation.route(attempt).provider)
-            raise _NotWanted(_not_sent(attempt, None)) from None
-        if version is None:
+        permission = await until_store_works(
+            self._clock,
+            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+            attempt=attempt.id,
+        )
+        if permission is Permission.OVERTAKEN:
             raise _NotWanted(None)
+        if permission is Permission.HELD:
+            self._health.note_hold(generation.route(attempt).provider)
+        if permission is not Permission.GRANTED:
+            raise _NotWanted(_not_sent(attempt, None))  # it costs nothing, and does not count as a failed attempt
         # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
         # time, or the client may have cancelled.
         current = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)

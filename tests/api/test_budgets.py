@@ -79,6 +79,17 @@ async def test_a_refusal_says_which_budget_what_is_left_and_what_helps(start: An
     assert gateway.rows()["generations"] == 1
 
 
+async def test_a_month_renews_and_a_budget_in_all_never_does(start: Any, check_error: Any) -> None:
+    gateway = await start(f"budgets = {{ month = 0.8, total = 1.2 }}\n{PRICED}")
+    await gateway.create(**BODY)
+    month = await post(gateway)
+    assert "the next month begins at 2026-04-01T00:00:00Z" in check_error(month, 402, "budget_exceeded", "max_cost")
+    assert 29 * 86_400 < int(month.headers["retry-after"]) <= 30 * 86_400
+    total = await post(gateway, n=2)
+    assert "never renews: only the operator can raise it" in check_error(total, 402, "budget_exceeded", "max_cost")
+    assert "retry-after" not in total.headers
+
+
 async def test_quote_reservation_and_settlement_are_the_same(start: Any) -> None:
     gateway = await start(f"budgets = {{ month = 10 }}\n{PRICED}")
     for at, (body, micros) in enumerate(

@@ -18,6 +18,7 @@ from gateway.cli import main
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.store.port import Permission
 from gateway.store.sqlite import lineage
 from gateway.store.sqlite.attempts import moved
 from gateway.store.sqlite.store import SqliteStore
@@ -35,13 +36,14 @@ def begin_twice(self: EmbeddedEngine, generation: Generation) -> None:
     self._tasks[f"{generation.id} again"] = first
 
 
-async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: datetime) -> int:
-    def work(connection: apsw.Connection) -> int:
+async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: datetime) -> Permission:
+    def work(connection: apsw.Connection) -> Permission:
         generation_id = connection.execute(
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",
             (now.timestamp(), attempt_id),
         ).get
-        return moved(connection, generation_id, attempt_id, "submitting", now)
+        moved(connection, generation_id, attempt_id, "submitting", now)
+        return Permission.GRANTED
 
     return await self._writer.run(work)
 

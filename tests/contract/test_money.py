@@ -20,6 +20,8 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef
+from gateway.domain.client_errors import OutputsPerDayReached
+from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import Conflict, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.facts_and_effects import Fact, Submit, SubmitEnded, TaskRead
@@ -411,6 +413,33 @@ async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_
     await store.create(priced(NOW + timedelta(days=1)), budgets=[budget])
     assert spending(empty)["alice", "total"] == (1_500_000, 0)
     assert contradictions(empty) == []
+    await store.close()
+
+
+async def test_what_a_wrong_clock_has_booked_on_later_days_counts_on_the_present_day(empty: Path) -> None:
+    """Otherwise a clock that is ahead for a moment would open the budget of the present day once more."""
+    day, month = Budget("alice", Period.DAY, 1_000_000), Budget("alice", Period.MONTH, 2_000_000)
+    limits = CreateLimits(outputs_per_day=4)
+    store = SqliteStore.open(empty, NOW)
+    await store.create(priced(NOW), budgets=[day, month], client_limits=limits)
+    for later in (NOW + timedelta(days=1), NOW + timedelta(days=40), NOW + timedelta(days=40)):
+        made = await store.create(priced(later), budgets=[day, month], client_limits=limits)
+    assert await store.delete(made.id, "alice", later) is False, "it is open"
+    await store.close()
+
+    store = SqliteStore.open(empty, NOW, keep_results=timedelta(days=30))
+    sums = spending(empty)
+    assert {period: amount for (owner, period), amount in sums.items() if owner == "alice"} == {
+        "2026-05-31": (2_000_000, 0),
+        "2026-05": (2_000_000, 0),
+        "total": (2_000_000, 0),
+    }
+    assert contradictions(empty) == []
+    for budget in (day, month):
+        with pytest.raises(BudgetExceeded):
+            await store.create(priced(NOW), budgets=[budget])
+    with pytest.raises(OutputsPerDayReached):
+        await store.create(priced(NOW), client_limits=limits)
     await store.close()
 
 

@@ -217,14 +217,17 @@ class WebhookEndpointController(Controller):
     http_method=GET,
     operation=Operation(
         id="readWebhookSecret",
-        summary="Read the secret that signs deliveries to the `webhook_url` of a generation",
+        summary="Read the secret that signs deliveries to a `webhook_url`; needs the scope `generate`",
         answer=WebhookSecret,
         errors=(400, 503),
     ),
 )
 async def webhook_secret(request: Call) -> ASGIResponse:
-    """Read the secret that signs the deliveries to the `webhook_url` of a generation."""
-    context, key = context_of(request)
+    """Read the secret that signs the deliveries to the `webhook_url` of a generation.
+
+    A client that has it can forge deliveries, so a key that may only read does not get it.
+    """
+    context, key = context_of(request, "generate")
     Params.of(request).done()
     return json_answer(WebhookSecret(secret=context.webhooks.secret(key)))
 

@@ -38,6 +38,7 @@ _COUNT_OUTPUTS = (
     "insert into client_days (key, day, outputs) values (?, ?, ?)"
     " on conflict (key, day) do update set outputs = outputs + ?"
 )
+_AT_LEAST = "update client_days set outputs = max(outputs, ?) where key = ? and day = ?"
 _FORGET_DAYS = "delete from client_days where key = ? and day < ?"
 
 
@@ -60,12 +61,24 @@ def check_create(connection: apsw.Connection, generation: Generation, limits: Cr
         counted: int | None = connection.execute(_OUTPUTS, (owner, day)).get
         before = counted
         if before is None:
-            first_id = "gen_" + ulid(day_begin(generation.created_at), bytes(RANDOM_BYTES))
-            before = connection.execute(_OUTPUTS_CREATED, (owner, first_id)).get
+            before = _created(connection, owner, generation.created_at)
         limits.check_outputs(before, wanted, generation.created_at)
         connection.execute(_COUNT_OUTPUTS, (owner, day, before + wanted, wanted))
         if counted is None:
             connection.execute(_FORGET_DAYS, (owner, day))
+
+
+def recount(connection: apsw.Connection, now: datetime) -> None:
+    """Count again what was created on the present day or later: a clock that was ahead has forgotten earlier days."""
+    day = day_of(now)
+    for (owner,) in connection.execute("select key from client_days where day = ?", (day,)).fetchall():
+        connection.execute(_AT_LEAST, (_created(connection, str(owner), now), owner, day))
+
+
+def _created(connection: apsw.Connection, owner: str, moment: datetime) -> int:
+    first_id = "gen_" + ulid(day_begin(moment), bytes(RANDOM_BYTES))
+    outputs: int = connection.execute(_OUTPUTS_CREATED, (owner, first_id)).get
+    return outputs
 
 
 class SqliteClients:

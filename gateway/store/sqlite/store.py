@@ -21,10 +21,20 @@ from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
-from gateway.store.holds import Holds, ProviderHeld
+from gateway.store.holds import Holds
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.money import Money
-from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
+from gateway.store.port import (
+    AttemptCursor,
+    Event,
+    Idempotency,
+    Page,
+    Permission,
+    Query,
+    StoredFile,
+    check_moves,
+    is_cursor,
+)
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
 from gateway.store.sqlite import adoption as sqlite_adoption
@@ -351,16 +361,17 @@ class SqliteStore:
         taken = await self._writer.run(lambda connection: [row[0] for row in connection.execute(_TAKE_OVER, values)])
         return [generation_of(row) for row in self._read.all(_TAKEN_OVER, (to_json(taken),))]
 
-    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
-        def work(connection: apsw.Connection) -> int | None:
+    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> Permission:
+        def work(connection: apsw.Connection) -> Permission:
             if connection.execute(IS_HELD, (attempt_id,)).get:
-                raise ProviderHeld
+                return Permission.HELD
             generation_id = connection.execute(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence)).get
             if generation_id is None:
-                return None
-            return sqlite_attempts.moved(connection, generation_id, attempt_id, "submitting", now)
+                return Permission.OVERTAKEN
+            sqlite_attempts.moved(connection, generation_id, attempt_id, "submitting", now)
+            return Permission.GRANTED
 
-        return await self._writer.run(work, is_purchase=True)
+        return await self._writer.purchase(work, Permission.without_marker)
 
     async def accept(
         self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None

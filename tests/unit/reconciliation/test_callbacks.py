@@ -23,6 +23,7 @@ from gateway.domain.generation.reconciliation import REMEMBERED_MAX, TASKS_MAX, 
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
+from gateway.store.port import Permission
 from gateway.store.sqlite.store import SqliteStore
 from gateway.store.task_claims import ClaimResult
 from gateway.tokens import Signer
@@ -76,7 +77,7 @@ async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, st
         reserved_at=T0,
     )
     assert await store.write(made, [AddAttempt(attempt)], T0) is not None
-    assert await store.begin_submit(attempt.id, made.fence, T0) is not None
+    assert await store.begin_submit(attempt.id, made.fence, T0) is Permission.GRANTED
     return await stored(store, made.id), attempt.id
 
 
