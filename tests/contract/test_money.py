@@ -12,6 +12,7 @@ from typing import Any
 
 import apsw
 import pytest
+from gateway.domain.client_errors import OutputsPerDayReached
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef
-from gateway.domain.client_errors import OutputsPerDayReached
 from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import Conflict, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived
