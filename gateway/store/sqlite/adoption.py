@@ -13,6 +13,7 @@ import structlog
 
 from gateway.domain.usage.contribution import NAMES as COUNTS
 from gateway.store.sqlite.progress import migration_progress
+from gateway.store.sqlite.transaction import transaction
 
 log = structlog.get_logger()
 
@@ -74,8 +75,7 @@ def adopt(connection: apsw.Connection, owners: Mapping[str, str], now: datetime)
     """
     if not owners:
         return
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         connection.execute("pragma defer_foreign_keys = on")  # uses of files are moved after the files
         for old, new in owners.items():
             values = {"old": old, "new": new, "at": now.timestamp()}
@@ -90,9 +90,3 @@ def adopt(connection: apsw.Connection, owners: Mapping[str, str], now: datetime)
             connection.execute(_NOTE, values)
             if moved:
                 log.info("owner_adopted", owner=old, client=new, rows=moved)
-        with migration_progress(connection, "commit"):
-            connection.execute("commit")
-    except BaseException:  # also Ctrl-C: the things of an owner must not be divided
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise

@@ -20,6 +20,7 @@ from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSe
 from gateway.store.sqlite.clients import recount
 from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import keep_time, kept_time
+from gateway.store.sqlite.transaction import transaction
 
 log = structlog.get_logger()
 _NEWEST = (  # one statement each, because a ledger that is not migrated yet may lack a table
@@ -95,8 +96,7 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
     at = now.timestamp()
     values = {"now": at, "due": _DUE_SECONDS, "link": _LINK_DAYS * 86_400}
     before = connection.total_changes()
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         for sql in _TO_COME:
             connection.execute(sql, values)
         _count_today(connection, now)
@@ -105,11 +105,6 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
         for table, columns in _HAPPENED:
             for column in columns:
                 connection.execute(f"update {table} set {column} = ?1 where {column} > ?1", (at,))
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
     keep_time(lock, now)
     log.warning(
         "ledger_brought_back", to=now.isoformat(timespec="seconds"), changes=connection.total_changes() - before

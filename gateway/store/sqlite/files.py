@@ -8,8 +8,8 @@ import apsw
 
 from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
+from gateway.store.pages import cut
 from gateway.store.sqlite.columns import Row, insert
-from gateway.store.sqlite.pages import cut
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import FILE
 from gateway.store.sqlite.writer import CommitWriter

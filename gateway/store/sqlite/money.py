@@ -9,6 +9,7 @@ from gateway.domain.money.budgets import Period, Spent, name_of
 from gateway.store.sqlite import accounts
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.rows import OPEN, SELECT, generation_of
+from gateway.store.sqlite.transaction import transaction
 from gateway.store.sqlite.writer import CommitWriter
 
 _BEFORE = "select before from accounts_missing"
@@ -26,14 +27,9 @@ def fill_open(connection: apsw.Connection) -> None:
     """Count the open generations from before accounts existed, so that budgets hold from the first create on."""
     if connection.execute(_BEFORE).fetchone() is None:
         return
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         for generation in map(generation_of, connection.execute(_ALL_OPEN)):
             accounts.settle(connection, generation, account(generation))
-    except BaseException:  # also Ctrl-C: the sums must not count a part of the ledger
-        connection.execute("rollback")
-        raise
-    connection.execute("commit")
 
 
 class SqliteMoney:

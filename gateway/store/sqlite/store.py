@@ -12,14 +12,12 @@ import apsw
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.clients import CreateLimits
-from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
-from gateway.domain.routing.plan import param_of
-from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import Adopted, ClientRows
 from gateway.store.files import FileLimits, Library
@@ -39,13 +37,11 @@ from gateway.store.port import (
 )
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
-from gateway.store.sqlite import accounts as sqlite_accounts
 from gateway.store.sqlite import adoption as sqlite_adoption
 from gateway.store.sqlite import artifacts as sqlite_artifacts
 from gateway.store.sqlite import attempts as sqlite_attempts
 from gateway.store.sqlite import clients as sqlite_clients
 from gateway.store.sqlite import clock as sqlite_clock
-from gateway.store.sqlite import files as sqlite_files
 from gateway.store.sqlite import generations as sqlite_generations
 from gateway.store.sqlite import idempotency as sqlite_idempotency
 from gateway.store.sqlite import lineage as sqlite_lineage
@@ -56,10 +52,10 @@ from gateway.store.sqlite.artifacts import SqliteArchivedFiles
 from gateway.store.sqlite.backup import keep_before_migration
 from gateway.store.sqlite.clients import SqliteClients
 from gateway.store.sqlite.columns import to_json
+from gateway.store.sqlite.creates import create
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
 from gateway.store.sqlite.files import SqliteLibrary
-from gateway.store.sqlite.generations import changes
 from gateway.store.sqlite.holds import IS_HELD, SqliteHolds
 from gateway.store.sqlite.long_reads import LongReads
 from gateway.store.sqlite.money import SqliteMoney, fill_open
@@ -254,37 +250,16 @@ class SqliteStore:
         client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
-        created_at = generation.created_at.timestamp()
-
-        def work(connection: apsw.Connection) -> str | Exceeded:
-            if idempotency is not None:
-                earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
-                if earlier is not None:
-                    return earlier
-            # Returned and not raised: an error would make the other jobs of the transaction begin again. So it comes
-            # before everything that counts the create: what was written until here is committed.
-            if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
-                return refusal
-            if client_limits is not None:
-                sqlite_clients.check_create(connection, generation, client_limits)
-            sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
-            for file in files:
-                connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
-            if files and limits is not None:  # here and not only before: other creates may have come in between
-                rows = sqlite_files.rows_of(connection)
-                sqlite_files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
-            for file_id in [*(file.id for file in files), *named]:
-                if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
-                    raise InvalidImage(
-                        f"The file {file_id!r} does not exist or has expired.",
-                        param=param_of(generation.request, file_id),
-                    )
-            if idempotency is not None and idempotency.key is not None:
-                sqlite_idempotency.add_key(connection, generation, idempotency.key, idempotency.digest)
-            follow(connection, None, generation, generation.created_at)
-            reach("create_before_commit")
-            return generation.id
-
+        work = partial(
+            create,
+            generation=generation,
+            files=files,
+            idempotency=idempotency,
+            named=named,
+            limits=limits,
+            client_limits=client_limits,
+            budgets=budgets,
+        )
         stored = await self._writer.run(work, yields=True)
         if isinstance(stored, Exceeded):
             raise BudgetExceeded(stored, generation.created_at)

@@ -32,8 +32,8 @@ from gateway.domain.webhooks import (
     tried,
 )
 from gateway.ids import RANDOM_BYTES, ulid
+from gateway.store.pages import cut
 from gateway.store.sqlite.columns import Columns, Row, assignments, insert, moment, seconds, to_json
-from gateway.store.sqlite.pages import cut
 from gateway.store.sqlite.reader import ReadConnection
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryPage, DeliveryQuery
@@ -235,8 +235,8 @@ class SqliteWebhooks:
         where, values = _conditions(query)
         sql = f"select {_DELIVERY} from deliveries where {where} order by id {'asc' if ascending else 'desc'} limit ?"
         rows = self._reader.all(sql, (*values, query.limit + 1))
-        rows, has_more = cut(rows, query.limit, backwards=query.before is not None)
-        return DeliveryPage(tuple(map(_DELIVERY.of, rows)), has_more)
+        page, has_more = cut(rows, query.limit, backwards=query.before is not None)
+        return DeliveryPage(tuple(map(_DELIVERY.of, page)), has_more)
 
     async def delivery(self, delivery_id: str, key: str | None) -> Delivery | None:
         rows = self._reader.all(_OF_OWNER, (delivery_id, key))
