@@ -29,8 +29,8 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, G
 from gateway.fetch.fetcher import Fetcher
 from gateway.ids import new_id
 from gateway.live import Live
+from gateway.log_observer import LogObserver
 from gateway.store.sqlite.open import open_sqlite
-from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6

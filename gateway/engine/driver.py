@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
-from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
+from gateway.domain.generation.facts_and_effects import CallbackReceived, Effect, Fact, Submit
+from gateway.domain.generation.lifecycle import Step, advance
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_polling import PollSchedule, TaskKey
 from gateway.domain.generation.transitions import SaveArchivedFile

@@ -18,7 +18,7 @@ from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
+from gateway.domain.generation.facts_and_effects import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
 from gateway.inputs.prepare import InputPreparer

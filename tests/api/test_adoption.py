@@ -62,6 +62,7 @@ class Gateways:
         application.input_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         application.result_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         async with running(application):
+            self.clock.traffic.count_threads(application)
             gateway: Any = Gateway(application, self.upstream, self.clock)
             gateway.posts, gateway.new = posts, gateway.client_of(NEW)
             yield gateway
