@@ -14,12 +14,13 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store import migrations
 from gateway.store.clients import Adopted
-from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.sql.attempts import UNFOLLOWED
+from gateway.store.sql.clients import adopted
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.backup import is_in_use
-from gateway.store.sqlite.clients import adopted
 from gateway.store.sqlite.clock import ledger_time
-from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 
 
 class LedgerFile(Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
             to_come = migrations.pending(migrations.load("sqlite"), applied)
-            owners = [] if to_come else adopted(connection)
+            owners = [] if to_come else drive(adopted(SqliteTransaction(connection)))
             rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
             with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
                 time = ledger_time(connection, lock)

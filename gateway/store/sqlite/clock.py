@@ -17,9 +17,10 @@ from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.money.budgets import Period, name_of
 from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSecret
-from gateway.store.sqlite.clients import recount
-from gateway.store.sqlite.columns import to_json
+from gateway.store.sql.clients import recount
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.file import keep_time, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.transaction import transaction
 
 log = structlog.get_logger()
@@ -125,7 +126,7 @@ def _count_today(connection: apsw.Connection, now: datetime) -> None:
                 values,
             )
             connection.execute(f"delete from {table} where {later}", values)
-    recount(connection, now)
+    drive(recount(SqliteTransaction(connection), now))
 
 
 def _shorten_results(connection: apsw.Connection, until: datetime) -> None:

@@ -6,15 +6,14 @@ stores is committed with the change or not at all, so a crash between the two ca
 
 from datetime import datetime
 
-import apsw
-
 from gateway.domain.generation.model import Generation
 from gateway.domain.money.account import account
 from gateway.domain.usage.contribution import NOTHING, contribution, counts_alike
-from gateway.store.sqlite import accounts, usage
+from gateway.store.sql import accounts, usage
+from gateway.store.sql.database import Transaction
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
+async def follow(transaction: Transaction, before: Generation | None, after: Generation | None, now: datetime) -> None:
     """Count the change of a generation: `before` is None for a create, `after` is None for a delete.
 
     Two changes are not reported, because nothing that is counted differs after them, and a read of the whole generation
@@ -23,14 +22,14 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
     """
     if after is None:
         if before is not None:
-            accounts.close(connection, before, now)
-            usage.close(connection, before)
+            await accounts.close(transaction, before, now)
+            await usage.close(transaction, before)
     elif before is None:
         new = account(after)
-        accounts.begin(connection, after, new)
-        usage.follow(connection, after, NOTHING, contribution(after, new))
+        await accounts.begin(transaction, after, new)
+        await usage.follow(transaction, after, NOTHING, contribution(after, new))
     elif not counts_alike(before, after):
         old, new = account(before), account(after)
         if new != old:
-            accounts.settle(connection, after, new)
-        usage.follow(connection, after, contribution(before, old), contribution(after, new))
+            await accounts.settle(transaction, after, new)
+        await usage.follow(transaction, after, contribution(before, old), contribution(after, new))

@@ -1,14 +1,13 @@
-"""The providers that operators hold, in the SQLite ledger."""
+"""The providers that operators hold, in the ledger."""
 
-import apsw
+from collections.abc import Iterable
 
 from gateway.domain.health.hold import Hold
-from gateway.store.sqlite.columns import Columns, insert
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Columns, insert
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
 
 _HOLD = Columns(Hold)
-_ALL = f"select {_HOLD} from provider_holds order by provider"
+ALL = f"select {_HOLD} from provider_holds order by provider"
 _OF = f"select {_HOLD} from provider_holds where provider = ?"
 _PUT = f"{insert('provider_holds', _HOLD)} on conflict (provider) do nothing"
 _REMOVE = "delete from provider_holds where provider = ?"
@@ -20,26 +19,30 @@ IS_HELD = (
 )
 
 
-class SqliteHolds:
+def holds_of(rows: Iterable[Row]) -> list[Hold]:
+    """The holds in the rows of `ALL`."""
+    return list(map(_HOLD.of, rows))
+
+
+class SqlHolds:
     """Implements `Holds`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
-    def now(self) -> list[Hold]:
-        return [_HOLD.of(row) for row in self._reader.all(_ALL)]
+    async def now(self) -> list[Hold]:
+        return holds_of(await self._reader.all(ALL))
 
     async def put(self, hold: Hold) -> Hold:
-        def work(connection: apsw.Connection) -> Hold:
-            connection.execute(_PUT, _HOLD.values(hold))
-            return _HOLD.of(connection.execute(_OF, (hold.provider,)).fetchall()[0])
+        async def work(transaction: Transaction) -> Hold:
+            await transaction.run(_PUT, _HOLD.values(hold))
+            return _HOLD.of((await transaction.all(_OF, (hold.provider,)))[0])
 
         return await self._writer.run(work)
 
     async def remove(self, provider: str) -> bool:
-        def work(connection: apsw.Connection) -> bool:
-            connection.execute(_REMOVE, (provider,))
-            return connection.changes() == 1
+        async def work(transaction: Transaction) -> bool:
+            return await transaction.run(_REMOVE, (provider,)) == 1
 
         return await self._writer.run(work)

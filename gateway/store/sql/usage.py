@@ -1,4 +1,4 @@
-"""Rows of usage in the SQLite ledger.
+"""Rows of usage in the ledger.
 
 A row is changed by the difference between two contributions of a generation, in the transaction that changes the
 generation. Generations from before usage was counted are counted in batches, each at once with the place that the
@@ -8,7 +8,6 @@ counting has reached. So every generation counts exactly once, also if it change
 from collections.abc import Iterable
 from datetime import date
 
-import apsw
 from msgspec.structs import astuple
 
 from gateway.domain.errors import SearchTooLong, UsageNotReady
@@ -24,19 +23,18 @@ from gateway.domain.usage.contribution import (
     time_differences,
 )
 from gateway.ids import moment_of
-from gateway.store.sqlite.columns import Columns, Row, insert
-from gateway.store.sqlite.long_reads import LongReads
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import SELECT, generation_of
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Columns, insert
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
+from gateway.store.sql.rows import SELECT, generation_of
 from gateway.store.usage import GROUPS, Group, UsageQuery, UsageRow
 
 _COUNTS = Columns(Counts)
 _KEY = ("day", "key", "model", "provider")
-_ADD = insert("usage", *_KEY, _COUNTS) + " on conflict do update set "
-_ADD += ", ".join(f"{name} = {name} + excluded.{name}" for name in NAMES)
+_ADD = insert("usage", *_KEY, _COUNTS) + f" on conflict ({', '.join(_KEY)}) do update set "
+_ADD += ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in NAMES)
 _ADD_TIME = (
-    insert("usage_times", *_KEY, "bucket", "number") + " on conflict do update set number = number + excluded.number"
+    insert("usage_times", *_KEY, "bucket", "number")
+    + f" on conflict ({', '.join(_KEY)}, bucket) do update set number = usage_times.number + excluded.number"
 )
 _UNCOUNTED = "select after, until from usage_uncounted"
 _NEXT_UNCOUNTED = f"{SELECT} where id > ? and id <= ? order by id limit ?"
@@ -52,28 +50,28 @@ _RETRY_SECONDS = 30
 Place = tuple[str, str, str, str]  # the key of a row: day, owner, model, provider
 
 
-def follow(connection: apsw.Connection, generation: Generation, old: Contribution, new: Contribution) -> None:
+async def follow(transaction: Transaction, generation: Generation, old: Contribution, new: Contribution) -> None:
     """Bring the rows up to date after a change; `old` is `NOTHING` for a create.
 
     The statements run in the transaction of the change.
     """
-    if new != old and not _is_uncounted(connection, generation.id):
-        _apply(connection, [(generation, old, new)])
+    if new != old and not await _is_uncounted(transaction, generation.id):
+        await _apply(transaction, [(generation, old, new)])
 
 
-def close(connection: apsw.Connection, generation: Generation) -> None:
+async def close(transaction: Transaction, generation: Generation) -> None:
     """Count a generation that is being deleted, if it has not been counted: it goes on to count."""
-    if _is_uncounted(connection, generation.id):
-        _apply(connection, [(generation, NOTHING, contribution(generation))])
+    if await _is_uncounted(transaction, generation.id):
+        await _apply(transaction, [(generation, NOTHING, contribution(generation))])
 
 
-def _is_uncounted(connection: apsw.Connection, generation_id: str) -> bool:
+async def _is_uncounted(transaction: Transaction, generation_id: str) -> bool:
     """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
-    place = connection.execute(_UNCOUNTED).fetchone()
+    place = await transaction.first(_UNCOUNTED)
     return place is not None and place[0] < generation_id <= place[1]
 
 
-def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
+async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
     """Add the differences between old and new contributions to the rows."""
     counts: dict[Place, Counts] = {}
     times: dict[tuple[Place, int], int] = {}
@@ -87,32 +85,31 @@ def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Cont
         for (provider, bucket), number in time_differences(old, new):
             slot = ((*own, provider), bucket)
             times[slot] = times.get(slot, 0) + number
-    connection.executemany(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
+    await transaction.many(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
     if times:
-        connection.executemany(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
+        await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
 
 
-class SqliteUsage:
+class SqlUsage:
     """Implements `Usage`."""
 
-    def __init__(self, reader: ReadConnection, long_reads: LongReads, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
-        self._long_reads = long_reads
         self._writer = writer
 
     async def rows(self, query: UsageQuery, limit: int) -> list[UsageRow]:
-        if self._reader.all(_UNCOUNTED):
+        if await self._reader.all(_UNCOUNTED):
             raise UsageNotReady(
                 "After an update, the generations of before are still being counted.", retry_after=_RETRY_SECONDS
             )
         where, values = _conditions(query)
         names = _groups(query)
-        sums = ", ".join(f"sum({name})" for name in NAMES)
+        sums = ", ".join(f"cast(sum({name}) as bigint)" for name in NAMES)
         is_used = " or ".join(f"sum({name}) <> 0" for name in NAMES)
         sql = f"select {names}, {sums} from usage where {where} group by 1, 2, 3, 4 having {is_used}"
         try:
-            rows = await self._long_reads.all(query.reader, f"{sql} order by 1, 2, 3, 4 limit ?", (*values, limit))
-            times = await self._long_reads.all(query.reader, _TIMES.format(names=names, where=where), values)
+            rows = await self._reader.long(query.reader, f"{sql} order by 1, 2, 3, 4 limit ?", (*values, limit))
+            times = await self._reader.long(query.reader, _TIMES.format(names=names, where=where), values)
         except SearchTooLong:
             raise SearchTooLong(
                 "The read of usage was stopped, because it takes too long. Ask for fewer days, or for one model,"
@@ -123,32 +120,32 @@ class SqliteUsage:
         return [_row(row, *buckets.get(row[:4], (None, None))) for row in rows]
 
     async def count_history(self, limit: int) -> int:
-        if not self._reader.all(_UNCOUNTED):
+        if not await self._reader.all(_UNCOUNTED):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            place = connection.execute(_UNCOUNTED).fetchone()
+        async def work(transaction: Transaction) -> int:
+            place = await transaction.first(_UNCOUNTED)
             if place is None:
                 return 0
-            rows = connection.execute(_NEXT_UNCOUNTED, (*place, limit)).fetchall()
+            rows = await transaction.all(_NEXT_UNCOUNTED, (*place, limit))
             generations = [generation_of(row) for row in rows]
-            _apply(connection, [(generation, NOTHING, contribution(generation)) for generation in generations])
+            await _apply(transaction, [(generation, NOTHING, contribution(generation)) for generation in generations])
             if len(generations) < limit:
-                connection.execute(_ALL_COUNTED)
+                await transaction.run(_ALL_COUNTED)
             else:
-                connection.execute(_COUNTED_TO, (generations[-1].id,))
+                await transaction.run(_COUNTED_TO, (generations[-1].id,))
             return len(generations)
 
         return await self._writer.run(work)
 
     async def expire(self, before: date, limit: int) -> int:
-        if not self._reader.all(_HAS_EXPIRED, (before.isoformat(),)):
+        if not await self._reader.all(_HAS_EXPIRED, (before.isoformat(),)):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            expired = connection.execute(_EXPIRED, (before.isoformat(), limit)).fetchall()
-            connection.executemany(_DELETE_TIMES, expired)
-            connection.executemany(_DELETE, expired)
+        async def work(transaction: Transaction) -> int:
+            expired = await transaction.all(_EXPIRED, (before.isoformat(), limit))
+            await transaction.many(_DELETE_TIMES, expired)
+            await transaction.many(_DELETE, expired)
             return len(expired)
 
         return await self._writer.run(work)
