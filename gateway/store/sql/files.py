@@ -1,18 +1,16 @@
-"""The input images of clients, in the SQLite ledger."""
+"""The input images of clients, in the ledger."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-import apsw
 
 from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
-from gateway.store.sqlite.columns import Row, insert
-from gateway.store.sqlite.pages import cut
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import FILE
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Row, insert
+from gateway.store.sql.pages import cut
+from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.rows import FILE
 
 Rows = Callable[[str, tuple[Any, ...]], Sequence[Row]]
 _INSERT = insert("files", FILE)
@@ -55,10 +53,10 @@ _DELETE_USES = "delete from generation_files where key = ? and file_id = ?"
 _DELETE = "delete from files where key = ? and id = ?"
 
 
-class SqliteLibrary:
+class SqlLibrary:
     """Implements `Library`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
@@ -69,21 +67,21 @@ class SqliteLibrary:
         check_inline(self._reader.all, key, size, limits, now)
 
     async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
-        def work(connection: apsw.Connection) -> list[str]:
-            evicted = _make_room(rows_of(connection), file.key, file.facts.bytes, limits, file.created_at, evict=evict)
+        async def work(transaction: Transaction) -> list[str]:
+            evicted = _make_room(await rows_of(transaction), file.key, file.facts.bytes, limits, file.created_at, evict=evict)
             for file_id in evicted:
-                _remove(connection, (file.key, file_id))
-            connection.execute(_INSERT, FILE.values(file))
+                await _remove(transaction, (file.key, file_id))
+            await transaction.run(_INSERT, FILE.values(file))
             return evicted
 
         return await self._writer.run(work, yields=True)
 
     async def get(self, file_id: str, key: str, now: datetime) -> StoredFile | None:
-        rows = self._reader.all(_GET, (key, file_id, now.timestamp()))
+        rows = await self._reader.all(_GET, (key, file_id, now.timestamp()))
         return FILE.of(rows[0]) if rows else None
 
     async def holders(self, file_id: str) -> list[StoredFile]:
-        return [FILE.of(row) for row in self._reader.all(_HOLDERS, (file_id,))]
+        return [FILE.of(row) for row in await self._reader.all(_HOLDERS, (file_id,))]
 
     async def page(self, query: FileQuery) -> FilePage:
         sql = _PAGE
@@ -96,32 +94,32 @@ class SqliteLibrary:
             values.append(query.purpose)
         index = "files_of_library" if query.purpose is None else "files_of_purpose"
         sql = f"{sql.format(index=index)} order by id {query.order} limit ?"
-        rows, has_more = cut(self._reader.all(sql, (*values, query.limit + 1)), query.limit)
+        rows, has_more = cut(await self._reader.all(sql, (*values, query.limit + 1)), query.limit)
         return FilePage(tuple(map(FILE.of, rows)), has_more)
 
     async def delete(self, file_id: str, key: str, now: datetime) -> bool:
         values = (key, file_id)
 
-        def work(connection: apsw.Connection) -> bool:
-            if connection.execute(_GET, (*values, now.timestamp())).fetchone() is None:
+        async def work(transaction: Transaction) -> bool:
+            if await transaction.first(_GET, (*values, now.timestamp())) is None:
                 return False
-            user: str | None = connection.execute(_USER, values).get
+            user: str | None = await transaction.value(_USER, values)
             if user is not None:
                 raise FileInUse(f"The generation {user} uses the file; cancel it, or wait until it has ended.")
-            _remove(connection, values)
+            await _remove(transaction, values)
             return True
 
         return await self._writer.run(work)
 
     async def expire(self, now: datetime, limit: int) -> int:
         values = (now.timestamp(), limit)
-        if not self._reader.all(_EXPIRED, values):
+        if not await self._reader.all(_EXPIRED, values):
             return 0  # without the lock on the file and without a write
 
-        def work(connection: apsw.Connection) -> int:
-            expired = connection.execute(_EXPIRED, values).fetchall()
+        async def work(transaction: Transaction) -> int:
+            expired = await transaction.all(_EXPIRED, values)
             for file in expired:
-                _remove(connection, file)
+                await _remove(transaction, file)
             return len(expired)
 
         return await self._writer.run(work)
@@ -170,9 +168,9 @@ def _shown(limits: FileLimits) -> str:
     return f"{limits.bytes / 2**20:,.4g} MB"
 
 
-def rows_of(connection: apsw.Connection) -> Rows:
-    """What carries out a statement in the transaction of this connection and gives its rows."""
-    return lambda sql, values: connection.execute(sql, values).fetchall()
+async def rows_of(transaction: Transaction) -> Rows:
+    """What carries out a statement in the transaction of this transaction and gives its rows."""
+    return lambda sql, values: await transaction.all(sql, values)
 
 
 def check_inline(rows: Rows, key: str, size: int, limits: FileLimits, now: datetime) -> None:
@@ -190,7 +188,7 @@ def _inline_bytes(rows: Rows, key: str) -> int:
     return sum(row[0] for row in rows(_INLINE_BYTES, (key,)))
 
 
-def _remove(connection: apsw.Connection, file: tuple[Any, ...]) -> None:
+async def _remove(transaction: Transaction, file: tuple[Any, ...]) -> None:
     """Delete a file, named by its key and id, and the uses that generations have of it."""
-    connection.execute(_DELETE_USES, file)
-    connection.execute(_DELETE, file)
+    await transaction.run(_DELETE_USES, file)
+    await transaction.run(_DELETE, file)

@@ -1,4 +1,4 @@
-"""The SQLite side of task claims: which attempt has which task, and the ids that were reported before a reply came.
+"""The stored side of task claims: which attempt has which task, and the ids that were reported before a reply came.
 
 The rules are in `domain/generation/reconciliation.py`. The statements here read, write, and guard against a change in
 between. The table `tasks` has one row for each task of a provider, so that no two attempts can have the same one.
@@ -7,7 +7,6 @@ between. The table `tasks` has one row for each task of a provider, so that no t
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import apsw
 import msgspec
 import structlog
 
@@ -28,12 +27,11 @@ from gateway.domain.generation.reconciliation import (
     waits_for_reply,
 )
 from gateway.domain.generation.transitions import SaveAttempt, Write
-from gateway.store.sqlite.accounting import follow
-from gateway.store.sqlite.attempts import moved
-from gateway.store.sqlite.columns import Row, to_json
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import OPEN, read
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.accounting import follow
+from gateway.store.sql.attempts import moved
+from gateway.store.sql.columns import Row, to_json
+from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.rows import OPEN, read
 from gateway.store.task_claims import ClaimResult
 
 log = structlog.get_logger()
@@ -69,8 +67,8 @@ _tasks = msgspec.json.Decoder(tuple[Task, ...])
 _refs = msgspec.json.Decoder(tuple[TaskRef, ...])
 
 
-def accept(
-    connection: apsw.Connection,
+async def accept(
+    transaction: Transaction,
     attempt_id: str,
     *,
     tasks: Sequence[Task],
@@ -80,23 +78,23 @@ def accept(
 ) -> int | None:
     """See `Store.accept`. Fills `dropped` with the remembered task ids that the attempt does not get."""
     dropped.clear()  # the transaction may be carried out a second time
-    attempt = _read(connection, attempt_id)
+    attempt = await _read(transaction, attempt_id)
     if attempt is None or attempt.state is AttemptState.RESERVED:
         return None
     if not is_unanswered(attempt):  # a callback was faster than the reply, or this is the same commit once more
-        added = _without_others(connection, attempt, new_refs(attempt, [task.ref for task in tasks]))
+        added = await _without_others(transaction, attempt, new_refs(attempt, [task.ref for task in tasks]))
         if added:
-            _save(connection, attempt, after_report(attempt, added, None), now)
-        version: int = connection.execute("select version from generations where id = ?", (attempt.generation_id,)).get
+            await _save(transaction, attempt, after_report(attempt, added, None), now)
+        version: int = await transaction.value("select version from generations where id = ?", (attempt.generation_id,))
         return version
     named = {task.ref.id for task in tasks}
     remembered = [ref for ref in attempt.remembered if ref.id not in named]
-    claimed = after_reply(attempt, tasks, _without_others(connection, attempt, remembered))
-    _forget(connection, attempt, claimed.tasks, dropped)
-    return _save_accepted(connection, attempt, claimed, now, upstream=upstream)
+    claimed = after_reply(attempt, tasks, await _without_others(transaction, attempt, remembered))
+    await _forget(transaction, attempt, claimed.tasks, dropped)
+    return await _save_accepted(transaction, attempt, claimed, now, upstream=upstream)
 
 
-def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
+async def adopt_remembered(transaction: Transaction, writes: Iterable[Write], now: datetime, dropped: Dropped) -> bool:
     """Give each attempt whose submit ended without a task the tasks that callbacks have reported for it.
 
     `writes` are the changes about to be stored. True if an attempt got a task: then the caller must not store them,
@@ -107,15 +105,15 @@ def adopt_remembered(connection: apsw.Connection, writes: Iterable[Write], now: 
     for write in writes:
         if not isinstance(write, SaveAttempt) or write.was is not AttemptState.SUBMITTING:
             continue
-        attempt = _read(connection, write.attempt.id)
+        attempt = await _read(transaction, write.attempt.id)
         if attempt is None or not attempt.remembered:
             continue
-        refs = _without_others(connection, attempt, attempt.remembered)
+        refs = await _without_others(transaction, attempt, attempt.remembered)
         if refs:
             has_adopted = True
             claimed = after_report(attempt, refs, "callback")
-            _save(connection, attempt, claimed, now)
-        _forget(connection, attempt, claimed.tasks if refs else (), dropped)
+            await _save(transaction, attempt, claimed, now)
+        await _forget(transaction, attempt, claimed.tasks if refs else (), dropped)
     return has_adopted
 
 
@@ -125,41 +123,41 @@ def log_dropped(dropped: Dropped) -> None:
         log.warning("callback_dropped", attempt=attempt_id, tasks=task_ids)
 
 
-def _without_others(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> list[TaskRef]:
+async def _without_others(transaction: Transaction, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> list[TaskRef]:
     """The tasks that no other attempt has."""
-    taken = _other_holders(connection, attempt, refs)
+    taken = await _other_holders(transaction, attempt, refs)
     return [ref for ref in refs if ref.id not in taken]
 
 
-def _other_holders(connection: apsw.Connection, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
+async def _other_holders(transaction: Transaction, attempt: AttemptTasks, refs: Sequence[TaskRef]) -> dict[str, str]:
     """The tasks among these that another attempt has, as task id → id of that attempt."""
     if not refs:
         return {}
     values = (attempt.provider, to_json([ref.id for ref in refs]), attempt.attempt_id)
-    return dict(connection.execute(_OTHER_HOLDERS, values))
+    return dict(await transaction.all(_OTHER_HOLDERS, values))
 
 
-def _forget(connection: apsw.Connection, attempt: AttemptTasks, tasks: Sequence[Task], dropped: Dropped) -> None:
+async def _forget(transaction: Transaction, attempt: AttemptTasks, tasks: Sequence[Task], dropped: Dropped) -> None:
     """Delete what was remembered for the attempt; the ids that are not among its `tasks` go to `dropped`."""
     if attempt.remembered:
-        connection.execute(_FORGET, (attempt.attempt_id,))
+        await transaction.run(_FORGET, (attempt.attempt_id,))
         if left := left_out(attempt, tasks):
             dropped[attempt.attempt_id] = left
 
 
-def _save(connection: apsw.Connection, attempt: AttemptTasks, claimed: Claimed, now: datetime) -> None:
+async def _save(transaction: Transaction, attempt: AttemptTasks, claimed: Claimed, now: datetime) -> None:
     if claimed.state is not attempt.state:
-        _save_accepted(connection, attempt, claimed, now)
+        await _save_accepted(transaction, attempt, claimed, now)
         return
-    before = read(connection, attempt.generation_id)
-    connection.execute(_ADD_TASKS, (to_json(claimed.tasks), attempt.attempt_id, attempt.state))
-    connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
-    connection.execute(_RAISE_VERSION, (attempt.generation_id,))
-    follow(connection, before, read(connection, attempt.generation_id), now)
+    before = await read(transaction, attempt.generation_id)
+    await transaction.run(_ADD_TASKS, (to_json(claimed.tasks), attempt.attempt_id, attempt.state))
+    await transaction.run(CLAIM_TASKS, (attempt.attempt_id,))
+    await transaction.run(_RAISE_VERSION, (attempt.generation_id,))
+    await follow(transaction, before, await read(transaction, attempt.generation_id), now)
 
 
-def _save_accepted(
-    connection: apsw.Connection,
+async def _save_accepted(
+    transaction: Transaction,
     attempt: AttemptTasks,
     claimed: Claimed,
     now: datetime,
@@ -168,13 +166,13 @@ def _save_accepted(
 ) -> int:
     """Store that the attempt is accepted, and return the new version of its generation."""
     # The usual reply is left out, because the whole generation would have to be read: see `accounting.follow`.
-    before = None if _is_usual(attempt, claimed) else read(connection, attempt.generation_id)
+    before = None if _is_usual(attempt, claimed) else await read(transaction, attempt.generation_id)
     values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
-    connection.execute(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
-    connection.execute(CLAIM_TASKS, (attempt.attempt_id,))
-    version = moved(connection, attempt.generation_id, attempt.attempt_id, claimed.state, now)
+    await transaction.run(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
+    await transaction.run(CLAIM_TASKS, (attempt.attempt_id,))
+    version = await moved(transaction, attempt.generation_id, attempt.attempt_id, claimed.state, now)
     if before is not None:
-        follow(connection, before, read(connection, attempt.generation_id), now)
+        await follow(transaction, before, await read(transaction, attempt.generation_id), now)
     return version
 
 
@@ -188,8 +186,8 @@ def _is_usual(attempt: AttemptTasks, claimed: Claimed) -> bool:
     )
 
 
-def _read(connection: apsw.Connection, attempt_id: str) -> AttemptTasks | None:
-    return _attempt_of(connection.execute(_ATTEMPT, (attempt_id,)).fetchall())
+async def _read(transaction: Transaction, attempt_id: str) -> AttemptTasks | None:
+    return _attempt_of(await transaction.all(_ATTEMPT, (attempt_id,)))
 
 
 def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
@@ -210,33 +208,33 @@ def _attempt_of(rows: Sequence[Row]) -> AttemptTasks | None:
     )
 
 
-class SqliteTaskClaims:
+class SqlTaskClaims:
     """Implements `TaskClaims`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
     async def free_slots(self, attempt_id: str) -> int:
-        attempt = _attempt_of(self._reader.all(_ATTEMPT, (attempt_id,)))
+        attempt = _attempt_of(await self._reader.all(_ATTEMPT, (attempt_id,)))
         return 0 if attempt is None else free_task_slots(attempt)
 
     async def claim(self, attempt_id: str, refs: Sequence[TaskRef], now: datetime, reporter: Reporter) -> ClaimResult:
-        def work(connection: apsw.Connection) -> ClaimResult:
-            attempt = _read(connection, attempt_id)
+        async def work(transaction: Transaction) -> ClaimResult:
+            attempt = await _read(transaction, attempt_id)
             if attempt is None:
                 return ClaimResult.REFUSED
             added = new_refs(attempt, refs)
             if len(added) > free_task_slots(attempt):
                 return ClaimResult.REFUSED
-            for task_id, holder in _other_holders(connection, attempt, added).items():
+            for task_id, holder in await _other_holders(transaction, attempt, added).items():
                 raise Conflict(f"The task {task_id!r} already belongs to the attempt {holder}.", param="task_id")
             if waits_for_reply(attempt):
                 rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in added]
-                connection.executemany(_REMEMBER, rows)
+                await transaction.many(_REMEMBER, rows)
                 return ClaimResult.REMEMBERED
             if added:
-                _save(connection, attempt, after_report(attempt, added, reporter), now)
+                await _save(transaction, attempt, after_report(attempt, added, reporter), now)
             return ClaimResult.ADOPTED
 
         return await self._writer.run(work)

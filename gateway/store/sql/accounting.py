@@ -6,17 +6,16 @@ stores is committed with the change or not at all, so a crash between the two ca
 
 from datetime import datetime
 
-import apsw
 
 from gateway.domain.generation.model import Generation
-from gateway.store.sqlite import accounts, usage
+from gateway.store.sql import accounts, usage
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
+async def follow(transaction: Transaction, before: Generation | None, after: Generation | None, now: datetime) -> None:
     """Count the change of a generation: `before` is None for a create, `after` is None for a delete.
 
     Two changes are not reported, because nothing that is counted differs after them, and a read of the whole generation
     would be needed: a submit that begins, and a reply to it that names one running task for each of its outputs.
     """
-    accounts.follow(connection, before, after, now)
-    usage.follow(connection, before, after)
+    await accounts.follow(transaction, before, after, now)
+    await usage.follow(transaction, before, after)

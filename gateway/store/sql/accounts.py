@@ -1,4 +1,4 @@
-"""The accounts of generations and the sums of them, in the SQLite ledger.
+"""The accounts of generations and the sums of them, in the ledger.
 
 A sum is changed by the difference between an account as it should be and its row, in the transaction that changes the
 generation. So each amount is counted exactly once, and a generation from before accounts existed is counted in full
@@ -8,7 +8,6 @@ when it is met first.
 from collections.abc import Sequence
 from datetime import datetime
 
-import apsw
 
 from gateway.domain.generation.model import Generation
 from gateway.domain.money.account import NOTHING, Account, account
@@ -32,42 +31,42 @@ _ADD = (
 )
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None, now: datetime) -> None:
+async def follow(transaction: Transaction, before: Generation | None, after: Generation | None, now: datetime) -> None:
     """Bring the account of a generation and the sums up to date after a change. A deleted one keeps its account."""
     if after is None:
         if before is not None:
-            settle(connection, before)
-            connection.execute(_DELETED, (now.timestamp(), before.id))
+            await settle(transaction, before)
+            await transaction.run(_DELETED, (now.timestamp(), before.id))
         return
     new = account(after)
     if before is None:
         if new != NOTHING:
-            _change(connection, after, name_of(Period.DAY, after.created_at), NOTHING, new)
+            await _change(transaction, after, name_of(Period.DAY, after.created_at), NOTHING, new)
     elif new != account(before):
-        settle(connection, after)
+        await settle(transaction, after)
 
 
-def settle(connection: apsw.Connection, generation: Generation) -> None:
+async def settle(transaction: Transaction, generation: Generation) -> None:
     """Bring the stored account of a generation and the sums up to date, whatever the account was before."""
-    row = connection.execute(_ROW, (generation.id,)).fetchone()
+    row = await transaction.first(_ROW, (generation.id,))
     day, old = (name_of(Period.DAY, generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
     new = account(generation)
     if new != old:
-        _change(connection, generation, day, old, new)
+        await _change(transaction, generation, day, old, new)
 
 
-def _change(connection: apsw.Connection, generation: Generation, day: str, old: Account, new: Account) -> None:
-    connection.execute(_SAVE, (generation.id, generation.owner, day, new.reserved, new.settled, new.maybe))
+async def _change(transaction: Transaction, generation: Generation, day: str, old: Account, new: Account) -> None:
+    await transaction.run(_SAVE, (generation.id, generation.owner, day, new.reserved, new.settled, new.maybe))
     difference = (new.reserved - old.reserved, new.settled - old.settled, new.maybe - old.maybe)
-    connection.execute(_ADD, (generation.owner, day, day[:7], *difference))
+    await transaction.run(_ADD, (generation.owner, day, day[:7], *difference))
 
 
-def refusal(connection: apsw.Connection, generation: Generation, budgets: Sequence[Budget]) -> Exceeded | None:
+async def refusal(transaction: Transaction, generation: Generation, budgets: Sequence[Budget]) -> Exceeded | None:
     """The budget that a new generation does not fit into; None if it fits into all of them.
 
     The transaction of the create has SQLite's only write lock, so no other create can reserve the same money.
     """
     moment = generation.created_at
     names = [name_of(period, moment) for period in Period]
-    spent = {(row[0], row[1]): row[2] for row in connection.execute(SPENT, (generation.owner, *names))}
+    spent = {(row[0], row[1]): row[2] for row in await transaction.all(SPENT, (generation.owner, *names))}
     return exceeded(account(generation).reserved, states(budgets, spent, moment))

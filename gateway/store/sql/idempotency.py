@@ -1,4 +1,4 @@
-"""Recognises repeated requests in the SQLite ledger: by idempotency key, or, for a client library's retry, by digest.
+"""Recognises repeated requests in the ledger: by idempotency key, or, for a client library's retry, by digest.
 
 Danger: a repeat that is not recognised buys a second video.
 """
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import apsw
 
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
 from gateway.domain.generation.model import Generation
 from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
-from gateway.store.sqlite.columns import Row, insert
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.columns import Row, insert
 
 EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
@@ -60,23 +60,23 @@ _FORGET_DELETED = (
 )
 
 
-def earlier(connection: apsw.Connection, key: str, idempotency: Idempotency, now: datetime) -> str | None:
+async def earlier(transaction: Transaction, key: str, idempotency: Idempotency, now: datetime) -> str | None:
     """The id of the generation that an earlier request of the API key `key` made, if this one repeats it.
 
     The generation may be deleted by now. Raises `IdempotencyKeyReused` if the idempotency key came with another body.
     """
     digests = (idempotency.digest, *idempotency.others)
     if idempotency.key is not None:
-        return _of_key(connection, key, idempotency.key, digests, now)
-    return _of_retry(connection, key, digests, now) if idempotency.retry else None
+        return await _of_key(transaction, key, idempotency.key, digests, now)
+    return await _of_retry(transaction, key, digests, now) if idempotency.retry else None
 
 
-def _of_key(connection: apsw.Connection, key: str, name: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
+async def _of_key(transaction: Transaction, key: str, name: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
     is_used = False
-    rows: Sequence[Row] = connection.execute(_OF_KEY, (key, name)).fetchall()
+    rows: Sequence[Row] = await transaction.all(_OF_KEY, (key, name))
     for owner, digest, generation_id, created_at, status in rows:
         if created_at < (now - KEY_LIFE).timestamp() and status not in {"queued", "in_progress"}:
-            connection.execute(_DELETE_KEY, (owner, name))
+            await transaction.run(_DELETE_KEY, (owner, name))
         elif digest in digests:
             return str(generation_id)
         else:
@@ -88,19 +88,19 @@ def _of_key(connection: apsw.Connection, key: str, name: str, digests: tuple[byt
     return None
 
 
-def _of_retry(connection: apsw.Connection, key: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
+async def _of_retry(transaction: Transaction, key: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
     """The newest generation of an equal request, because a client library repeats what it sent last."""
     for digest in digests:
         values = _equal_values(key, digest, now)
-        newest: str | None = connection.execute(_NEWEST_EQUAL, (*values, key, *values[-2:])).get
+        newest: str | None = await transaction.value(_NEWEST_EQUAL, (*values, key, *values[-2:]))
         if newest is not None:
             return newest
     return None
 
 
-def equal_ones(connection: apsw.Connection, key: str, digest: bytes, now: datetime) -> list[str]:
+async def equal_ones(transaction: Transaction, key: str, digest: bytes, now: datetime) -> list[str]:
     """The ids of the oldest generations of equal requests, at most `EQUAL_MAX`. See `Store.equal_ones`."""
-    return [str(row[0]) for row in connection.execute(_OLDEST_EQUAL, _equal_values(key, digest, now)).fetchall()]
+    return [str(row[0]) for row in await transaction.all(_OLDEST_EQUAL, _equal_values(key, digest, now))]
 
 
 def _equal_values(key: str, digest: bytes, now: datetime) -> tuple[Any, ...]:
@@ -122,15 +122,15 @@ def deleted(idempotency: Idempotency) -> GenerationDeleted:
     )
 
 
-def add_key(connection: apsw.Connection, generation: Generation, name: str, digest: bytes) -> None:
+async def add_key(transaction: Transaction, generation: Generation, name: str, digest: bytes) -> None:
     """Store that the idempotency key `name` has made this generation."""
     created_at = generation.created_at.timestamp()
-    connection.execute(_ADD_KEY, (generation.owner, name, digest, generation.id, created_at))
+    await transaction.run(_ADD_KEY, (generation.owner, name, digest, generation.id, created_at))
 
 
-def add_deleted(connection: apsw.Connection, generation_id: str) -> None:
+async def add_deleted(transaction: Transaction, generation_id: str) -> None:
     """Store the digest of a generation that is about to be deleted, so that a retry of its request buys nothing."""
-    connection.execute(_ADD_DELETED, (generation_id,))
+    await transaction.run(_ADD_DELETED, (generation_id,))
 
 
 def past_lives(now: datetime) -> tuple[float, float]:
@@ -138,10 +138,10 @@ def past_lives(now: datetime) -> tuple[float, float]:
     return (now - KEY_LIFE).timestamp(), (now - RETRY_LIFE).timestamp()
 
 
-def forget(connection: apsw.Connection, now: datetime, limit: int) -> int:
+async def forget(transaction: Transaction, now: datetime, limit: int) -> int:
     """See `Store.forget`."""
     count = 0
     for sql, before in zip((_FORGET_KEYS, _FORGET_DELETED), past_lives(now), strict=True):
-        connection.execute(sql, (before, limit))
-        count += connection.changes()
+        await transaction.run(sql, (before, limit))
+        count += transaction.changes()
     return count

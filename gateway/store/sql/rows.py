@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import apsw
 import msgspec
 
 from gateway.domain.generation.model import Attempt, Generation, Output
 from gateway.store.port import Event, StoredFile
-from gateway.store.sqlite.columns import Columns, Row, seconds
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.columns import Columns, Row, seconds
 
 # Most open generations have one of a few plans: 20,000 of their own would be a third of the memory.
 GENERATION = Columns(
@@ -40,9 +40,9 @@ def generation_of(row: Row) -> Generation:
     )
 
 
-def read(connection: apsw.Connection, generation_id: str) -> Generation:
-    """One generation, which must exist, as the transaction of the connection sees it."""
-    return generation_of(connection.execute(f"{SELECT} where id = ?", (generation_id,)).fetchall()[0])
+async def read(transaction: Transaction, generation_id: str) -> Generation:
+    """One generation, which must exist, as the transaction of the transaction sees it."""
+    return generation_of(await transaction.first(f"{SELECT} where id = ?", (generation_id,)))
 
 
 def unarchived_until(output: Output) -> float | None:

@@ -1,4 +1,4 @@
-"""Rows of usage in the SQLite ledger.
+"""Rows of usage in the ledger.
 
 A row is changed by the difference between two contributions of a generation, in the transaction that changes the
 generation. Generations from before usage was counted are counted in batches, each at once with the place that the
@@ -8,7 +8,6 @@ counting has reached. So every generation counts exactly once, also if it change
 from collections.abc import Iterable
 from datetime import date
 
-import apsw
 from msgspec.structs import astuple
 
 from gateway.domain.errors import SearchTooLong, UsageNotReady
@@ -24,11 +23,10 @@ from gateway.domain.usage.contribution import (
     time_differences,
 )
 from gateway.ids import moment_of
-from gateway.store.sqlite.columns import Columns, Row, insert
+from gateway.store.sql.columns import Columns, Row, insert
 from gateway.store.sqlite.long_reads import LongReads
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import SELECT, generation_of
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.rows import SELECT, generation_of
 from gateway.store.usage import GROUPS, Group, UsageQuery, UsageRow
 
 _COUNTS = Columns(Counts)
@@ -52,7 +50,7 @@ _RETRY_SECONDS = 30
 Place = tuple[str, str, str, str]  # the key of a row: day, owner, model, provider
 
 
-def follow(connection: apsw.Connection, before: Generation | None, after: Generation | None) -> None:
+async def follow(transaction: Transaction, before: Generation | None, after: Generation | None) -> None:
     """Bring the rows up to date after a change; `before` is None for a create, `after` for a delete.
 
     A deleted generation goes on to count. The statements run in the transaction of the change.
@@ -62,20 +60,20 @@ def follow(connection: apsw.Connection, before: Generation | None, after: Genera
         return
     old = NOTHING if before is None else contribution(before)
     if after is None:  # it goes, so that it has to be counted now if it has not been
-        if _is_uncounted(connection, generation.id):
-            _apply(connection, [(generation, NOTHING, old)])
+        if await _is_uncounted(transaction, generation.id):
+            await _apply(transaction, [(generation, NOTHING, old)])
         return
     new = contribution(after)
-    if new != old and not _is_uncounted(connection, generation.id):
-        _apply(connection, [(generation, old, new)])
+    if new != old and not await _is_uncounted(transaction, generation.id):
+        await _apply(transaction, [(generation, old, new)])
 
 
-def _is_uncounted(connection: apsw.Connection, generation_id: str) -> bool:
+async def _is_uncounted(transaction: Transaction, generation_id: str) -> bool:
     """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
-    return any(after < generation_id <= until for after, until in connection.execute(_UNCOUNTED))
+    return any(after < generation_id <= until for after, until in await transaction.all(_UNCOUNTED))
 
 
-def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
+async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
     """Add the differences between old and new contributions to the rows."""
     counts: dict[Place, Counts] = {}
     times: dict[tuple[Place, int], int] = {}
@@ -88,20 +86,20 @@ def _apply(connection: apsw.Connection, changes: Iterable[tuple[Generation, Cont
         for (provider, bucket), number in time_differences(old, new):
             slot = ((*own, provider), bucket)
             times[slot] = times.get(slot, 0) + number
-    connection.executemany(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
-    connection.executemany(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
+    await transaction.many(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
+    await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
 
 
-class SqliteUsage:
+class SqlUsage:
     """Implements `Usage`."""
 
-    def __init__(self, reader: ReadConnection, long_reads: LongReads, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, long_reads: LongReads, writer: Writer) -> None:
         self._reader = reader
         self._long_reads = long_reads
         self._writer = writer
 
     async def rows(self, query: UsageQuery, limit: int) -> list[UsageRow]:
-        if self._reader.all(_UNCOUNTED):
+        if await self._reader.all(_UNCOUNTED):
             raise UsageNotReady(
                 "After an update, the generations of before are still being counted.", retry_after=_RETRY_SECONDS
             )
@@ -123,32 +121,32 @@ class SqliteUsage:
         return [_row(row, *buckets.get(row[:4], (None, None))) for row in rows]
 
     async def count_history(self, limit: int) -> int:
-        if not self._reader.all(_UNCOUNTED):
+        if not await self._reader.all(_UNCOUNTED):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            place = connection.execute(_UNCOUNTED).fetchone()
+        async def work(transaction: Transaction) -> int:
+            place = await transaction.first(_UNCOUNTED)
             if place is None:
                 return 0
-            rows = connection.execute(_NEXT_UNCOUNTED, (*place, limit)).fetchall()
+            rows = await transaction.all(_NEXT_UNCOUNTED, (*place, limit))
             generations = [generation_of(row) for row in rows]
-            _apply(connection, [(generation, NOTHING, contribution(generation)) for generation in generations])
+            await _apply(transaction, [(generation, NOTHING, contribution(generation)) for generation in generations])
             if len(generations) < limit:
-                connection.execute(_ALL_COUNTED)
+                await transaction.run(_ALL_COUNTED)
             else:
-                connection.execute(_COUNTED_TO, (generations[-1].id,))
+                await transaction.run(_COUNTED_TO, (generations[-1].id,))
             return len(generations)
 
         return await self._writer.run(work)
 
     async def expire(self, before: date, limit: int) -> int:
-        if not self._reader.all(_HAS_EXPIRED, (before.isoformat(),)):
+        if not await self._reader.all(_HAS_EXPIRED, (before.isoformat(),)):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            expired = connection.execute(_EXPIRED, (before.isoformat(), limit)).fetchall()
-            connection.executemany(_DELETE_TIMES, expired)
-            connection.executemany(_DELETE, expired)
+        async def work(transaction: Transaction) -> int:
+            expired = await transaction.all(_EXPIRED, (before.isoformat(), limit))
+            await transaction.many(_DELETE_TIMES, expired)
+            await transaction.many(_DELETE, expired)
             return len(expired)
 
         return await self._writer.run(work)

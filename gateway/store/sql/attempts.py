@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import apsw
 
 from gateway.domain.health.route_health import Completion
 from gateway.store.port import AttemptCursor
-from gateway.store.sqlite.columns import Row, insert, to_json
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.columns import Row, insert, to_json
 
 COMPLETIONS = (
     "select json_extract(plan, '$.routes[' || route || '].provider'),"
@@ -46,11 +46,11 @@ def unknown(limit: int, after: AttemptCursor | None, *, open_only: bool) -> tupl
     return sql, (*place, limit)
 
 
-def moved(connection: apsw.Connection, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
+async def moved(transaction: Transaction, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
     """Append the event of an attempt's move; returns the new version of its generation."""
     event = (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
-    connection.execute(_ADD_EVENT, event)
-    version: int = connection.execute(
+    await transaction.run(_ADD_EVENT, event)
+    version: int = await transaction.value(
         "update generations set version = version + 1 where id = ? returning version", (generation_id,)
-    ).get
+    )
     return version

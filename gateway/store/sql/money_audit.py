@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator
 
-import apsw
 
 from gateway.domain.money.account import Account
 from gateway.domain.money.audit import StoredAccount, contradictions
-from gateway.store.sqlite.rows import SELECT, generation_of
+from gateway.store.sql.rows import SELECT, generation_of
 
 _ACCOUNTS = "select generation_id, key, day, reserved, settled, maybe, deleted_at is not null from accounts"
 _CLOSED = "select key, day, 0, settled, maybe from closed_accounts"
 _SUMS = "select key, period, reserved, settled, maybe from spending"
 
 
-def audit_money(connection: apsw.Connection) -> Iterator[str]:
-    """Each contradiction in words. Reads the whole ledger at one moment; the connection must have no transaction."""
-    with connection:
+async def audit_money(transaction: Transaction) -> Iterator[str]:
+    """Each contradiction in words. Reads the whole ledger at one moment; the transaction must have no transaction."""
+    with transaction:
         stored = [
             StoredAccount(row[0], row[1], row[2], Account(*row[3:6]), deleted=bool(row[6]))
-            for row in connection.execute(_ACCOUNTS)
+            for row in await transaction.all(_ACCOUNTS)
         ]
-        closed = {(row[0], row[1]): Account(*row[2:]) for row in connection.execute(_CLOSED)}
-        sums = {(row[0], row[1]): Account(*row[2:]) for row in connection.execute(_SUMS)}
-        yield from contradictions(map(generation_of, connection.execute(SELECT)), stored, closed, sums)
+        closed = {(row[0], row[1]): Account(*row[2:]) for row in await transaction.all(_CLOSED)}
+        sums = {(row[0], row[1]): Account(*row[2:]) for row in await transaction.all(_SUMS)}
+        yield from contradictions(map(generation_of, await transaction.all(SELECT)), stored, closed, sums)

@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own connection."""
+"""The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own transaction."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,6 @@ from functools import partial, reduce
 from pathlib import Path
 from typing import IO
 
-import apsw
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.clients import CreateLimits
@@ -29,41 +28,40 @@ from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
-from gateway.store.sqlite import accounts as sqlite_accounts
-from gateway.store.sqlite import adoption as sqlite_adoption
-from gateway.store.sqlite import artifacts as sqlite_artifacts
-from gateway.store.sqlite import attempts as sqlite_attempts
-from gateway.store.sqlite import clients as sqlite_clients
-from gateway.store.sqlite import clock as sqlite_clock
-from gateway.store.sqlite import files as sqlite_files
-from gateway.store.sqlite import generations as sqlite_generations
-from gateway.store.sqlite import idempotency as sqlite_idempotency
-from gateway.store.sqlite import lineage as sqlite_lineage
-from gateway.store.sqlite import task_claims as sqlite_task_claims
-from gateway.store.sqlite import webhooks as sqlite_webhooks
-from gateway.store.sqlite.accounting import follow
-from gateway.store.sqlite.artifacts import SqliteArchivedFiles
+from gateway.store.sql import accounts
+from gateway.store.sql import adoption
+from gateway.store.sql import artifacts
+from gateway.store.sql import attempts
+from gateway.store.sql import clients
+from gateway.store.sql import clock as sqlite_clock
+from gateway.store.sql import files
+from gateway.store.sql import generations
+from gateway.store.sql import idempotency
+from gateway.store.sql import lineage as sqlite_lineage
+from gateway.store.sql import task_claims
+from gateway.store.sql import webhooks
+from gateway.store.sql.accounting import follow
+from gateway.store.sql.artifacts import SqlArchivedFiles
 from gateway.store.sqlite.backup import keep_before_migration
-from gateway.store.sqlite.clients import SqliteClients
-from gateway.store.sqlite.columns import to_json
+from gateway.store.sql.clients import SqlClients
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.errors import explain
 from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
-from gateway.store.sqlite.files import SqliteLibrary
-from gateway.store.sqlite.generations import changes
-from gateway.store.sqlite.holds import IS_HELD, SqliteHolds
+from gateway.store.sql.files import SqlLibrary
+from gateway.store.sql.generations import changes
+from gateway.store.sql.holds import IS_HELD, SqlHolds
 from gateway.store.sqlite.long_reads import LongReads
-from gateway.store.sqlite.money import SqliteMoney, fill_open
-from gateway.store.sqlite.purchases import SqlitePurchases
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.retention import SqliteRetention, remove
-from gateway.store.sqlite.rows import FILE, OPEN, SELECT, event_of, generation_of
-from gateway.store.sqlite.search import Search
-from gateway.store.sqlite.task_claims import SqliteTaskClaims
-from gateway.store.sqlite.uploads import SqliteUploads
-from gateway.store.sqlite.usage import SqliteUsage
-from gateway.store.sqlite.webhooks import SqliteWebhooks
+from gateway.store.sql.money import SqlMoney, fill_open
+from gateway.store.sql.purchases import SqlPurchases
+from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.retention import SqlRetention, remove
+from gateway.store.sql.rows import FILE, OPEN, SELECT, event_of, generation_of
+from gateway.store.sql.search import Search
+from gateway.store.sql.task_claims import SqlTaskClaims
+from gateway.store.sql.uploads import SqlUploads
+from gateway.store.sql.usage import SqlUsage
+from gateway.store.sql.webhooks import SqlWebhooks
 from gateway.store.sqlite.write_ahead_log import WriteAheadLog
-from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.usage import Usage
@@ -111,7 +109,7 @@ _FILE = f"select {FILE} from files where key = ? and id = ?"
 _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
 
 
-class SqliteStore:
+class SqlStore:
     """Implements `Store`. It is made by `open`; one process at a time can have the file open."""
 
     def __init__(self, path: Path, lock: IO[bytes], begun: sqlite_lineage.Begun, observer: Observer) -> None:
@@ -124,17 +122,17 @@ class SqliteStore:
         self._read = ReadConnection(connect(path), self._writer)
         self._long_reads = LongReads(path, self._writer)
         self._log = WriteAheadLog(path, self._writer, self._long_reads)
-        self.archived_files: ArchivedFiles = SqliteArchivedFiles(self._read, self._writer)
-        self.task_claims: TaskClaims = SqliteTaskClaims(self._read, self._writer)
-        self.library: Library = SqliteLibrary(self._read, self._writer)
-        self.uploads: Uploads = SqliteUploads(self._read, self._writer)
-        self.purchases: Purchases = SqlitePurchases(self._read, self._writer)
-        self.holds: Holds = SqliteHolds(self._read, self._writer)
-        self.usage: Usage = SqliteUsage(self._read, self._long_reads, self._writer)
-        self.money: Money = SqliteMoney(self._read, self._writer)
-        self.retention: Retention = SqliteRetention(self._read, self._writer)
-        self.clients: ClientRows = SqliteClients(self._read, self._writer)
-        self._webhooks = SqliteWebhooks(self._read, self._writer)
+        self.archived_files: ArchivedFiles = SqlArchivedFiles(self._read, self._writer)
+        self.task_claims: TaskClaims = SqlTaskClaims(self._read, self._writer)
+        self.library: Library = SqlLibrary(self._read, self._writer)
+        self.uploads: Uploads = SqlUploads(self._read, self._writer)
+        self.purchases: Purchases = SqlPurchases(self._read, self._writer)
+        self.holds: Holds = SqlHolds(self._read, self._writer)
+        self.usage: Usage = SqlUsage(self._read, self._long_reads, self._writer)
+        self.money: Money = SqlMoney(self._read, self._writer)
+        self.retention: Retention = SqlRetention(self._read, self._writer)
+        self.clients: ClientRows = SqlClients(self._read, self._writer)
+        self._webhooks = SqlWebhooks(self._read, self._writer)
         self.webhooks: WebhookRows = self._webhooks
 
     @classmethod
@@ -149,7 +147,7 @@ class SqliteStore:
         said: Said | None = None,
         observer: Observer = NOBODY,
         adopt: Mapping[str, str] | None = None,
-    ) -> "SqliteStore":
+    ) -> "SqlStore":
         """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
 
         `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
@@ -162,19 +160,19 @@ class SqliteStore:
         check_place(path)
         lock = take_lock(path)
         try:
-            connection = connect(path)
+            transaction = connect(path)
             try:
-                time = sqlite_clock.ledger_time(connection, lock)
+                time = await sqlite_clock.ledger_time(transaction, lock)
                 check_clock(time)
-                keep_before_migration(connection, path, now)
-                migrate(connection, now)
-                fill_open(connection)
+                await keep_before_migration(transaction, path, now)
+                await migrate(transaction, now)
+                await fill_open(transaction)
                 if keep_results is not None and time.newest is not None and time.newest > now:
-                    sqlite_clock.bring_back(connection, lock, now, keep_results)
-                sqlite_adoption.adopt(connection, adopt or {}, now)
-                begun = sqlite_lineage.begin(connection, path, now, read_far, said)
+                    await sqlite_clock.bring_back(transaction, lock, now, keep_results)
+                await adoption.adopt(transaction, adopt or {}, now)
+                begun = await sqlite_lineage.begin(transaction, path, now, read_far, said)
             finally:
-                connection.close()
+                transaction.close()
             return cls(path, lock, begun, observer)
         except apsw.Error as error:
             lock.close()
@@ -189,26 +187,26 @@ class SqliteStore:
             raise
 
     def secret(self, name: str) -> bytes:
-        with closing(connect(self._path)) as connection:
-            return sqlite_artifacts.secret(connection, name)
+        with closing(connect(self._path)) as transaction:
+            return await artifacts.secret(transaction, name)
 
-    def _mark(self, connection: apsw.Connection, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
-        self._marker.advance(sqlite_lineage.position_of(connection), durable=has_purchase)
+    def _mark(self, transaction: Transaction, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
+        self._marker.advance(await sqlite_lineage.position_of(transaction), durable=has_purchase)
 
     def held_after_restore(self) -> int:
-        return int(self._read.all(sqlite_lineage.HELD)[0][0])
+        return int(await self._reader.all(sqlite_lineage.HELD)[0][0])
 
     async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
-        rows = self._read.all(sqlite_lineage.HELD_IDS, (after or "", limit))
+        rows = await self._reader.all(sqlite_lineage.HELD_IDS, (after or "", limit))
         return await self._generations([row[0] for row in rows])
 
     def adopted(self) -> list[Adopted]:
-        with closing(connect(self._path)) as connection:
-            return sqlite_clients.adopted(connection)
+        with closing(connect(self._path)) as transaction:
+            return await clients.adopted(transaction)
 
     def newest_moment(self) -> datetime | None:
-        with closing(connect(self._path)) as connection:
-            return sqlite_clock.ledger_time(connection, self._lock).newest
+        with closing(connect(self._path)) as transaction:
+            return await sqlite_clock.ledger_time(transaction, self._lock).newest
 
     def keep_time(self, now: datetime) -> None:
         keep_time(self._lock, now)
@@ -231,7 +229,7 @@ class SqliteStore:
     async def ping(self) -> None:
         if self._writer.damage is not None:
             raise StoreUnavailable(reason=f"database.url: {self._writer.damage}")
-        await self._writer.run(lambda connection: connection.execute("update schema_migrations set number = number"))
+        await self._writer.run(lambda transaction: transaction.run("update schema_migrations set number = number"))
 
     async def create(
         self,
@@ -246,32 +244,32 @@ class SqliteStore:
     ) -> Generation:
         created_at = generation.created_at.timestamp()
 
-        def work(connection: apsw.Connection) -> str | Exceeded:
+        async def work(transaction: Transaction) -> str | Exceeded:
             if idempotency is not None:
-                earlier = sqlite_idempotency.earlier(connection, generation.owner, idempotency, generation.created_at)
+                earlier = await idempotency.earlier(transaction, generation.owner, idempotency, generation.created_at)
                 if earlier is not None:
                     return earlier
             # Returned and not raised: an error would make the other jobs of the transaction begin again. So it comes
             # before everything that counts the create: what was written until here is committed.
-            if budgets and (refusal := sqlite_accounts.refusal(connection, generation, budgets)) is not None:
+            if budgets and (refusal := await accounts.refusal(transaction, generation, budgets)) is not None:
                 return refusal
             if client_limits is not None:
-                sqlite_clients.check_create(connection, generation, client_limits)
-            sqlite_generations.add(connection, generation, None if idempotency is None else idempotency.digest)
+                await clients.check_create(transaction, generation, client_limits)
+            await generations.add(transaction, generation, None if idempotency is None else idempotency.digest)
             for file in files:
-                connection.execute(sqlite_files.INSERT_INLINE, FILE.values(file))
+                await transaction.run(files.INSERT_INLINE, FILE.values(file))
             if files and limits is not None:  # here and not only before: other creates may have come in between
-                rows = sqlite_files.rows_of(connection)
-                sqlite_files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
+                rows = await files.rows_of(transaction)
+                files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
             for file_id in [*(file.id for file in files), *named]:
-                if not changes(connection, sqlite_files.USE, (generation.id, generation.owner, file_id, created_at)):
+                if not await changes(transaction, files.USE, (generation.id, generation.owner, file_id, created_at)):
                     raise InvalidImage(
                         f"The file {file_id!r} does not exist or has expired.",
                         param=param_of(generation.request, file_id),
                     )
             if idempotency is not None and idempotency.key is not None:
-                sqlite_idempotency.add_key(connection, generation, idempotency.key, idempotency.digest)
-            follow(connection, None, generation, generation.created_at)
+                await idempotency.add_key(transaction, generation, idempotency.key, idempotency.digest)
+            await follow(transaction, None, generation, generation.created_at)
             reach("create_before_commit")
             return generation.id
 
@@ -284,23 +282,23 @@ class SqliteStore:
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
         earlier = await self._writer.run(
-            lambda connection: sqlite_idempotency.earlier(connection, key, idempotency, now)
+            lambda transaction: idempotency.earlier(transaction, key, idempotency, now)
         )
         return None if earlier is None else await self._replayed(earlier, idempotency)
 
     async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
-        ids = await self._writer.run(lambda connection: sqlite_idempotency.equal_ones(connection, key, digest, now))
+        ids = await self._writer.run(lambda transaction: idempotency.equal_ones(transaction, key, digest, now))
         generations = [await self.get(generation_id) for generation_id in ids]
         return [generation for generation in generations if generation is not None]
 
     async def _replayed(self, generation_id: str, idempotency: Idempotency) -> Generation:
         generation = await self.get(generation_id)
         if generation is None:
-            raise sqlite_idempotency.deleted(idempotency)
+            raise idempotency.deleted(idempotency)
         return generation
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
-        rows = self._read.all(f"{SELECT} where id = ?", (generation_id,))
+        rows = await self._reader.all(f"{SELECT} where id = ?", (generation_id,))
         generation = generation_of(rows[0]) if rows else None
         return None if generation is None or (key is not None and generation.owner != key) else generation
 
@@ -310,7 +308,7 @@ class SqliteStore:
         search = Search(query)
         statement = search.statement()
         client = _OPERATORS if query.key is None else query.key
-        rows = self._read.all(*statement) if search.is_short else await self._long_reads.all(client, *statement)
+        rows = await self._reader.all(*statement) if search.is_short else await self._long_reads.all(client, *statement)
         match = search.result(*rows[0])
         return Page(tuple(await self._generations(match.ids)), match.has_more)
 
@@ -320,7 +318,7 @@ class SqliteStore:
         for start in range(0, len(ids), _PIECE):
             if start:
                 await asyncio.sleep(0)  # let other requests run
-            for row in self._read.all(_OF_IDS, (to_json(ids[start : start + _PIECE]),)):
+            for row in await self._reader.all(_OF_IDS, (to_json(ids[start : start + _PIECE]),)):
                 generation = generation_of(row)
                 generations[generation.id] = generation
         return [generations[id_] for id_ in ids if id_ in generations]
@@ -328,29 +326,29 @@ class SqliteStore:
     async def delete(self, generation_id: str, key: str, now: datetime) -> bool:
         deletable = f"{SELECT} where id = ? and key = ? and not {_UNENDED}"
 
-        def work(connection: apsw.Connection) -> bool:
-            row = connection.execute(deletable, (generation_id, key)).fetchone()
+        async def work(transaction: Transaction) -> bool:
+            row = await transaction.first(deletable, (generation_id, key))
             if row is None:
                 return False
-            remove(connection, generation_of(row), now)
+            await remove(transaction, generation_of(row), now)
             return True
 
         return await self._writer.run(work)
 
     async def open_ids(self, now: datetime) -> list[str]:
         abandoned_since = (now - DEADLINE_MAX).timestamp()
-        return [row[0] for row in self._read.all(_OPEN_IDS, (abandoned_since, now.timestamp(), now.timestamp()))]
+        return [row[0] for row in await self._reader.all(_OPEN_IDS, (abandoned_since, now.timestamp(), now.timestamp()))]
 
     async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
-        return [(row[0], row[1]) for row in self._read.all(sqlite_attempts.UNFOLLOWED, (to_json(list(providers)),))]
+        return [(row[0], row[1]) for row in await self._reader.all(attempts.UNFOLLOWED, (to_json(list(providers)),))]
 
     async def completions(self, newest: int) -> list[Completion]:
-        return [sqlite_attempts.completion_of(row) for row in self._read.all(sqlite_attempts.COMPLETIONS, (newest,))]
+        return [attempts.completion_of(row) for row in await self._reader.all(attempts.COMPLETIONS, (newest,))]
 
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
     ) -> list[tuple[Generation, str]]:
-        statement = sqlite_attempts.unknown(limit, after, open_only=open_only)
+        statement = attempts.unknown(limit, after, open_only=open_only)
         rows = await self._long_reads.all(_OPERATORS, *statement)
         ids = dict.fromkeys(generation_id for _, generation_id in rows)
         generations = {generation.id: generation for generation in await self._generations(list(ids))}
@@ -358,62 +356,62 @@ class SqliteStore:
 
     async def events(self, generation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
         values = (generation_id, after, -1 if limit is None else limit)
-        return [event_of(row) for row in self._read.all(_EVENTS, values)]
+        return [event_of(row) for row in await self._reader.all(_EVENTS, values)]
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
-        return {file_id: FILE.of(row) for file_id in ids for row in self._read.all(_FILE, (key, file_id))}
+        return {file_id: FILE.of(row) for file_id in ids for row in await self._reader.all(_FILE, (key, file_id))}
 
     async def named_blobs(self, digests: Sequence[str]) -> set[str]:
-        return {row[0] for row in self._read.all(_NAMED_BLOBS, (to_json(digests),))}
+        return {row[0] for row in await self._reader.all(_NAMED_BLOBS, (to_json(digests),))}
 
     async def forget(self, now: datetime, limit: int) -> int:
-        if not self._read.all(sqlite_idempotency.FORGETTABLE, sqlite_idempotency.past_lives(now)):
+        if not await self._reader.all(idempotency.FORGETTABLE, idempotency.past_lives(now)):
             return 0  # without the lock on the file and without a write
-        return await self._writer.run(lambda connection: sqlite_idempotency.forget(connection, now, limit))
+        return await self._writer.run(lambda transaction: idempotency.forget(transaction, now, limit))
 
     async def take_over(self, ids: Sequence[str], lease_until: datetime) -> list[Generation]:
         values = (lease_until.timestamp(), to_json(ids))
-        taken = await self._writer.run(lambda connection: [row[0] for row in connection.execute(_TAKE_OVER, values)])
-        return [generation_of(row) for row in self._read.all(_TAKEN_OVER, (to_json(taken),))]
+        taken = await self._writer.run(lambda transaction: [row[0] for row in await transaction.all(_TAKE_OVER, values)])
+        return [generation_of(row) for row in await self._reader.all(_TAKEN_OVER, (to_json(taken),))]
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
-        def work(connection: apsw.Connection) -> int | None:
-            if connection.execute(IS_HELD, (attempt_id,)).get:
+        async def work(transaction: Transaction) -> int | None:
+            if await transaction.value(IS_HELD, (attempt_id,)):
                 raise ProviderHeld
-            generation_id = connection.execute(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence)).get
+            generation_id = await transaction.value(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence))
             if generation_id is None:
                 return None
-            return sqlite_attempts.moved(connection, generation_id, attempt_id, "submitting", now)
+            return await attempts.moved(transaction, generation_id, attempt_id, "submitting", now)
 
         return await self._writer.run(work, is_purchase=True)
 
     async def accept(
         self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None
     ) -> int | None:
-        dropped: sqlite_task_claims.Dropped = {}
+        dropped: task_claims.Dropped = {}
         work = partial(
-            sqlite_task_claims.accept, attempt_id=attempt_id, tasks=tasks, now=now, upstream=upstream, dropped=dropped
+            task_claims.accept, attempt_id=attempt_id, tasks=tasks, now=now, upstream=upstream, dropped=dropped
         )
         version = await self._writer.run(work)
-        sqlite_task_claims.log_dropped(dropped)
+        task_claims.log_dropped(dropped)
         return version
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         end = next((write.status for write in writes if isinstance(write, SaveStatus) and write.status.terminal), None)
-        dropped: sqlite_task_claims.Dropped = {}
+        dropped: task_claims.Dropped = {}
         check_moves(writes)
 
-        def work(connection: apsw.Connection) -> tuple[int | None, bool]:
+        async def work(transaction: Transaction) -> tuple[int | None, bool]:
             guard = (generation.id, generation.fence, generation.version)
-            version: int | None = connection.execute(_RAISE_VERSION, guard).get
-            if version is None or sqlite_task_claims.adopt_remembered(connection, writes, now, dropped):
+            version: int | None = await transaction.value(_RAISE_VERSION, guard)
+            if version is None or await task_claims.adopt_remembered(transaction, writes, now, dropped):
                 return None, False
-            sqlite_generations.carry_out(connection, generation.id, writes, now)
-            follow(connection, generation, reduce(apply, writes, generation), now)
-            return version, end is not None and sqlite_webhooks.add(connection, generation, end, now)
+            await generations.carry_out(transaction, generation.id, writes, now)
+            await follow(transaction, generation, reduce(apply, writes, generation), now)
+            return version, end is not None and await webhooks.add(transaction, generation, end, now)
 
         version, has_deliveries = await self._writer.run(work)
-        sqlite_task_claims.log_dropped(dropped)
+        task_claims.log_dropped(dropped)
         if has_deliveries:
             self._webhooks.wake()
         return version

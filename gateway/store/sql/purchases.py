@@ -1,15 +1,13 @@
-"""The purchases of deleted generations, in the SQLite ledger."""
+"""The purchases of deleted generations, in the ledger."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import apsw
 
 from gateway.domain.generation.purchases import Purchase
-from gateway.store.sqlite.columns import Columns, insert
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Columns, insert
+from gateway.store.sql.database import Reader, Transaction, Writer
 
 _PURCHASE = Columns(Purchase)
 _INSERT = insert("purchases", _PURCHASE)
@@ -20,15 +18,15 @@ _EXPIRE = (
 )
 
 
-def add(connection: apsw.Connection, purchases: Iterable[Purchase]) -> None:
+async def add(transaction: Transaction, purchases: Iterable[Purchase]) -> None:
     """Store purchases, in the transaction that deletes their generation."""
-    connection.executemany(_INSERT, map(_PURCHASE.values, purchases))
+    await transaction.many(_INSERT, map(_PURCHASE.values, purchases))
 
 
-class SqlitePurchases:
+class SqlPurchases:
     """Implements `Purchases`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
@@ -40,14 +38,13 @@ class SqlitePurchases:
         if generation_id is not None:
             where, values = f"generation_id = ? and {where}", (generation_id, *values)
         sql = f"select {_PURCHASE} from purchases where {where} order by generation_id, attempt_id limit ?"
-        return [_PURCHASE.of(row) for row in self._reader.all(sql, values)]
+        return [_PURCHASE.of(row) for row in await self._reader.all(sql, values)]
 
     async def expire(self, before: datetime, limit: int) -> int:
-        if not self._reader.all(_HAS_EXPIRED, (before.timestamp(),)):
+        if not await self._reader.all(_HAS_EXPIRED, (before.timestamp(),)):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            connection.execute(_EXPIRE, (before.timestamp(), limit))
-            return connection.changes()
+        async def work(transaction: Transaction) -> int:
+            return await transaction.run(_EXPIRE, (before.timestamp(), limit))
 
         return await self._writer.run(work)

@@ -1,4 +1,4 @@
-"""Webhook endpoints and deliveries in the SQLite ledger.
+"""Webhook endpoints and deliveries in the ledger.
 
 Four triggers keep the table `receivers`: for each API key and receiver with a pending delivery, when the first is due.
 The deliverer looks there which keys and receivers have something due, without reading all pending deliveries.
@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import apsw
 import msgspec
 from msgspec.structs import replace
 
@@ -32,10 +31,9 @@ from gateway.domain.webhooks import (
     tried,
 )
 from gateway.ids import RANDOM_BYTES, ulid
-from gateway.store.sqlite.columns import Columns, Row, assignments, insert, moment, seconds, to_json
-from gateway.store.sqlite.pages import cut
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Columns, Row, assignments, insert, moment, seconds, to_json
+from gateway.store.sql.pages import cut
+from gateway.store.sql.database import Reader, Transaction, Writer
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryPage, DeliveryQuery
 
 _ENDPOINT = Columns(Endpoint)
@@ -94,7 +92,7 @@ _HAS_OLD = f"select 1 from deliveries where {_OLD} limit 1"
 _REMOVE_OLD = f"delete from deliveries where id in (select id from deliveries where {_OLD} order by id limit ?)"
 
 
-def add(connection: apsw.Connection, generation: Generation, status: Status, now: datetime) -> bool:
+async def add(transaction: Transaction, generation: Generation, status: Status, now: datetime) -> bool:
     """Add the deliveries that announce the end of a generation; True if there are any.
 
     Runs in the transaction that ends the generation, so that an end is never stored without its deliveries.
@@ -104,7 +102,7 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
     ]
     targets += [
         (endpoint_id, url, notice)
-        for endpoint_id, url, events in connection.execute(_ENABLED, (generation.owner,))
+        for endpoint_id, url, events in await transaction.all(_ENABLED, (generation.owner,))
         for notice in notices_to_endpoint(generation, status, _events.decode(events))
     ]
     for endpoint_id, url, notice in targets:
@@ -120,14 +118,14 @@ def add(connection: apsw.Connection, generation: Generation, status: Status, now
             endpoint_id=endpoint_id,
             next_at=now,
         )
-        _insert(connection, delivery)
+        await _insert(transaction, delivery)
     return bool(targets)
 
 
-class SqliteWebhooks:
+class SqlWebhooks:
     """Implements `WebhookRows`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
         self.wake: Callable[[], None] = lambda: None  # what `on_due` was given
@@ -136,33 +134,33 @@ class SqliteWebhooks:
         self.wake = wake
 
     async def add_endpoint(self, endpoint: Endpoint) -> bool:
-        def work(connection: apsw.Connection) -> bool:
-            count: int = connection.execute(_COUNT_ENDPOINTS, (endpoint.key,)).get
+        async def work(transaction: Transaction) -> bool:
+            count: int = await transaction.value(_COUNT_ENDPOINTS, (endpoint.key,))
             if count >= ENDPOINTS_MAX:
                 return False
-            connection.execute(_INSERT_ENDPOINT, _ENDPOINT.values(endpoint))
+            await transaction.run(_INSERT_ENDPOINT, _ENDPOINT.values(endpoint))
             return True
 
         return await self._writer.run(work)
 
     async def endpoints(self, key: str) -> list[Endpoint]:
-        return [_ENDPOINT.of(row) for row in self._reader.all(_ENDPOINTS_OF_KEY, (key,))]
+        return [_ENDPOINT.of(row) for row in await self._reader.all(_ENDPOINTS_OF_KEY, (key,))]
 
     async def endpoint(self, endpoint_id: str, key: str) -> Endpoint | None:
-        return next((_ENDPOINT.of(row) for row in self._reader.all(_ENDPOINT_OF_KEY, (endpoint_id, key))), None)
+        return next((_ENDPOINT.of(row) for row in await self._reader.all(_ENDPOINT_OF_KEY, (endpoint_id, key))), None)
 
     async def change_endpoint(
         self, endpoint_id: str, key: str, change: Callable[[Endpoint], Endpoint]
     ) -> Endpoint | None:
         was: str | None = None
 
-        def work(connection: apsw.Connection) -> Endpoint | None:
+        async def work(transaction: Transaction) -> Endpoint | None:
             nonlocal was
-            before = _endpoint(connection, endpoint_id, key)
+            before = await _endpoint(transaction, endpoint_id, key)
             if before is None:
                 return None
             was, after = before.url, change(before)
-            connection.execute(_UPDATE_ENDPOINT, (*_ENDPOINT.values(after), endpoint_id))
+            await transaction.run(_UPDATE_ENDPOINT, (*_ENDPOINT.values(after), endpoint_id))
             return after
 
         changed = await self._writer.run(work)
@@ -174,10 +172,9 @@ class SqliteWebhooks:
         return changed
 
     async def remove_endpoint(self, endpoint_id: str, key: str) -> bool:
-        def changes(sql: str, *values: object) -> Callable[[apsw.Connection], int]:
-            def work(connection: apsw.Connection) -> int:
-                connection.execute(sql, values)
-                return connection.changes()
+        def changes(sql: str, *values: object) -> Callable[[Transaction], int]:
+            async def work(transaction: Transaction) -> int:
+                return await transaction.run(sql, values)
 
             return work
 
@@ -194,9 +191,9 @@ class SqliteWebhooks:
         """
         last = ""
 
-        def work(connection: apsw.Connection) -> list[str]:
-            ids = [row[0] for row in connection.execute(_PENDING, (endpoint_id, last, _BATCH))]
-            connection.executemany(sql, [(*values, delivery_id) for delivery_id in ids])
+        async def work(transaction: Transaction) -> list[str]:
+            ids = [row[0] for row in await transaction.all(_PENDING, (endpoint_id, last, _BATCH))]
+            await transaction.many(sql, [(*values, delivery_id) for delivery_id in ids])
             return ids
 
         while ids := await self._writer.run(work):
@@ -205,12 +202,12 @@ class SqliteWebhooks:
     async def add_test(
         self, endpoint_id: str, key: str, event_id: str, now: datetime, event: str = TEST
     ) -> Delivery | None:
-        def work(connection: apsw.Connection) -> Delivery | None:
-            endpoint = _endpoint(connection, endpoint_id, key)
+        async def work(transaction: Transaction) -> Delivery | None:
+            endpoint = await _endpoint(transaction, endpoint_id, key)
             if endpoint is None:
                 return None
             _check_enabled(endpoint)
-            pending: str | None = connection.execute(_PENDING_TEST, (endpoint_id,)).get
+            pending: str | None = await transaction.value(_PENDING_TEST, (endpoint_id,))
             if pending is not None:
                 raise Conflict(f"A test of this endpoint is still under way: GET /v1/webhook_deliveries/{pending}.")
             delivery = Delivery(
@@ -223,7 +220,7 @@ class SqliteWebhooks:
                 endpoint_id=endpoint_id,
                 next_at=now,
             )
-            _insert(connection, delivery)
+            await _insert(transaction, delivery)
             return delivery
 
         added = await self._writer.run(work)
@@ -234,28 +231,28 @@ class SqliteWebhooks:
         ascending = (query.order == "asc") != (query.before is not None)
         where, values = _conditions(query)
         sql = f"select {_DELIVERY} from deliveries where {where} order by id {'asc' if ascending else 'desc'} limit ?"
-        rows = self._reader.all(sql, (*values, query.limit + 1))
+        rows = await self._reader.all(sql, (*values, query.limit + 1))
         rows, has_more = cut(rows, query.limit, backwards=query.before is not None)
         return DeliveryPage(tuple(map(_DELIVERY.of, rows)), has_more)
 
     async def delivery(self, delivery_id: str, key: str | None) -> Delivery | None:
-        rows = self._reader.all(_OF_OWNER, (delivery_id, key))
+        rows = await self._reader.all(_OF_OWNER, (delivery_id, key))
         return _DELIVERY.of(rows[0]) if rows else None
 
     async def redeliver(self, delivery_id: str, key: str | None, now: datetime) -> Delivery | None:
-        def work(connection: apsw.Connection) -> Delivery | None:
-            row = connection.execute(_OF_OWNER, (delivery_id, key)).fetchone()
+        async def work(transaction: Transaction) -> Delivery | None:
+            row = await transaction.first(_OF_OWNER, (delivery_id, key))
             if row is None:
                 return None
             delivery = _DELIVERY.of(row)
             url = delivery.url
             of = delivery.endpoint_id
-            endpoint = None if of is None else _endpoint(connection, of, delivery.key)
+            endpoint = None if of is None else await _endpoint(transaction, of, delivery.key)
             if endpoint is not None:
                 _check_enabled(endpoint)
                 url = endpoint.url
             after = again(delivery, url, now)
-            _update(connection, after)
+            await _update(transaction, after)
             return after
 
         delivery = await self._writer.run(work)
@@ -263,27 +260,27 @@ class SqliteWebhooks:
         return delivery
 
     async def keys(self) -> list[tuple[str, datetime]]:
-        return [(key, datetime.fromtimestamp(at, UTC)) for key, at in self._reader.all(_KEYS)]
+        return [(key, datetime.fromtimestamp(at, UTC)) for key, at in await self._reader.all(_KEYS)]
 
     async def receivers(self, key: str, now: datetime, limit: int) -> list[tuple[str, datetime]]:
-        rows = self._reader.all(_RECEIVERS, (key, now.timestamp(), limit))
+        rows = await self._reader.all(_RECEIVERS, (key, now.timestamp(), limit))
         return [(name, datetime.fromtimestamp(at, UTC)) for name, at in rows]
 
     async def next_due(self, now: datetime) -> datetime | None:
-        ((at,),) = self._reader.all(_NEXT_DUE, (now.timestamp(),))
+        ((at,),) = await self._reader.all(_NEXT_DUE, (now.timestamp(),))
         return moment(at)
 
     async def claim(self, free: Mapping[tuple[str, str], int], now: datetime, until: datetime) -> list[Claim]:
-        def work(connection: apsw.Connection) -> list[Claim]:
+        async def work(transaction: Transaction) -> list[Claim]:
             claims = []
             for (key, name), limit in free.items():
-                for row in connection.execute(_DUE, (key, name, now.timestamp(), limit)).fetchall():
+                for row in await transaction.all(_DUE, (key, name, now.timestamp(), limit)):
                     *_, url, disabled = row
                     claim = _claim_of(row[:-2], None if url is None else str(url), until)
                     if disabled is not None:
-                        connection.execute(_GIVE_UP, (claim.delivery.id,))
+                        await transaction.run(_GIVE_UP, (claim.delivery.id,))
                         continue
-                    connection.execute(_CLAIM, (until.timestamp(), claim.delivery.id))
+                    await transaction.run(_CLAIM, (until.timestamp(), claim.delivery.id))
                     claims.append(claim)
             return claims
 
@@ -292,8 +289,8 @@ class SqliteWebhooks:
     async def note(
         self, claim: Claim, made: DeliveryTry, *, final: bool = False, retry_after_seconds: float | None = None
     ) -> Delivery | None:
-        def work(connection: apsw.Connection) -> Delivery | None:
-            row = connection.execute(_BY_ID, (claim.delivery.id,)).fetchone()
+        async def work(transaction: Transaction) -> Delivery | None:
+            row = await transaction.first(_BY_ID, (claim.delivery.id,))
             if row is None:
                 return None
             before = _DELIVERY.of(row)
@@ -302,9 +299,9 @@ class SqliteWebhooks:
                 after = tried(before, made, final=final, retry_after_seconds=retry_after_seconds)
             else:
                 after = noted(before, made)
-            _update(connection, after)
+            await _update(transaction, after)
             if made.status == 410 and before.endpoint_id is not None:
-                connection.execute(_DISABLE_GONE, (before.endpoint_id,))
+                await transaction.run(_DISABLE_GONE, (before.endpoint_id,))
             return after
 
         delivery = await self._writer.run(work)
@@ -320,12 +317,11 @@ class SqliteWebhooks:
 
     async def _expire(self, has_expired: str, expire: str, before: datetime, limit: int) -> int:
         first = "dlv_" + ulid(before, bytes(RANDOM_BYTES))
-        if not self._reader.all(has_expired, (first,)):
+        if not await self._reader.all(has_expired, (first,)):
             return 0  # without a write
 
-        def work(connection: apsw.Connection) -> int:
-            connection.execute(expire, (first, limit))
-            return connection.changes()
+        async def work(transaction: Transaction) -> int:
+            return await transaction.run(expire, (first, limit))
 
         return await self._writer.run(work)
 
@@ -334,8 +330,8 @@ def _delivery_id(now: datetime) -> str:
     return "dlv_" + ulid(now, os.urandom(RANDOM_BYTES))
 
 
-def _endpoint(connection: apsw.Connection, endpoint_id: str, key: str) -> Endpoint | None:
-    return next(map(_ENDPOINT.of, connection.execute(_ENDPOINT_OF_KEY, (endpoint_id, key))), None)
+async def _endpoint(transaction: Transaction, endpoint_id: str, key: str) -> Endpoint | None:
+    return next(map(_ENDPOINT.of, await transaction.all(_ENDPOINT_OF_KEY, (endpoint_id, key))), None)
 
 
 def _check_enabled(endpoint: Endpoint) -> None:
@@ -360,13 +356,13 @@ def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
     return " and ".join(given) or "true", list(given.values())
 
 
-def _insert(connection: apsw.Connection, delivery: Delivery) -> None:
-    connection.execute(_INSERT, (*_DELIVERY.values(delivery), receiver(delivery.url)))
+async def _insert(transaction: Transaction, delivery: Delivery) -> None:
+    await transaction.run(_INSERT, (*_DELIVERY.values(delivery), receiver(delivery.url)))
 
 
-def _update(connection: apsw.Connection, delivery: Delivery) -> None:
+async def _update(transaction: Transaction, delivery: Delivery) -> None:
     values = (delivery.url, delivery.state.value, seconds(delivery.next_at), delivery.retries, to_json(delivery.tries))
-    connection.execute(_UPDATE, (*values, receiver(delivery.url), delivery.id))
+    await transaction.run(_UPDATE, (*values, receiver(delivery.url), delivery.id))
 
 
 def _claim_of(row: Row, url: str | None, until: datetime) -> Claim:

@@ -1,4 +1,4 @@
-"""The files of results in the SQLite ledger.
+"""The files of results in the ledger.
 
 Danger: a file without a row would stay on the disk forever, because nothing else lists the files. So a row is written
 before its file is, and removed after it.
@@ -8,14 +8,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 
-import apsw
 import msgspec
 
 from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.generation.transitions import SaveArchivedFile
-from gateway.store.sqlite.columns import seconds, to_json
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import seconds, to_json
+from gateway.store.sql.database import Reader, Transaction, Writer
 
 SECRET_BYTES = 32
 # The first secret that was stored stays: what was signed with it must be valid after a restart as well.
@@ -47,66 +45,65 @@ END = (
 )
 
 
-def secret(connection: apsw.Connection, name: str) -> bytes:
+async def secret(transaction: Transaction, name: str) -> bytes:
     """The secret of this name, made at the first call; durable when this returns."""
-    connection.execute(_ADD_SECRET, (name, secrets.token_bytes(SECRET_BYTES)))
-    value: bytes = connection.execute("select value from secrets where name = ?", (name,)).get
+    await transaction.run(_ADD_SECRET, (name, secrets.token_bytes(SECRET_BYTES)))
+    value: bytes = await transaction.value("select value from secrets where name = ?", (name,))
     return value
 
 
-def save_archived(
-    connection: apsw.Connection, generation_id: str, write: SaveArchivedFile
+async def save_archived(
+    transaction: Transaction, generation_id: str, write: SaveArchivedFile
 ) -> tuple[str, tuple[object, ...]]:
     """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
-    _extend_expiry(connection, generation_id, write.file)
+    await _extend_expiry(transaction, generation_id, write.file)
     return _SAVE_FILE, (to_json(write.file), generation_id, write.index)
 
 
-def _extend_expiry(connection: apsw.Connection, generation_id: str, file: ArchivedFile) -> None:
+async def _extend_expiry(transaction: Transaction, generation_id: str, file: ArchivedFile) -> None:
     """Let an archived file and its thumbnail expire when its output says so."""
     names = [name for name in (file.name, file.thumbnail) if name is not None]
-    connection.execute(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
+    await transaction.run(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
 
 
-class SqliteArchivedFiles:
+class SqlArchivedFiles:
     """Implements `ArchivedFiles`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
     async def announce(self, generation_id: str, names: Sequence[str], until: datetime) -> bool:
         values = (generation_id, until.timestamp(), to_json(list(names)), generation_id)
 
-        def work(connection: apsw.Connection) -> bool:
-            connection.execute(_ANNOUNCE, values)
-            return connection.changes() > 0
+        async def work(transaction: Transaction) -> bool:
+            return await transaction.run(_ANNOUNCE, values) > 0
 
         return await self._writer.run(work)
 
     async def set_thumbnail(
         self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
     ) -> bool:
-        def work(connection: apsw.Connection) -> bool:
-            row = connection.execute(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video)).fetchone()
+        async def work(transaction: Transaction) -> bool:
+            row = await transaction.first(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video))
             if row is None:
                 return False
-            _extend_expiry(connection, generation_id, _archived_file.decode(str(row[0])))
-            connection.execute(_NEW_VERSION, (generation_id,))
+            await _extend_expiry(transaction, generation_id, _archived_file.decode(str(row[0])))
+            await transaction.run(_NEW_VERSION, (generation_id,))
             return True
 
         return await self._writer.run(work)
 
     async def expired(self, now: datetime, limit: int) -> list[str]:
-        return [name for (name,) in self._reader.all(_EXPIRED, (now.timestamp(), limit))]
+        return [name for (name,) in await self._reader.all(_EXPIRED, (now.timestamp(), limit))]
 
     async def postpone(self, names: Sequence[str], until: datetime) -> None:
         if names:
             sql = "update artifacts set kept_until = ? where name in (select value from json_each(?))"
             values = (until.timestamp(), to_json(list(names)))
-            await self._writer.run(lambda connection: connection.execute(sql, values))
+            await self._writer.run(lambda transaction: transaction.run(sql, values))
 
     async def forget(self, names: Sequence[str], now: datetime) -> None:
         sql = "delete from artifacts where name in (select value from json_each(?)) and kept_until <= ?"
         values = (to_json(list(names)), now.timestamp())
-        await self._writer.run(lambda connection: connection.execute(sql, values))
+        await self._writer.run(lambda transaction: transaction.run(sql, values))

@@ -1,4 +1,4 @@
-"""Inserts generations into the SQLite ledger and carries out the writes of a step.
+"""Inserts generations into the ledger and carries out the writes of a step.
 
 Every function here runs inside the transaction of its caller.
 """
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-import apsw
 
 from gateway.domain.generation.model import Generation, Output
 from gateway.domain.generation.transitions import (
@@ -21,10 +20,11 @@ from gateway.domain.generation.transitions import (
     Write,
     event_of,
 )
-from gateway.store.sqlite.artifacts import save_archived
-from gateway.store.sqlite.columns import assignments, insert, seconds, to_json
-from gateway.store.sqlite.rows import ATTEMPT, GENERATION, OPEN, OUTPUT, unarchived_until
-from gateway.store.sqlite.task_claims import CLAIM_TASKS
+from gateway.store.sql.artifacts import save_archived
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.columns import assignments, insert, seconds, to_json
+from gateway.store.sql.rows import ATTEMPT, GENERATION, OPEN, OUTPUT, unarchived_until
+from gateway.store.sql.task_claims import CLAIM_TASKS
 
 _LEASE_FOREVER = 253402300799.0  # the end of 9999: one process has the file's lock, so its lease need not run out
 _INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "digest")
@@ -48,28 +48,27 @@ _UPDATE_STATUS = (
 _UPDATE_HOLD = f"update generations set restored_at = ? where id = ? and status in {OPEN}"
 
 
-def changes(connection: apsw.Connection, sql: str, values: Sequence[Any]) -> int:
+async def changes(transaction: Transaction, sql: str, values: Sequence[Any]) -> int:
     """Carry out a statement, and return the number of rows that it changed."""
-    connection.execute(sql, values)
-    return connection.changes()
+    return await transaction.run(sql, values)
 
 
-def add(connection: apsw.Connection, generation: Generation, digest: bytes | None) -> None:
+async def add(transaction: Transaction, generation: Generation, digest: bytes | None) -> None:
     """Insert a generation with its outputs, its attempts and its first event; `digest` is that of the request."""
     row = (*GENERATION.values(generation), generation.request.model, _LEASE_FOREVER, digest)
-    connection.execute(_INSERT_GENERATION, row)
-    connection.executemany(_INSERT_OUTPUT, [(generation.id, *_output(output)) for output in generation.outputs])
+    await transaction.run(_INSERT_GENERATION, row)
+    await transaction.many(_INSERT_OUTPUT, [(generation.id, *_output(output)) for output in generation.outputs])
     if generation.request.metadata:
-        connection.executemany(_INSERT_PAIR, _pairs(generation))
+        await transaction.many(_INSERT_PAIR, _pairs(generation))
     for attempt in generation.attempts:
-        connection.execute(_INSERT_ATTEMPT, (generation.id, *ATTEMPT.values(attempt)))
-        connection.execute(CLAIM_TASKS, (attempt.id,))
-    connection.execute(_INSERT_EVENT, (generation.id, "generation.queued", "{}", generation.created_at.timestamp()))
+        await transaction.run(_INSERT_ATTEMPT, (generation.id, *ATTEMPT.values(attempt)))
+        await transaction.run(CLAIM_TASKS, (attempt.id,))
+    await transaction.run(_INSERT_EVENT, (generation.id, "generation.queued", "{}", generation.created_at.timestamp()))
 
 
-def remove_metadata(connection: apsw.Connection, generation: Generation) -> None:
+async def remove_metadata(transaction: Transaction, generation: Generation) -> None:
     """Remove a generation that is being deleted from the index of `metadata`."""
-    connection.executemany(_DELETE_PAIR, _pairs(generation))
+    await transaction.many(_DELETE_PAIR, _pairs(generation))
 
 
 def _pairs(generation: Generation) -> list[tuple[str, ...]]:
@@ -77,17 +76,17 @@ def _pairs(generation: Generation) -> list[tuple[str, ...]]:
     return [(generation.owner, generation.kind, name, value, generation.id) for name, value in pairs]
 
 
-def carry_out(connection: apsw.Connection, generation_id: str, writes: Sequence[Write], now: datetime) -> None:
+async def carry_out(transaction: Transaction, generation_id: str, writes: Sequence[Write], now: datetime) -> None:
     """Carry out writes in their order and append their events; `IllegalMove` if the stored state forbids one."""
     for write in writes:
-        _carry_out(connection, generation_id, write)
+        await _carry_out(transaction, generation_id, write)
         event = event_of(write)
         if event is not None:
             kind, data = event
-            connection.execute(_INSERT_EVENT, (generation_id, kind, to_json(data), now.timestamp()))
+            await transaction.run(_INSERT_EVENT, (generation_id, kind, to_json(data), now.timestamp()))
 
 
-def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) -> None:
+async def _carry_out(transaction: Transaction, generation_id: str, write: Write) -> None:
     match write:
         case AddAttempt(attempt=attempt):
             sql, values = _INSERT_ATTEMPT, (generation_id, *ATTEMPT.values(attempt))
@@ -98,7 +97,7 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
         case SaveOutput(output=output):
             sql, values = _UPDATE_OUTPUT, (*_output(output), generation_id, output.index)
         case SaveArchivedFile():
-            sql, values = save_archived(connection, generation_id, write)
+            sql, values = await save_archived(transaction, generation_id, write)
         case SaveHold(restored_at=restored_at):
             sql, values = _UPDATE_HOLD, (seconds(restored_at), generation_id)
         case SaveStatus():
@@ -106,7 +105,7 @@ def _carry_out(connection: apsw.Connection, generation_id: str, write: Write) ->
             ended = (to_json(write.failure), seconds(write.completed_at))
             sql, values = _UPDATE_STATUS, (*changed, *ended, generation_id, write.was.value)
     try:
-        is_done = changes(connection, sql, values) == 1
+        is_done = await changes(transaction, sql, values) == 1
     except apsw.ConstraintError:  # a row with this key exists already
         is_done = False
     if not is_done:

@@ -8,7 +8,6 @@ schema.
 from collections.abc import Mapping
 from datetime import datetime
 
-import apsw
 import structlog
 
 from gateway.domain.usage.contribution import NAMES as COUNTS
@@ -67,32 +66,32 @@ MOVES: Mapping[str, tuple[str, ...]] = {
 _NOTE = "insert into adopted_owners (owner, client, adopted_at) values (:old, :new, :at) on conflict (owner) do nothing"
 
 
-def adopt(connection: apsw.Connection, owners: Mapping[str, str], now: datetime) -> None:
+async def adopt(transaction: Transaction, owners: Mapping[str, str], now: datetime) -> None:
     """Move the things of each owner id to another one: `owners` maps the old id to the new one.
 
     A second time it moves what the old owner has got since, which is usually nothing.
     """
     if not owners:
         return
-    connection.execute("begin immediate")
+    await transaction.run("begin immediate")
     try:
-        connection.execute("pragma defer_foreign_keys = on")  # uses of files are moved after the files
+        await transaction.run("pragma defer_foreign_keys = on")  # uses of files are moved after the files
         for old, new in owners.items():
             values = {"old": old, "new": new, "at": now.timestamp()}
             moved = {}
             for table, statements in MOVES.items():
-                with migration_progress(connection, f"adoption of {table}"):
-                    connection.execute(statements[0], values)
-                    if count := connection.changes():
+                with await migration_progress(transaction, f"adoption of {table}"):
+                    await transaction.run(statements[0], values)
+                    if count := transaction.changes():
                         moved[table] = count
                     for statement in statements[1:]:
-                        connection.execute(statement, values)
-            connection.execute(_NOTE, values)
+                        await transaction.run(statement, values)
+            await transaction.run(_NOTE, values)
             if moved:
                 log.info("owner_adopted", owner=old, client=new, rows=moved)
-        with migration_progress(connection, "commit"):
-            connection.execute("commit")
+        with await migration_progress(transaction, "commit"):
+            await transaction.run("commit")
     except BaseException:  # also Ctrl-C: the things of an owner must not be divided
-        if connection.in_transaction:
-            connection.execute("rollback")
+        if transaction.in_transaction:
+            await transaction.run("rollback")
         raise

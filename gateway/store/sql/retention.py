@@ -1,20 +1,18 @@
-"""Removal from the SQLite ledger: of one generation with all that belongs to it, and of what was stored long enough."""
+"""Removal from the ledger: of one generation with all that belongs to it, and of what was stored long enough."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-import apsw
 
 from gateway.domain.generation.event_names import ENDS
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.purchases import purchases_of
 from gateway.store.retention import FIRST_END, EndPlace
-from gateway.store.sqlite import artifacts, files, generations, idempotency, purchases
-from gateway.store.sqlite.accounting import follow
-from gateway.store.sqlite.columns import to_json
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.rows import OPEN, SELECT, generation_of
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql import artifacts, files, generations, idempotency, purchases
+from gateway.store.sql.accounting import follow
+from gateway.store.sql.columns import to_json
+from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.rows import OPEN, SELECT, generation_of
 
 # True for a generation, as `g`, that has ended and that nobody needs any more. The values are now, twice.
 _REMOVABLE = (
@@ -38,25 +36,25 @@ _DELETE_EVENTS = "delete from events where seq in (select value from json_each(?
 _OPEN_WORDS = {"queued", "in_progress"}
 
 
-def remove(connection: apsw.Connection, generation: Generation, now: datetime) -> None:
+async def remove(transaction: Transaction, generation: Generation, now: datetime) -> None:
     """Delete an ended generation with everything that belongs to it; see `Store.delete` for what is left of it.
 
     The statements run in the transaction of the caller.
     """
-    purchases.add(connection, purchases_of(generation, now))
-    follow(connection, generation, None, now)
-    generations.remove_metadata(connection, generation)
-    used = connection.execute(files.USES, (generation.id,)).fetchall()
-    idempotency.add_deleted(connection, generation.id)
-    connection.execute(artifacts.END, (generation.id,))
-    connection.execute("delete from generations where id = ?", (generation.id,))
-    connection.executemany(files.DELETE_UNUSED, used)
+    await purchases.add(transaction, purchases_of(generation, now))
+    await follow(transaction, generation, None, now)
+    await generations.remove_metadata(transaction, generation)
+    used = await transaction.all(files.USES, (generation.id,))
+    await idempotency.add_deleted(transaction, generation.id)
+    await transaction.run(artifacts.END, (generation.id,))
+    await transaction.run("delete from generations where id = ?", (generation.id,))
+    await transaction.many(files.DELETE_UNUSED, used)
 
 
-class SqliteRetention:
+class SqlRetention:
     """Implements `Retention`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
@@ -65,14 +63,14 @@ class SqliteRetention:
     ) -> tuple[int, EndPlace | None]:
         at = now.timestamp()
         values = (at, at, ended_before.timestamp(), after.ended_at, after.generation_id, limit)
-        rows = self._reader.all(_ENDED, values)
+        rows = await self._reader.all(_ENDED, values)
         ids = [generation_id for _, generation_id, is_removable in rows if is_removable]
         if ids:
             await self._writer.run(_removal(ids, now))
         return len(ids), EndPlace(*rows[-1][:2]) if len(rows) == limit else None
 
     async def remove_events(self, before: datetime, limit: int, after: int = 0) -> tuple[int, int | None]:
-        rows = self._reader.all(_EVENTS, (after, limit))
+        rows = await self._reader.all(_EVENTS, (after, limit))
         old = []
         for seq, at, kind, status in rows:
             if at >= before.timestamp() or status in _OPEN_WORDS:
@@ -86,14 +84,14 @@ class SqliteRetention:
 
     async def _remove_events(self, numbers: list[int]) -> int:
         if numbers:
-            await self._writer.run(lambda connection: connection.execute(_DELETE_EVENTS, (to_json(numbers),)))
+            await self._writer.run(lambda transaction: transaction.run(_DELETE_EVENTS, (to_json(numbers),)))
         return len(numbers)
 
 
-def _removal(ids: list[str], now: datetime) -> Callable[[apsw.Connection], None]:
-    def work(connection: apsw.Connection) -> None:
+def _removal(ids: list[str], now: datetime) -> Callable[[Transaction], None]:
+    async def work(transaction: Transaction) -> None:
         at = now.timestamp()
-        for row in connection.execute(_STILL_REMOVABLE, (to_json(ids), at, at)).fetchall():
-            remove(connection, generation_of(row), now)
+        for row in await transaction.all(_STILL_REMOVABLE, (to_json(ids), at, at)):
+            await remove(transaction, generation_of(row), now)
 
     return work

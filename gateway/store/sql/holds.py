@@ -1,11 +1,9 @@
-"""The providers that operators hold, in the SQLite ledger."""
+"""The providers that operators hold, in the ledger."""
 
-import apsw
 
 from gateway.domain.health.hold import Hold
-from gateway.store.sqlite.columns import Columns, insert
-from gateway.store.sqlite.reader import ReadConnection
-from gateway.store.sqlite.writer import CommitWriter
+from gateway.store.sql.columns import Columns, insert
+from gateway.store.sql.database import Reader, Transaction, Writer
 
 _HOLD = Columns(Hold)
 _ALL = f"select {_HOLD} from provider_holds order by provider"
@@ -20,26 +18,25 @@ IS_HELD = (
 )
 
 
-class SqliteHolds:
+class SqlHolds:
     """Implements `Holds`."""
 
-    def __init__(self, reader: ReadConnection, writer: CommitWriter) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 
     def now(self) -> list[Hold]:
-        return [_HOLD.of(row) for row in self._reader.all(_ALL)]
+        return [_HOLD.of(row) for row in await self._reader.all(_ALL)]
 
     async def put(self, hold: Hold) -> Hold:
-        def work(connection: apsw.Connection) -> Hold:
-            connection.execute(_PUT, _HOLD.values(hold))
-            return _HOLD.of(connection.execute(_OF, (hold.provider,)).fetchall()[0])
+        async def work(transaction: Transaction) -> Hold:
+            await transaction.run(_PUT, _HOLD.values(hold))
+            return _HOLD.of(await transaction.first(_OF, (hold.provider,)))
 
         return await self._writer.run(work)
 
     async def remove(self, provider: str) -> bool:
-        def work(connection: apsw.Connection) -> bool:
-            connection.execute(_REMOVE, (provider,))
-            return connection.changes() == 1
+        async def work(transaction: Transaction) -> bool:
+            return await transaction.run(_REMOVE, (provider,)) == 1
 
         return await self._writer.run(work)
