@@ -95,9 +95,11 @@ def shared_server(folder: Path) -> Iterator[str]:
         fcntl.flock(start, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)  # waits while a server of before is being stopped
         if not address.exists():
-            command = [sys.executable, __file__, str(folder)]
             with (folder / "errors").open("ab") as errors:
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True)
+                # Not with `subprocess`, which would warn of a process that outlives this one.
+                output = [(os.POSIX_SPAWN_DUP2, errors.fileno(), number) for number in (1, 2)]
+                command = (sys.executable, __file__, str(folder))
+                os.posix_spawn(sys.executable, command, os.environ, file_actions=output, setsid=True)
             while not address.exists():
                 if failed := (folder / "errors").read_text():
                     raise RuntimeError(failed)
