@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +38,11 @@ _ACCESS = "host all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32
 class Server:
     """A server that this process starts, stops and starts again."""
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        """`folder` must exist and be empty, or have the data of a server that was stopped."""
-        self.folder = folder
-        self.port = port or _free_port()
+    def __init__(self) -> None:
+        # Not below the folder of the test: the path of a socket must be short, and `nobody` may not enter that folder.
+        self.folder = Path(tempfile.mkdtemp(prefix="video-gateway-postgres-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self.port = _free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"  # without the name of a database
         self._user = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +84,11 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def remove(self) -> None:
+        """Stop the server and remove its files."""
+        self.stop(hard=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def _run(self, *command: object) -> None:
         subprocess.run([str(part) for part in command], **self._user, check=True, capture_output=True, cwd="/")
 
@@ -110,9 +117,7 @@ def shared_server(folder: Path) -> Iterator[str]:
 
 def _keep(folder: Path) -> None:
     """Keep a server for `shared_server` until nobody uses it."""
-    home = Path("/tmp") / f"video-gateway-postgres-{os.getpid()}"  # noqa: S108  # the path of a socket must be short
-    home.mkdir(mode=0o755)
-    server = Server(home)
+    server = Server()
     try:
         server.start()
         partial = folder / "address.partial"
@@ -121,10 +126,9 @@ def _keep(folder: Path) -> None:
         with (folder / "users").open("a") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
             (folder / "address").unlink()
-            server.stop(hard=True)
+            server.remove()
     finally:
-        server.stop(hard=True)
-        shutil.rmtree(home, ignore_errors=True)
+        server.remove()
 
 
 def _programs(folder: Path) -> Path:

@@ -1,9 +1,7 @@
 """Group commit on a real PostgreSQL: what is committed together, what a lost connection means, and who has the lock."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -286,8 +284,8 @@ async def test_a_server_that_loses_commits_is_refused_also_later(
     assert await names(other) == ["b"]
 
 
-async def test_a_restart_of_the_server_is_survived(tmp_path_factory: pytest.TempPathFactory) -> None:
-    server = OwnServer(tmp_path_factory.mktemp("pg"))
+async def test_a_restart_of_the_server_is_survived() -> None:
+    server = OwnServer()
     await asyncio.to_thread(server.start)
     try:
         connection = await asyncpg.connect(f"{server.url}/postgres")
@@ -299,11 +297,9 @@ async def test_a_restart_of_the_server_is_survived(tmp_path_factory: pytest.Temp
         await asyncio.to_thread(server.start)
         assert await job == 1
         await asyncio.to_thread(server.stop)
-        began = time.monotonic()
         with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreUnavailable, match="nothing was accepted"):
             patch.setattr(writer_module, "_PATIENCE_SECONDS", 0.2)
             await writer.run(adding("c"))
-        assert time.monotonic() - began < 60
         await writer.close()
     finally:
-        server.stop()
+        server.remove()
