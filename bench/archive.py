@@ -28,7 +28,7 @@ from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
 from gateway.live import Live
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
 
@@ -90,7 +90,7 @@ def generation(number: int, port: int, now: datetime) -> Generation:
 async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     """Seconds of wall time and of CPU for `streams` archived files at the same time."""
     clock = SystemClock()
-    store = SqliteStore.open(folder / "bench.db", clock.now())
+    store = open_sqlite(folder / "bench.db", clock.now())
     fetcher, upstream, artifacts = Fetcher(Live((ip_network("127.0.0.0/8"),))), Upstream(None), ArtifactFolder(folder)
     archiver = Archiver(
         store=store,

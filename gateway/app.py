@@ -298,6 +298,7 @@ class Application:
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()
+                await self._lineage.look()
         except StoreUnavailable as error:
             return "the store cannot take writes" + (f": {error.reason}" if error.reason else "")
         except TimeoutError:

@@ -127,7 +127,7 @@ def build_base(
         said=said,
         adopt=adoptions(settings),
     )
-    clients = Directory(settings, store.adopted())
+    clients = Directory(settings, store.at_start.adopted)
     live.watch(lambda _, now: clients.renew(now.settings))
     return Base(
         live=live,
@@ -135,11 +135,11 @@ def build_base(
         fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
-        clock=not_before(clock, store.newest_moment()),
+        clock=not_before(clock, store.at_start.newest),
         store=store,
         far_marker=FarMarker(place),
         redactor=live.of(lambda now: now.redactor),
-        signer=Signer(store.secret("tokens")),
+        signer=Signer(store.at_start.secrets["tokens"]),
         clients=clients,
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
@@ -150,7 +150,7 @@ def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> Up
     """The accounts, the client for providers, and the health of their routes."""
     providers = dict(base.live.current.providers)
     health = Health(providers, base.clock, base.observer)
-    health.set_holds(base.store.holds.now())
+    health.set_holds(base.store.at_start.holds)
 
     def change(before: Bound, after: Bound) -> None:
         providers.clear()
@@ -313,7 +313,7 @@ def build_engine(
 def build_webhooks(base: Base) -> WebhookParts:
     """The endpoints of clients, and what sends to them."""
     fetcher = Fetcher(base.fetch_allow)
-    root = base.store.secret("webhooks")
+    root = base.store.at_start.secrets["webhooks"]
     keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root, base.clients.owners_before))
     links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(

@@ -13,10 +13,10 @@ from msgspec import Struct
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store import migrations
-from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.sql.attempts import UNFOLLOWED
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.backup import is_in_use
 from gateway.store.sqlite.clock import ledger_time
-from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
 
 

@@ -11,7 +11,7 @@ from gateway.domain.lineage import Reading
 from gateway.settings.load import Settings
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import Store
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.telemetry import Observer
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ def open_store(
                 detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
             )
 
-    store = SqliteStore.open(
+    store = open_sqlite(
         settings.database.path,
         now,
         check_clock=check_clock,

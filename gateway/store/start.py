@@ -14,7 +14,7 @@ SECRETS = ("tokens", "webhooks")  # the names of what the gateway signs with
 class Start(Struct, frozen=True, kw_only=True):
     """The services of a gateway are built of it."""
 
-    newest: datetime | None  # the latest moment that the ledger or `Store.keep_time` has noted; None in a new ledger
+    newest: datetime | None  # the latest moment that is in the ledger or that `Store.keep_time` has noted
     adopted: tuple[Adopted, ...]  # the keys whose things another owner has; a running gateway adds none
     secrets: Mapping[str, bytes]  # 32 random bytes for each of `SECRETS`; the first start has made them
     holds: tuple[Hold, ...]  # see `Holds.now`

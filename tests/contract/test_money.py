@@ -42,9 +42,10 @@ from gateway.domain.money.budgets import EVERYONE, Budget, BudgetExceeded, Perio
 from gateway.failpoints import FailpointError
 from gateway.ids import new_id
 from gateway.store.port import Store
+from gateway.store.sql.money_audit import audit_money
 from gateway.store.sqlite.file import connect, migrate
-from gateway.store.sqlite.money_audit import audit_money
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
+from gateway.store.sqlite.open import open_sqlite
 
 NOW = datetime(2026, 5, 31, 23, 59, tzinfo=UTC)
 POLLING = Polling(first_poll_seconds=1, poll_seconds=1, poll_max_seconds=5, attempt_timeout_seconds=60, grace_seconds=1)
@@ -106,8 +107,8 @@ def profile_of(_: Route) -> RouteProfile:
 
 
 def contradictions(path: Path) -> list[str]:
-    with closing(apsw.Connection(str(path))) as connection:
-        return list(audit_money(connection))
+    with closing(apsw.Connection(str(path))) as connection, connection:
+        return drive(audit_money(SqliteTransaction(connection)))
 
 
 def spending(path: Path) -> dict[tuple[str, str], tuple[int, int]]:
@@ -125,7 +126,7 @@ class Life:
         self.folder, self.path, self.draw = folder, folder / "ledger.db", draw
         self.now = NOW
         shutil.copy(empty, self.path)
-        self.store: Store = SqliteStore.open(self.path, self.now)
+        self.store: Store = open_sqlite(self.path, self.now)
         self.has_copy = False
         self.tasks = 0
         self.overrun = False  # a provider started more than was asked for, or an operator repeated a submit
@@ -249,13 +250,13 @@ class Life:
     async def crash(self) -> None:
         await self.store.close()
         self.now += timedelta(seconds=self.draw(st.sampled_from([1, 60, 86_400])))
-        self.store = SqliteStore.open(self.path, self.now)
+        self.store = open_sqlite(self.path, self.now)
 
     async def copy(self) -> None:
         await self.store.close()
         shutil.copy(self.path, self.folder / "copy.db")
         self.has_copy = True
-        self.store = SqliteStore.open(self.path, self.now)
+        self.store = open_sqlite(self.path, self.now)
 
     async def restore(self) -> None:
         if self.has_copy:
@@ -263,7 +264,7 @@ class Life:
             for path in self.folder.glob("ledger.db*"):
                 path.unlink()
             shutil.copy(self.folder / "copy.db", self.path)
-            self.store = SqliteStore.open(self.path, self.now)
+            self.store = open_sqlite(self.path, self.now)
 
     async def play(self, steps: list[tuple[str, bool]], failing: SimpleNamespace) -> None:
         try:
@@ -352,7 +353,7 @@ def execute(path: Path, *statements: str) -> None:
 
 
 async def test_a_history_without_accounts_is_counted_once_open_generations_first(empty: Path) -> None:
-    store = SqliteStore.open(empty, NOW)
+    store = open_sqlite(empty, NOW)
     made = [priced(NOW + timedelta(seconds=seconds), bought=seconds < 4) for seconds in range(5)]
     for generation in made:
         await store.create(generation)
@@ -362,7 +363,7 @@ async def test_a_history_without_accounts_is_counted_once_open_generations_first
     missing = "insert into accounts_missing values ('~')"  # every id is below it
     execute(empty, "delete from accounts", "delete from spending", missing)
 
-    store = SqliteStore.open(empty, NOW)
+    store = open_sqlite(empty, NOW)
 
     assert spending(empty)["alice", "total"] == (500_000, 0), "the open one is counted before anything is served"
     assert await store.money.fill(3) == 3
@@ -375,7 +376,7 @@ async def test_a_history_without_accounts_is_counted_once_open_generations_first
 
 
 async def test_closed_accounts_stay_in_the_sums(empty: Path) -> None:
-    store = SqliteStore.open(empty, NOW)
+    store = open_sqlite(empty, NOW)
     for _ in range(3):
         generation = await store.create(priced(NOW, bought=True))
         await store.write(generation, cancel(generation, NOW), NOW)
@@ -390,7 +391,7 @@ async def test_closed_accounts_stay_in_the_sums(empty: Path) -> None:
 
 
 async def test_each_task_that_a_callback_names_after_the_end_is_counted_once(empty: Path) -> None:
-    store = SqliteStore.open(empty, NOW)
+    store = open_sqlite(empty, NOW)
     generation = await store.create(priced(NOW, bought=True))
     await store.write(generation, cancel(generation, NOW), NOW)
     for name, settled in (("t-1", 500_000), ("t-2", 1_000_000), ("t-2", 1_000_000)):
@@ -402,7 +403,7 @@ async def test_each_task_that_a_callback_names_after_the_end_is_counted_once(emp
 
 
 async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_its_own(empty: Path) -> None:
-    store = SqliteStore.open(empty, NOW)
+    store = open_sqlite(empty, NOW)
     budget = Budget("alice", Period.DAY, 1_000_000)
     creates = [store.create(priced(NOW), budgets=[budget]) for _ in range(4)]
     results = await asyncio.gather(*creates, return_exceptions=True)

@@ -44,7 +44,7 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
@@ -53,7 +53,7 @@ LEASE = NOW + timedelta(seconds=45)
 REF = TaskRef(id="t-1", path="/v1/t", first_poll_seconds=2.5)
 
 Opener = Callable[[Path], Store]
-OPENERS: dict[str, Opener] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
+OPENERS: dict[str, Opener] = {"sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW)}
 
 
 @pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
@@ -1281,14 +1281,24 @@ async def test_ping_raises_nothing_while_writes_work(store: Store) -> None:
     await pinged
 
 
-async def test_the_newest_moment_is_that_of_the_newest_entry_or_the_newest_note(store: Store) -> None:
+async def test_the_newest_moment_is_that_of_the_newest_entry_or_the_newest_note(opener: Opener, tmp_path: Path) -> None:
+    async def newest_after(noted: datetime | None) -> datetime | None:
+        if noted is not None:
+            store.keep_time(noted)
+        await store.close()
+        reopened = opener(tmp_path)
+        newest = reopened.at_start.newest
+        await reopened.close()
+        return newest
+
+    store = opener(tmp_path)
     await store.create(generation())
-    assert store.newest_moment() == NOW
+    assert await newest_after(None) == NOW
+    store = opener(tmp_path)
     noted = NOW.replace(microsecond=0) + timedelta(hours=1)
-    store.keep_time(noted)
-    assert store.newest_moment() == noted
-    store.keep_time(NOW - timedelta(days=1))
-    assert store.newest_moment() == NOW
+    assert await newest_after(noted) == noted
+    store = opener(tmp_path)
+    assert await newest_after(NOW - timedelta(days=1)) == NOW
 
 
 async def test_completions_are_those_of_the_newest_generations_in_the_order_of_their_ends(store: Store) -> None:

@@ -9,13 +9,13 @@ import pytest_asyncio
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.port import Store
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.uploads import UploadKey
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 OPENERS: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW),
+    "sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW),
 }
 ONE = UploadKey("acme", "aa")
 URL = "https://cdn.acme.example/1.png"

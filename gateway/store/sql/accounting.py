@@ -6,9 +6,9 @@ stores is committed with the change or not at all, so a crash between the two ca
 
 from datetime import datetime
 
-
 from gateway.domain.generation.model import Generation
 from gateway.store.sql import accounts, usage
+from gateway.store.sql.database import Transaction
 
 
 async def follow(transaction: Transaction, before: Generation | None, after: Generation | None, now: datetime) -> None:

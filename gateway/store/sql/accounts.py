@@ -8,17 +8,18 @@ when it is met first.
 from collections.abc import Sequence
 from datetime import datetime
 
-
 from gateway.domain.generation.model import Generation
 from gateway.domain.money.account import NOTHING, Account, account
 from gateway.domain.money.budgets import Budget, Exceeded, Period, exceeded, name_of, states
+from gateway.store.sql.database import Transaction
 
 # What an owner and all owners have reserved and settled in the day, the month and in total.
 SPENT = "select key, period, reserved + settled from spending where key in (?1, '') and period in (?2, ?3, ?4)"
 _ROW = "select day, reserved, settled, maybe from accounts where generation_id = ?"
 _SAVE = (
     "insert into accounts (generation_id, key, day, reserved, settled, maybe) values (?, ?, ?, ?, ?, ?)"
-    " on conflict do update set reserved = excluded.reserved, settled = excluded.settled, maybe = excluded.maybe"
+    " on conflict (generation_id) do update set reserved = excluded.reserved, settled = excluded.settled,"
+    " maybe = excluded.maybe"
 )
 _DELETED = "update accounts set deleted_at = ? where generation_id = ?"
 # Six sums: of the client and of all clients together, each for the day, for the month and in total.
@@ -26,8 +27,8 @@ _ADD = (
     "insert into spending (key, period, reserved, settled, maybe) values"
     " (?1, ?2, ?4, ?5, ?6), (?1, ?3, ?4, ?5, ?6), (?1, 'total', ?4, ?5, ?6),"
     " ('', ?2, ?4, ?5, ?6), ('', ?3, ?4, ?5, ?6), ('', 'total', ?4, ?5, ?6)"
-    " on conflict do update set reserved = reserved + excluded.reserved, settled = settled + excluded.settled,"
-    " maybe = maybe + excluded.maybe"
+    " on conflict (key, period) do update set reserved = spending.reserved + excluded.reserved,"
+    " settled = spending.settled + excluded.settled, maybe = spending.maybe + excluded.maybe"
 )
 
 
@@ -64,7 +65,7 @@ async def _change(transaction: Transaction, generation: Generation, day: str, ol
 async def refusal(transaction: Transaction, generation: Generation, budgets: Sequence[Budget]) -> Exceeded | None:
     """The budget that a new generation does not fit into; None if it fits into all of them.
 
-    The transaction of the create has SQLite's only write lock, so no other create can reserve the same money.
+    The transaction of the create has the ledger's only write lock, so no other create can reserve the same money.
     """
     moment = generation.created_at
     names = [name_of(period, moment) for period in Period]

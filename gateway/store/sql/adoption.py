@@ -5,37 +5,44 @@ killed leaves the ledger as it was. `MOVES` has an entry for each table with a c
 schema.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 import structlog
+from msgspec import Struct
 
 from gateway.domain.usage.contribution import NAMES as COUNTS
-from gateway.store.sqlite.progress import migration_progress
+from gateway.store.sql.database import Transaction
 
 log = structlog.get_logger()
 
 
-def _owned(table: str) -> tuple[str, ...]:
-    """The statement for a table whose primary key is unique without the owner."""
-    return (f"update {table} set key = :new where key = :old",)
+class Move(Struct, frozen=True):
+    """How the rows of a table change their owner."""
+
+    move: str  # takes the new owner and the old one
+    delete: str | None = None  # takes the old owner
 
 
-def _sum(table: str, names: str, sums: str) -> tuple[str, ...]:
-    """The statements for a table of sums: those of the two owners are added."""
+def _owned(table: str) -> Move:
+    """For a table whose primary key is unique without the owner."""
+    return Move(f"update {table} set key = ? where key = ?")
+
+
+def _sum(table: str, names: str, sums: str) -> Move:
+    """For a table of sums: those of the two owners are added."""
     columns = f"{names}, {sums}" if names else sums
-    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums.split(", "))
+    added = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in sums.split(", "))
     key = f"key, {names}" if names else "key"
-    return (
-        (
-            f"insert into {table} (key, {columns}) select :new, {columns} from {table} where key = :old"
-            f" on conflict ({key}) do update set {added}"
-        ),
-        f"delete from {table} where key = :old",
+    return Move(
+        f"insert into {table} (key, {columns}) select ?, {columns} from {table} where key = ?"
+        f" on conflict ({key}) do update set {added}",
+        f"delete from {table} where key = ?",
     )
 
 
-MOVES: Mapping[str, tuple[str, ...]] = {
+MOVES: Mapping[str, Move] = {
     "generations": _owned("generations"),
     "generation_metadata": _owned("generation_metadata"),
     "files": _owned("files"),
@@ -43,16 +50,18 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     "inline_bytes": _sum("inline_bytes", "", "bytes"),
     # Two owners may have used one idempotency key. Then the row of the old owner stays, and is found as one of an
     # adopted owner.
-    "idempotency_keys": ("update or ignore idempotency_keys set key = :new where key = :old",),
+    "idempotency_keys": Move(
+        "update idempotency_keys set key = ?1 where key = ?2 and not exists (select 1 from idempotency_keys as i"
+        " where i.key = ?1 and i.idempotency_key = idempotency_keys.idempotency_key)"
+    ),
     "deleted_generations": _owned("deleted_generations"),
     "webhook_endpoints": _owned("webhook_endpoints"),
     "deliveries": _owned("deliveries"),
-    "receivers": (
-        (
-            "insert into receivers (key, name, next_at) select :new, name, next_at from receivers where key = :old"
-            " on conflict (key, name) do update set next_at = excluded.next_at where excluded.next_at < next_at"
-        ),
-        "delete from receivers where key = :old",
+    "receivers": Move(
+        "insert into receivers (key, name, next_at) select ?, name, next_at from receivers where key = ?"
+        " on conflict (key, name) do update set next_at = excluded.next_at"
+        " where excluded.next_at < receivers.next_at",
+        "delete from receivers where key = ?",
     ),
     "purchases": _owned("purchases"),
     "client_days": _sum("client_days", "day", "outputs"),
@@ -63,35 +72,30 @@ MOVES: Mapping[str, tuple[str, ...]] = {
     "spending": _sum("spending", "period", "reserved, settled, maybe"),
 }
 # What was adopted stays with the client that had it first: nothing of the key is left for another one.
-_NOTE = "insert into adopted_owners (owner, client, adopted_at) values (:old, :new, :at) on conflict (owner) do nothing"
+_NOTE = "insert into adopted_owners (owner, client, adopted_at) values (?, ?, ?) on conflict (owner) do nothing"
+Progress = Callable[[str], AbstractContextManager[None]]  # says in the log how far a step is that takes long
 
 
-async def adopt(transaction: Transaction, owners: Mapping[str, str], now: datetime) -> None:
+def _silently(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+async def adopt(
+    transaction: Transaction, owners: Mapping[str, str], now: datetime, progress: Progress = _silently
+) -> None:
     """Move the things of each owner id to another one: `owners` maps the old id to the new one.
 
-    A second time it moves what the old owner has got since, which is usually nothing.
+    A second time it moves what the old owner has got since, which is usually nothing. The caller lets foreign keys be
+    checked at the commit: uses of files are moved after the files.
     """
-    if not owners:
-        return
-    await transaction.run("begin immediate")
-    try:
-        await transaction.run("pragma defer_foreign_keys = on")  # uses of files are moved after the files
-        for old, new in owners.items():
-            values = {"old": old, "new": new, "at": now.timestamp()}
-            moved = {}
-            for table, statements in MOVES.items():
-                with await migration_progress(transaction, f"adoption of {table}"):
-                    await transaction.run(statements[0], values)
-                    if count := transaction.changes():
-                        moved[table] = count
-                    for statement in statements[1:]:
-                        await transaction.run(statement, values)
-            await transaction.run(_NOTE, values)
-            if moved:
-                log.info("owner_adopted", owner=old, client=new, rows=moved)
-        with await migration_progress(transaction, "commit"):
-            await transaction.run("commit")
-    except BaseException:  # also Ctrl-C: the things of an owner must not be divided
-        if transaction.in_transaction:
-            await transaction.run("rollback")
-        raise
+    for old, new in owners.items():
+        moved = {}
+        for table, move in MOVES.items():
+            with progress(f"adoption of {table}"):
+                if count := await transaction.run(move.move, (new, old)):
+                    moved[table] = count
+                if move.delete is not None:
+                    await transaction.run(move.delete, (old,))
+        await transaction.run(_NOTE, (old, new, now.timestamp()))
+        if moved:
+            log.info("owner_adopted", owner=old, client=new, rows=moved)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.generation.transitions import SaveArchivedFile
@@ -28,20 +29,16 @@ _SAVE_FILE = (
     "update outputs set kept = ?, unkept_until = null"
     " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
-# The guard: a thumbnail belongs to the very file that it was drawn from, and is set once.
-_SET_THUMBNAIL = (
-    "update outputs set kept = json_set(kept, '$.thumbnail', ?, '$.thumbnail_type', ?)"
-    " where generation_id = ? and number = ? and kept ->> '$.name' = ? and kept ->> '$.thumbnail' is null"
-    " returning kept"
-)
+_KEPT = "select kept from outputs where generation_id = ? and number = ? and kept is not null"
+_SET_KEPT = "update outputs set kept = ? where generation_id = ? and number = ?"
 _NEW_VERSION = "update generations set version = version + 1 where id = ?"
 _archived_file = msgspec.json.Decoder(ArchivedFile)
 # Lets the files of a generation expire at once. A file that is being written now is not in its output yet and keeps the
 # expiry of its row: it may reach the store after this, and must then still have a row.
 END = (
     "update artifacts set kept_until = 0 where name in"
-    " (select kept ->> '$.name' from outputs where generation_id = ?1 and kept is not null"
-    " union all select kept ->> '$.thumbnail' from outputs where generation_id = ?1 and kept is not null)"
+    " (select json_extract(kept, '$.name') from outputs where generation_id = ?1 and kept is not null"
+    " union all select json_extract(kept, '$.thumbnail') from outputs where generation_id = ?1 and kept is not null)"
 )
 
 
@@ -85,10 +82,14 @@ class SqlArchivedFiles:
         self, generation_id: str, index: int, *, video: str, thumbnail: str, content_type: str
     ) -> bool:
         async def work(transaction: Transaction) -> bool:
-            row = await transaction.first(_SET_THUMBNAIL, (thumbnail, content_type, generation_id, index, video))
-            if row is None:
+            text: str | None = await transaction.value(_KEPT, (generation_id, index))
+            before = None if text is None else _archived_file.decode(text)
+            # A thumbnail belongs to the very file that it was drawn from, and is set once.
+            if before is None or before.name != video or before.thumbnail is not None:
                 return False
-            await _extend_expiry(transaction, generation_id, _archived_file.decode(str(row[0])))
+            after = replace(before, thumbnail=thumbnail, thumbnail_type=content_type)
+            await transaction.run(_SET_KEPT, (to_json(after), generation_id, index))
+            await _extend_expiry(transaction, generation_id, after)
             await transaction.run(_NEW_VERSION, (generation_id,))
             return True
 

@@ -3,11 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
-
 from gateway.domain.health.route_health import Completion
 from gateway.store.port import AttemptCursor
-from gateway.store.sql.database import Transaction
-from gateway.store.sql.columns import Row, insert, to_json
+from gateway.store.sql.columns import insert, to_json
+from gateway.store.sql.database import Row, Transaction
 
 COMPLETIONS = (
     "select json_extract(plan, '$.routes[' || route || '].provider'),"

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-
 from gateway.domain.clients import ClientKey, CreateLimits, Limits, day_begin, day_of
 from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation.model import Generation
@@ -25,16 +24,16 @@ _OPEN_OF = (
     "select id from generations where key = ? and kind in ('video', 'image') and status in ('queued', 'in_progress')"
     " limit ?"
 )
-_COUNT_OPEN = f"select count(*) from ({_OPEN_OF})"
+_COUNT_OPEN = f"select count(*) from ({_OPEN_OF}) as open_ones"
 _OUTPUTS = "select outputs from client_days where key = ? and day = ?"
 # What the client has created on this day before it had the limit.
 _OUTPUTS_CREATED = (
-    "select coalesce(sum(coalesce(request ->> '$.count', 1)), 0) from generations"
-    " where key = ? and kind in ('video', 'image') and id >= ?"
+    "select coalesce(cast(sum(coalesce(cast(json_extract(request, '$.count') as bigint), 1)) as bigint), 0)"
+    " from generations where key = ? and kind in ('video', 'image') and id >= ?"
 )
 _COUNT_OUTPUTS = (
     "insert into client_days (key, day, outputs) values (?, ?, ?)"
-    " on conflict (key, day) do update set outputs = outputs + ?"
+    " on conflict (key, day) do update set outputs = client_days.outputs + ?"
 )
 _FORGET_DAYS = "delete from client_days where key = ? and day < ?"
 
@@ -74,7 +73,9 @@ class SqlClients:
         self._writer = writer
 
     async def all(self) -> tuple[list[StoredClient], list[ClientKey]]:
-        return list(map(_CLIENT.of, await self._reader.all(_CLIENTS))), list(map(_KEY.of, await self._reader.all(_KEYS)))
+        return list(map(_CLIENT.of, await self._reader.all(_CLIENTS))), list(
+            map(_KEY.of, await self._reader.all(_KEYS))
+        )
 
     async def add(self, client: StoredClient) -> None:
         async def work(transaction: Transaction) -> None:
@@ -123,12 +124,12 @@ class SqlClients:
             count: int = await transaction.value("select count(*) from client_keys where client = ?", (key.client,))
             if count >= KEYS_MAX:
                 # A revoked key gives its place to a new one: the oldest of them is forgotten.
-                await transaction.run(
+                deleted = await transaction.run(
                     "delete from client_keys where id = (select id from client_keys"
                     " where client = ? and revoked_at is not null order by id limit 1)",
                     (key.client,),
                 )
-                if not transaction.changes():
+                if not deleted:
                     raise Conflict(f"The client has {KEYS_MAX} keys, the most it may have; revoke some first.")
             await transaction.run(insert("client_keys", _KEY), _KEY.values(key))
 

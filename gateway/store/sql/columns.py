@@ -5,7 +5,7 @@ everything else as JSON. `None` is stored as null. So a new field needs a migrat
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -15,8 +15,9 @@ from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, 
 import msgspec
 from msgspec import Struct
 
+from gateway.store.sql.database import Row
+
 T = TypeVar("T", bound=Struct)
-Row = Sequence[Any]
 Conversion = Callable[[Any], Any]
 _PLAIN = (str, int, float, bytes)
 _SHARED_MAX = 256  # different values of one column that are remembered

@@ -26,7 +26,7 @@ The text of a statement is SQLite's, limited to what PostgreSQL has as well, or 
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
 from gateway.store.start import Start
@@ -102,11 +102,6 @@ class Database(Protocol):
     """An open ledger. What is not a statement of this package is up to the kind of database."""
 
     @property
-    def dialect(self) -> Literal["sqlite", "postgres"]:
-        """For a statement that cannot be the same in both."""
-        ...
-
-    @property
     def reader(self) -> Reader:
         """For reads outside of jobs."""
         ...
@@ -122,7 +117,7 @@ class Database(Protocol):
         ...
 
     @property
-    def start(self) -> Start:
+    def at_start(self) -> Start:
         """What the start has read; `gateway/store/sql/start.py` reads it."""
         ...
 

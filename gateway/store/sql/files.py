@@ -1,35 +1,34 @@
 """The input images of clients, in the ledger."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-
 from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
-from gateway.store.sql.columns import Row, insert
+from gateway.store.sql.columns import insert
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
 from gateway.store.sql.pages import cut
-from gateway.store.sql.database import Reader, Transaction, Writer
 from gateway.store.sql.rows import FILE
 
-Rows = Callable[[str, tuple[Any, ...]], Sequence[Row]]
+Rows = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]  # `all` of a reader or of a transaction
 _INSERT = insert("files", FILE)
-INSERT_INLINE = f"{_INSERT} on conflict (key, id) do update set expires_at = excluded.expires_at where inline"
+INSERT_INLINE = f"{_INSERT} on conflict (key, id) do update set expires_at = excluded.expires_at where files.inline = 1"
 # A generation uses an uploaded file that has not expired, and an image of a create as long as it is there.
 USE = (
     "insert into generation_files (generation_id, key, file_id) select ?, key, id from files where key = ? and id = ?"
-    " and (inline or expires_at is null or expires_at > ?)"
+    " and (inline = 1 or expires_at is null or expires_at > ?)"
 )
 USES = "select key, file_id from generation_files where generation_id = ?"
 DELETE_UNUSED = (
-    "delete from files where key = ? and id = ? and inline"
+    "delete from files where key = ? and id = ? and inline = 1"
     " and not exists (select 1 from generation_files as u where u.key = files.key and u.file_id = files.id)"
 )
 _LIVE = "inline = 0 and expires_at > ?"
 # A key may have a long history of inline images beside its few uploads. So these two name an index of uploads alone.
 _TOTALS = (
-    "select count(*), coalesce(sum(facts ->> '$.bytes'), 0) from files indexed by files_by_size"
-    f" where key = ? and {_LIVE}"
+    "select count(*), coalesce(cast(sum(cast(json_extract(facts, '$.bytes') as bigint)) as bigint), 0)"
+    f" from files indexed by files_by_size where key = ? and {_LIVE}"
 )
 _INLINE_BYTES = "select bytes from inline_bytes where key = ?"  # triggers keep it equal to the sum over the files
 _PAGE = f"select {FILE} from files indexed by {{index}} where key = ? and {_LIVE}"
@@ -42,7 +41,7 @@ _OPEN_USER = (
 _USER = _OPEN_USER.format(key="?", id="?")
 # The files of a key that no open generation uses, the oldest first.
 _EVICTABLE = (
-    f"select id, facts ->> '$.bytes' from files where key = ? and {_LIVE}"
+    f"select id, cast(json_extract(facts, '$.bytes') as bigint) from files where key = ? and {_LIVE}"
     f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by id limit ?"
 )
 _EXPIRED = (
@@ -61,14 +60,15 @@ class SqlLibrary:
         self._writer = writer
 
     async def check_room(self, key: str, size: int, limits: FileLimits, now: datetime, *, evict: bool = False) -> None:
-        _make_room(self._reader.all, key, size, limits, now, evict=evict)
+        await _make_room(self._reader.all, key, size, limits, now, evict=evict)
 
     async def check_room_inline(self, key: str, size: int, limits: FileLimits, now: datetime) -> None:
-        check_inline(self._reader.all, key, size, limits, now)
+        await check_inline(self._reader.all, key, size, limits, now)
 
     async def add(self, file: StoredFile, limits: FileLimits, *, evict: bool = False) -> list[str]:
         async def work(transaction: Transaction) -> list[str]:
-            evicted = _make_room(await rows_of(transaction), file.key, file.facts.bytes, limits, file.created_at, evict=evict)
+            size, now = file.facts.bytes, file.created_at
+            evicted = await _make_room(transaction.all, file.key, size, limits, now, evict=evict)
             for file_id in evicted:
                 await _remove(transaction, (file.key, file_id))
             await transaction.run(_INSERT, FILE.values(file))
@@ -125,7 +125,7 @@ class SqlLibrary:
         return await self._writer.run(work)
 
 
-def _make_room(
+async def _make_room(
     rows: Rows,
     key: str,
     size: int,
@@ -138,11 +138,11 @@ def _make_room(
 
     Raises `FileLimitReached` if there is no room, even without them. So nothing is deleted in vain.
     """
-    count, total = rows(_TOTALS, (key, now.timestamp()))[0]
-    total += _inline_bytes(rows, key)
+    count, total = (await rows(_TOTALS, (key, now.timestamp())))[0]
+    total += await _inline_bytes(rows, key)
     evicted: list[str] = []
     if evict and size <= limits.bytes:
-        evictable = iter(rows(_EVICTABLE, (key, now.timestamp(), count)))
+        evictable = iter(await rows(_EVICTABLE, (key, now.timestamp(), count)))
         while count >= limits.count or total + size > limits.bytes:
             file = next(evictable, None)
             if file is None:
@@ -168,27 +168,22 @@ def _shown(limits: FileLimits) -> str:
     return f"{limits.bytes / 2**20:,.4g} MB"
 
 
-async def rows_of(transaction: Transaction) -> Rows:
-    """What carries out a statement in the transaction of this transaction and gives its rows."""
-    return lambda sql, values: await transaction.all(sql, values)
-
-
-def check_inline(rows: Rows, key: str, size: int, limits: FileLimits, now: datetime) -> None:
+async def check_inline(rows: Rows, key: str, size: int, limits: FileLimits, now: datetime) -> None:
     """Raise `FileLimitReached` if a key may not have `size` more bytes in images that come within a create."""
-    _, uploaded = rows(_TOTALS, (key, now.timestamp()))[0]
-    if uploaded + _inline_bytes(rows, key) + size > limits.bytes:
+    _, uploaded = (await rows(_TOTALS, (key, now.timestamp())))[0]
+    if uploaded + await _inline_bytes(rows, key) + size > limits.bytes:
         raise FileLimitReached(
             f"Your key may have {_shown(limits)} in files and in images of creates, which count until an hour after"
             " the create and until every generation that uses them has ended; wait, delete files, or send URLs."
         )
 
 
-def _inline_bytes(rows: Rows, key: str) -> int:
+async def _inline_bytes(rows: Rows, key: str) -> int:
     """How many bytes a key has in images that came within creates."""
-    return sum(row[0] for row in rows(_INLINE_BYTES, (key,)))
+    return sum(row[0] for row in await rows(_INLINE_BYTES, (key,)))
 
 
-async def _remove(transaction: Transaction, file: tuple[Any, ...]) -> None:
+async def _remove(transaction: Transaction, file: Row) -> None:
     """Delete a file, named by its key and id, and the uses that generations have of it."""
     await transaction.run(_DELETE_USES, file)
     await transaction.run(_DELETE, file)

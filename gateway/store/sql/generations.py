@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-
 from gateway.domain.generation.model import Generation, Output
 from gateway.domain.generation.transitions import (
     AddAttempt,
@@ -21,8 +20,8 @@ from gateway.domain.generation.transitions import (
     event_of,
 )
 from gateway.store.sql.artifacts import save_archived
-from gateway.store.sql.database import Transaction
 from gateway.store.sql.columns import assignments, insert, seconds, to_json
+from gateway.store.sql.database import Transaction
 from gateway.store.sql.rows import ATTEMPT, GENERATION, OPEN, OUTPUT, unarchived_until
 from gateway.store.sql.task_claims import CLAIM_TASKS
 
@@ -30,6 +29,9 @@ _LEASE_FOREVER = 253402300799.0  # the end of 9999: one process has the file's l
 _INSERT_GENERATION = insert("generations", GENERATION, "model", "lease_until", "digest")
 _INSERT_OUTPUT = insert("outputs", "generation_id", OUTPUT, "unkept_until")
 _INSERT_ATTEMPT = insert("attempts", "generation_id", ATTEMPT)
+# A row with this key may exist already: then nothing is inserted, and `carry_out` sees it.
+_ADD_OUTPUT = f"{_INSERT_OUTPUT} on conflict do nothing"
+_ADD_ATTEMPT = f"{_INSERT_ATTEMPT} on conflict do nothing"
 _INSERT_EVENT = insert("events", "generation_id", "type", "data", "at")
 _INSERT_PAIR = insert("generation_metadata", "key", "kind", "name", "value", "generation_id")
 _DELETE_PAIR = (
@@ -46,11 +48,6 @@ _UPDATE_STATUS = (
 )
 
 _UPDATE_HOLD = f"update generations set restored_at = ? where id = ? and status in {OPEN}"
-
-
-async def changes(transaction: Transaction, sql: str, values: Sequence[Any]) -> int:
-    """Carry out a statement, and return the number of rows that it changed."""
-    return await transaction.run(sql, values)
 
 
 async def add(transaction: Transaction, generation: Generation, digest: bytes | None) -> None:
@@ -89,9 +86,9 @@ async def carry_out(transaction: Transaction, generation_id: str, writes: Sequen
 async def _carry_out(transaction: Transaction, generation_id: str, write: Write) -> None:
     match write:
         case AddAttempt(attempt=attempt):
-            sql, values = _INSERT_ATTEMPT, (generation_id, *ATTEMPT.values(attempt))
+            sql, values = _ADD_ATTEMPT, (generation_id, *ATTEMPT.values(attempt))
         case SaveOutput(output=output, new=True):
-            sql, values = _INSERT_OUTPUT, (generation_id, *_output(output))
+            sql, values = _ADD_OUTPUT, (generation_id, *_output(output))
         case SaveAttempt(attempt=attempt, was=was):
             sql, values = _UPDATE_ATTEMPT, (*ATTEMPT.values(attempt), attempt.id, generation_id, was.value)
         case SaveOutput(output=output):
@@ -104,11 +101,7 @@ async def _carry_out(transaction: Transaction, generation_id: str, write: Write)
             changed = (write.status.value, write.progress, write.provider, write.provider_model)
             ended = (to_json(write.failure), seconds(write.completed_at))
             sql, values = _UPDATE_STATUS, (*changed, *ended, generation_id, write.was.value)
-    try:
-        is_done = await changes(transaction, sql, values) == 1
-    except apsw.ConstraintError:  # a row with this key exists already
-        is_done = False
-    if not is_done:
+    if await transaction.run(sql, values) != 1:
         raise IllegalMove(f"{generation_id}: the ledger refuses {type(write).__name__}")
 
 

@@ -1,12 +1,13 @@
 """The providers that operators hold, in the ledger."""
 
+from collections.abc import Iterable
 
 from gateway.domain.health.hold import Hold
 from gateway.store.sql.columns import Columns, insert
-from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
 
 _HOLD = Columns(Hold)
-_ALL = f"select {_HOLD} from provider_holds order by provider"
+ALL = f"select {_HOLD} from provider_holds order by provider"
 _OF = f"select {_HOLD} from provider_holds where provider = ?"
 _PUT = f"{insert('provider_holds', _HOLD)} on conflict (provider) do nothing"
 _REMOVE = "delete from provider_holds where provider = ?"
@@ -18,6 +19,11 @@ IS_HELD = (
 )
 
 
+def holds_of(rows: Iterable[Row]) -> list[Hold]:
+    """The holds in the rows of `ALL`."""
+    return list(map(_HOLD.of, rows))
+
+
 class SqlHolds:
     """Implements `Holds`."""
 
@@ -25,13 +31,13 @@ class SqlHolds:
         self._reader = reader
         self._writer = writer
 
-    def now(self) -> list[Hold]:
-        return [_HOLD.of(row) for row in await self._reader.all(_ALL)]
+    async def now(self) -> list[Hold]:
+        return holds_of(await self._reader.all(ALL))
 
     async def put(self, hold: Hold) -> Hold:
         async def work(transaction: Transaction) -> Hold:
             await transaction.run(_PUT, _HOLD.values(hold))
-            return _HOLD.of(await transaction.first(_OF, (hold.provider,)))
+            return _HOLD.of((await transaction.all(_OF, (hold.provider,)))[0])
 
         return await self._writer.run(work)
 

@@ -3,16 +3,14 @@
 Danger: a repeat that is not recognised buys a second video.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-
 
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
 from gateway.domain.generation.model import Generation
 from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
+from gateway.store.sql.columns import insert
 from gateway.store.sql.database import Transaction
-from gateway.store.sql.columns import Row, insert
 
 EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
@@ -35,7 +33,7 @@ _OLDEST_EQUAL = f"{_EQUAL} order by created_at, id limit {EQUAL_MAX}"
 _NEWEST_EQUAL = (
     f"select id from ({_EQUAL}"
     " union all select generation_id, created_at from deleted_generations"
-    " where key = ? and digest = ? and created_at >= ?)"
+    " where key = ? and digest = ? and created_at >= ?) as equal"
     " order by created_at desc, id desc limit 1"
 )
 _ADD_DELETED = (
@@ -71,10 +69,11 @@ async def earlier(transaction: Transaction, key: str, idempotency: Idempotency, 
     return await _of_retry(transaction, key, digests, now) if idempotency.retry else None
 
 
-async def _of_key(transaction: Transaction, key: str, name: str, digests: tuple[bytes, ...], now: datetime) -> str | None:
+async def _of_key(
+    transaction: Transaction, key: str, name: str, digests: tuple[bytes, ...], now: datetime
+) -> str | None:
     is_used = False
-    rows: Sequence[Row] = await transaction.all(_OF_KEY, (key, name))
-    for owner, digest, generation_id, created_at, status in rows:
+    for owner, digest, generation_id, created_at, status in await transaction.all(_OF_KEY, (key, name)):
         if created_at < (now - KEY_LIFE).timestamp() and status not in {"queued", "in_progress"}:
             await transaction.run(_DELETE_KEY, (owner, name))
         elif digest in digests:
@@ -142,6 +141,5 @@ async def forget(transaction: Transaction, now: datetime, limit: int) -> int:
     """See `Store.forget`."""
     count = 0
     for sql, before in zip((_FORGET_KEYS, _FORGET_DELETED), past_lives(now), strict=True):
-        await transaction.run(sql, (before, limit))
-        count += transaction.changes()
+        count += await transaction.run(sql, (before, limit))
     return count

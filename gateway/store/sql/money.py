@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-
 from gateway.domain.money.budgets import Period, Spent, name_of
 from gateway.store.sql import accounts
 from gateway.store.sql.database import Reader, Transaction, Writer
@@ -15,7 +14,8 @@ _HAS_CLOSABLE = "select 1 from accounts where deleted_at < ? limit 1"
 _CLOSABLE = "select generation_id, key, day, settled, maybe from accounts where deleted_at < ? limit ?"
 _CLOSE = (
     "insert into closed_accounts (key, day, settled, maybe) values (?, ?, ?, ?)"
-    " on conflict do update set settled = settled + excluded.settled, maybe = maybe + excluded.maybe"
+    " on conflict (key, day) do update set settled = closed_accounts.settled + excluded.settled,"
+    " maybe = closed_accounts.maybe + excluded.maybe"
 )
 
 
@@ -23,14 +23,8 @@ async def fill_open(transaction: Transaction) -> None:
     """Count the open generations from before accounts existed, so that budgets hold from the first create on."""
     if await transaction.first(_BEFORE) is None:
         return
-    await transaction.run("begin immediate")
-    try:
-        for row in await transaction.all(_ALL_OPEN):
-            await accounts.settle(transaction, generation_of(row))
-    except BaseException:  # also Ctrl-C: the sums must not count a part of the ledger
-        await transaction.run("rollback")
-        raise
-    await transaction.run("commit")
+    for row in await transaction.all(_ALL_OPEN):
+        await accounts.settle(transaction, generation_of(row))
 
 
 class SqlMoney:

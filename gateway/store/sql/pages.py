@@ -1,6 +1,6 @@
 """The rows of one page of a list."""
 
-from gateway.store.sql.columns import Row
+from gateway.store.sql.database import Row
 
 
 def cut(rows: list[Row], limit: int, *, backwards: bool = False) -> tuple[list[Row], bool]:

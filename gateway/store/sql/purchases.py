@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-
 from gateway.domain.generation.purchases import Purchase
 from gateway.store.sql.columns import Columns, insert
 from gateway.store.sql.database import Reader, Transaction, Writer

@@ -1,8 +1,6 @@
 """Removal from the ledger: of one generation with all that belongs to it, and of what was stored long enough."""
 
-from collections.abc import Callable
 from datetime import datetime
-
 
 from gateway.domain.generation.event_names import ENDS
 from gateway.domain.generation.model import Generation
@@ -11,7 +9,7 @@ from gateway.store.retention import FIRST_END, EndPlace
 from gateway.store.sql import artifacts, files, generations, idempotency, purchases
 from gateway.store.sql.accounting import follow
 from gateway.store.sql.columns import to_json
-from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.database import Reader, Transaction, Work, Writer
 from gateway.store.sql.rows import OPEN, SELECT, generation_of
 
 # True for a generation, as `g`, that has ended and that nobody needs any more. The values are now, twice.
@@ -32,7 +30,7 @@ _EVENTS = (
     "select e.seq, e.at, e.type, g.status from events as e join generations as g on g.id = e.generation_id"
     " where e.seq > ? order by e.seq limit ?"
 )
-_DELETE_EVENTS = "delete from events where seq in (select value from json_each(?))"
+_DELETE_EVENTS = "delete from events where seq in (select cast(value as bigint) from json_each(?))"
 _OPEN_WORDS = {"queued", "in_progress"}
 
 
@@ -88,7 +86,7 @@ class SqlRetention:
         return len(numbers)
 
 
-def _removal(ids: list[str], now: datetime) -> Callable[[Transaction], None]:
+def _removal(ids: list[str], now: datetime) -> Work[None]:
     async def work(transaction: Transaction) -> None:
         at = now.timestamp()
         for row in await transaction.all(_STILL_REMOVABLE, (to_json(ids), at, at)):

@@ -7,8 +7,8 @@ import msgspec
 
 from gateway.domain.generation.model import Attempt, Generation, Output
 from gateway.store.port import Event, StoredFile
-from gateway.store.sql.database import Transaction
-from gateway.store.sql.columns import Columns, Row, seconds
+from gateway.store.sql.columns import Columns, seconds
+from gateway.store.sql.database import Row, Transaction
 
 # Most open generations have one of a few plans: 20,000 of their own would be a third of the memory.
 GENERATION = Columns(
@@ -41,8 +41,8 @@ def generation_of(row: Row) -> Generation:
 
 
 async def read(transaction: Transaction, generation_id: str) -> Generation:
-    """One generation, which must exist, as the transaction of the transaction sees it."""
-    return generation_of(await transaction.first(f"{SELECT} where id = ?", (generation_id,)))
+    """One generation, which must exist, as the transaction sees it."""
+    return generation_of((await transaction.all(f"{SELECT} where id = ?", (generation_id,)))[0])
 
 
 def unarchived_until(output: Output) -> float | None:

@@ -39,15 +39,19 @@ class _Entries(Struct, frozen=True):
     def rows(self, values: "_Values", condition: str) -> str:
         """The select of the ids; `condition` limits them further."""
         own = " and ".join(self.conditions).format(*map(values.add, self.values))
-        where = " and ".join(filter(None, ("key = ?1" if self.of_key else "", own, condition.format(id=self.id))))
+        where = " and ".join(
+            filter(None, (f"key = {values.key}" if self.of_key else "", own, condition.format(id=self.id)))
+        )
         return f"select {self.id} as id from {self.source} where {where}"
 
 
 class _Values:
-    """The values of a statement. Values that are used more than once have a number."""
+    """The values of a statement, each with a numbered placeholder, because some are used more than once."""
 
-    def __init__(self, *first: object) -> None:
-        self.all: list[Any] = list(first)
+    def __init__(self, low: str, high: str, key: str | None) -> None:
+        """`low` and `high` are `?1` and `?2`; `key` is a value only if there is one."""
+        self.all: list[Any] = [low, high]
+        self.key = "" if key is None else self.add(key)
 
     def add(self, value: object) -> str:
         """Add a value, and return its placeholder."""
@@ -77,7 +81,7 @@ class Search:
 
     def statement(self) -> tuple[str, tuple[Any, ...]]:
         """The statement and its values. It reads one id more than the page has, to see whether more follow."""
-        values = _Values(self._query.key, self._low, self._high)
+        values = _Values(self._low, self._high, self._query.key)
         sql = self._along_one(values) if len(self._filters) < 2 else self._between_several(values)
         return sql, tuple(values.all)
 
@@ -110,11 +114,11 @@ class Search:
         """Read one index. Filters that accept several values read as many parts of it and merge them."""
         parts = self._filters[0] if self._filters else _all_of(self._query)
         direction = "asc" if self._ascending else "desc"
-        rows = " union all ".join(part.rows(values, "{id} > ?2 and {id} < ?3") for part in parts)
+        rows = " union all ".join(part.rows(values, "{id} > ?1 and {id} < ?2") for part in parts)
         limit, offset = values.add(self._query.limit + 1), values.add(self._query.offset)
         return (
             f"select json_group_array(id order by id {direction}), null, 0"
-            f" from ({rows} order by id {direction} limit {limit} offset {offset})"
+            f" from ({rows} order by id {direction} limit {limit} offset {offset}) as ids"
         )
 
     def _between_several(self, values: _Values) -> str:
@@ -125,11 +129,13 @@ class Search:
         the same id, it is a hit, and the next step looks after it.
         """
         count = len(self._filters)
-        is_hit = f"(found is previous and equal = {count - 1})"
+        is_same = "found is not distinct from previous"
+        is_hit = f"({is_same} and equal = {count - 1})"
+        hits = f"hits + case when {is_hit} then 1 else 0 end"
         # A space sorts before all characters of ids: an id with one at its end comes directly after that id.
         from_found, behind_found = ("found", "found || ' '") if self._ascending else ("found || ' '", "found")
-        place = f"iif({is_hit}, {behind_found}, {from_found})"
-        first = self._next_id(values, self._filters[0], "?2 || ' '" if self._ascending else "?3")
+        place = f"case when {is_hit} then {behind_found} else {from_found} end"
+        first = self._next_id(values, self._filters[0], "?1 || ' '" if self._ascending else "?2")
         nexts = " ".join(
             f"when {turn} then {self._next_id(values, parts, place)}" for turn, parts in enumerate(self._filters)
         )
@@ -138,25 +144,25 @@ class Search:
         steps = values.add(STEPS_MAX)
         return (
             "with recursive walk (found, previous, equal, turn, step, hits) as ("
-            f"select {first}, '', 0, 0, 1, 0 union all"
-            f" select case (turn + 1) % {count} {nexts} end, found, iif(found is previous, equal + 1, 1),"
-            f" (turn + 1) % {count}, step + 1, hits + {is_hit}"
-            f" from walk where found is not null and step < {steps} and hits + {is_hit} < {limit})"
+            f"select found, found, 0, 0, 1, 0 from (select {first} as found) as first union all"
+            f" select case (turn + 1) % {count} {nexts} end, found, case when {is_same} then equal + 1 else 1 end,"
+            f" (turn + 1) % {count}, step + 1, {hits}"
+            f" from walk where found is not null and step < {steps} and {hits} < {limit})"
             f" select json_group_array(found order by step)"
             f" filter (where {is_hit} and hits >= {values.add(passed_over)}),"
-            f" max(iif(step = {steps}, found, null)), max(step) from walk"
+            f" max(case when step = {steps} then found end), max(step) from walk"
         )
 
     def _next_id(self, values: _Values, parts: Sequence[_Entries], place: str) -> str:
         """The expression for the next id of a filter from a place on; null if no id is left within the bounds."""
         if self._ascending:
-            nearest, condition, end = "min", f"{{id}} >= {place} and {{id}} < ?3", "order by id limit 1"
+            nearest, condition, end = "min", f"{{id}} >= {place} and {{id}} < ?2", "order by id limit 1"
         else:
-            nearest, condition, end = "max", f"{{id}} < {place} and {{id}} > ?2", "order by id desc limit 1"
+            nearest, condition, end = "max", f"{{id}} < {place} and {{id}} > ?1", "order by id desc limit 1"
         each = [f"({part.rows(values, condition)} {end})" for part in parts]
         if len(each) == 1:
             return each[0]
-        return f"(select {nearest}(id) from ({' union all '.join(f'select {row} as id' for row in each)}))"
+        return f"(select {nearest}(id) from ({' union all '.join(f'select {row} as id' for row in each)}) as next_ids)"
 
 
 def _bounds(query: Query) -> tuple[str, str]:

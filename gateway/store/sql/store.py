@@ -1,59 +1,39 @@
-"""The ledger in one SQLite file: WAL, `synchronous=FULL`, one writer thread, reads on their own transaction."""
+"""The ledger in an SQL database: what it is asked for, as statements and jobs."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial, reduce
-from pathlib import Path
-from typing import IO
-
+from typing import Any
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.clients import CreateLimits
-from gateway.domain.errors import ConfigurationError, InvalidImage, StoreUnavailable
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
-from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
-from gateway.domain.routing.plan import param_of
-from gateway.failpoints import reach
 from gateway.store.artifacts import ArchivedFiles
-from gateway.store.clients import Adopted, ClientRows
+from gateway.store.clients import ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.holds import Holds, ProviderHeld
-from gateway.store.lineage import LedgerLineage, Said
+from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
 from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
-from gateway.store.sql import accounts
-from gateway.store.sql import adoption
-from gateway.store.sql import artifacts
-from gateway.store.sql import attempts
-from gateway.store.sql import clients
-from gateway.store.sql import clock as sqlite_clock
-from gateway.store.sql import files
-from gateway.store.sql import generations
-from gateway.store.sql import idempotency
-from gateway.store.sql import lineage as sqlite_lineage
-from gateway.store.sql import task_claims
-from gateway.store.sql import webhooks
+from gateway.store.sql import attempts, restored, task_claims, webhooks
+from gateway.store.sql import idempotency as repeats
 from gateway.store.sql.accounting import follow
 from gateway.store.sql.artifacts import SqlArchivedFiles
-from gateway.store.sqlite.backup import keep_before_migration
 from gateway.store.sql.clients import SqlClients
 from gateway.store.sql.columns import to_json
-from gateway.store.sqlite.errors import explain
-from gateway.store.sqlite.file import check_place, connect, keep_time, migrate, take_lock
+from gateway.store.sql.creates import Create
+from gateway.store.sql.database import Database, Transaction
 from gateway.store.sql.files import SqlLibrary
-from gateway.store.sql.generations import changes
+from gateway.store.sql.generations import carry_out
 from gateway.store.sql.holds import IS_HELD, SqlHolds
-from gateway.store.sqlite.long_reads import LongReads
-from gateway.store.sql.money import SqlMoney, fill_open
+from gateway.store.sql.money import SqlMoney
 from gateway.store.sql.purchases import SqlPurchases
-from gateway.store.sql.database import Reader, Transaction, Writer
 from gateway.store.sql.retention import SqlRetention, remove
 from gateway.store.sql.rows import FILE, OPEN, SELECT, event_of, generation_of
 from gateway.store.sql.search import Search
@@ -61,12 +41,11 @@ from gateway.store.sql.task_claims import SqlTaskClaims
 from gateway.store.sql.uploads import SqlUploads
 from gateway.store.sql.usage import SqlUsage
 from gateway.store.sql.webhooks import SqlWebhooks
-from gateway.store.sqlite.write_ahead_log import WriteAheadLog
+from gateway.store.start import Start
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.usage import Usage
 from gateway.store.webhooks import WebhookRows
-from gateway.telemetry import NOBODY, Observer
 
 DEADLINE_MAX = timedelta(hours=24)  # the longest deadline of a generation, counted from its creation
 # True for a generation, as `g`, that may not be deleted: it is open, or it ended while a submit was under way whose
@@ -99,9 +78,7 @@ _BEGIN_SUBMIT = (
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
 )
-_EVENTS = (
-    "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq limit ?"
-)
+_EVENTS = "select seq, generation_id, type, data, at from events where generation_id = ? and seq > ? order by seq"
 _OF_IDS = f"{SELECT} where id in (select value from json_each(?))"
 _OPERATORS = ""  # the name of operators among the clients of long reads
 _PIECE = 25  # generations that are read at once for a page: about 2 milliseconds of the event loop
@@ -110,125 +87,48 @@ _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files
 
 
 class SqlStore:
-    """Implements `Store`. It is made by `open`; one process at a time can have the file open."""
+    """Implements `Store`."""
 
-    def __init__(self, path: Path, lock: IO[bytes], begun: sqlite_lineage.Begun, observer: Observer) -> None:
-        self._path = path
-        self._lock = lock
-        self.lineage: LedgerLineage = begun
-        self._marker = begun.file
-        self._writer = CommitWriter(connect(path), path, observer)
-        self._writer.after_commit = self._mark
-        self._read = ReadConnection(connect(path), self._writer)
-        self._long_reads = LongReads(path, self._writer)
-        self._log = WriteAheadLog(path, self._writer, self._long_reads)
-        self.archived_files: ArchivedFiles = SqlArchivedFiles(self._read, self._writer)
-        self.task_claims: TaskClaims = SqlTaskClaims(self._read, self._writer)
-        self.library: Library = SqlLibrary(self._read, self._writer)
-        self.uploads: Uploads = SqlUploads(self._read, self._writer)
-        self.purchases: Purchases = SqlPurchases(self._read, self._writer)
-        self.holds: Holds = SqlHolds(self._read, self._writer)
-        self.usage: Usage = SqlUsage(self._read, self._long_reads, self._writer)
-        self.money: Money = SqlMoney(self._read, self._writer)
-        self.retention: Retention = SqlRetention(self._read, self._writer)
-        self.clients: ClientRows = SqlClients(self._read, self._writer)
-        self._webhooks = SqlWebhooks(self._read, self._writer)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader, self._writer = reader, writer = database.reader, database.writer
+        self.lineage: LedgerLineage = database.lineage
+        self.at_start: Start = database.at_start
+        self.archived_files: ArchivedFiles = SqlArchivedFiles(reader, writer)
+        self.task_claims: TaskClaims = SqlTaskClaims(reader, writer)
+        self.library: Library = SqlLibrary(reader, writer)
+        self.uploads: Uploads = SqlUploads(reader, writer)
+        self.purchases: Purchases = SqlPurchases(reader, writer)
+        self.holds: Holds = SqlHolds(reader, writer)
+        self.usage: Usage = SqlUsage(reader, writer)
+        self.money: Money = SqlMoney(reader, writer)
+        self.retention: Retention = SqlRetention(reader, writer)
+        self.clients: ClientRows = SqlClients(reader, writer)
+        self._webhooks = SqlWebhooks(reader, writer)
         self.webhooks: WebhookRows = self._webhooks
 
-    @classmethod
-    def open(
-        cls,
-        path: Path,
-        now: datetime,
-        *,
-        check_clock: Callable[[LedgerTime], None] = lambda _: None,
-        keep_results: timedelta | None = None,
-        read_far: sqlite_lineage.ReadFar = lambda _: None,
-        said: Said | None = None,
-        observer: Observer = NOBODY,
-        adopt: Mapping[str, str] | None = None,
-    ) -> "SqlStore":
-        """Lock the file and bring its schema up to date; raises `ConfigurationError` with the reason if it cannot.
-
-        `check_clock` gets what the ledger knows of the time before anything is written, and may raise as well. With
-        `keep_results`, the time for which results are kept, moments after `now` are changed to `now`; without it they
-        stay. `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about
-        the ledger. `observer` gets an event for each transaction. `adopt` maps owner ids to
-        those that get their things.
-        """
-        path = path.resolve()
-        check_place(path)
-        lock = take_lock(path)
-        try:
-            transaction = connect(path)
-            try:
-                time = await sqlite_clock.ledger_time(transaction, lock)
-                check_clock(time)
-                await keep_before_migration(transaction, path, now)
-                await migrate(transaction, now)
-                await fill_open(transaction)
-                if keep_results is not None and time.newest is not None and time.newest > now:
-                    await sqlite_clock.bring_back(transaction, lock, now, keep_results)
-                await adoption.adopt(transaction, adopt or {}, now)
-                begun = await sqlite_lineage.begin(transaction, path, now, read_far, said)
-            finally:
-                transaction.close()
-            return cls(path, lock, begun, observer)
-        except apsw.Error as error:
-            lock.close()
-            reason = explain(error)
-            raise ConfigurationError(
-                f"database.url: cannot use {path}: {error}"
-                if reason is None
-                else f"database.url: {path}: {reason} ({error})"
-            ) from error
-        except BaseException:
-            lock.close()
-            raise
-
-    def secret(self, name: str) -> bytes:
-        with closing(connect(self._path)) as transaction:
-            return await artifacts.secret(transaction, name)
-
-    def _mark(self, transaction: Transaction, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
-        self._marker.advance(await sqlite_lineage.position_of(transaction), durable=has_purchase)
-
-    def held_after_restore(self) -> int:
-        return int(await self._reader.all(sqlite_lineage.HELD)[0][0])
+    async def held_after_restore(self) -> int:
+        return int((await self._reader.all(restored.COUNT_HELD))[0][0])
 
     async def restored_page(self, limit: int, after: str | None = None) -> list[Generation]:
-        rows = await self._reader.all(sqlite_lineage.HELD_IDS, (after or "", limit))
+        rows = await self._reader.all(restored.HELD_IDS, (after or "", limit))
         return await self._generations([row[0] for row in rows])
 
-    def adopted(self) -> list[Adopted]:
-        with closing(connect(self._path)) as transaction:
-            return await clients.adopted(transaction)
-
-    def newest_moment(self) -> datetime | None:
-        with closing(connect(self._path)) as transaction:
-            return await sqlite_clock.ledger_time(transaction, self._lock).newest
-
     def keep_time(self, now: datetime) -> None:
-        keep_time(self._lock, now)
+        self._database.keep_time(now)
 
     async def close(self) -> None:
-        await self._log.close()
-        await asyncio.to_thread(self._long_reads.close)
-        await self._writer.close()
-        self._read.close()
-        self._marker.close()
-        self._lock.close()
+        await self._database.close()
 
     @property
     def waiting_writes(self) -> int:
         return self._writer.waiting
 
     def log_bytes(self) -> int:
-        return self._log.size()
+        return self._database.log_bytes()
 
     async def ping(self) -> None:
-        if self._writer.damage is not None:
-            raise StoreUnavailable(reason=f"database.url: {self._writer.damage}")
+        self._database.check()
         await self._writer.run(lambda transaction: transaction.run("update schema_migrations set number = number"))
 
     async def create(
@@ -242,38 +142,16 @@ class SqlStore:
         client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
-        created_at = generation.created_at.timestamp()
-
-        async def work(transaction: Transaction) -> str | Exceeded:
-            if idempotency is not None:
-                earlier = await idempotency.earlier(transaction, generation.owner, idempotency, generation.created_at)
-                if earlier is not None:
-                    return earlier
-            # Returned and not raised: an error would make the other jobs of the transaction begin again. So it comes
-            # before everything that counts the create: what was written until here is committed.
-            if budgets and (refusal := await accounts.refusal(transaction, generation, budgets)) is not None:
-                return refusal
-            if client_limits is not None:
-                await clients.check_create(transaction, generation, client_limits)
-            await generations.add(transaction, generation, None if idempotency is None else idempotency.digest)
-            for file in files:
-                await transaction.run(files.INSERT_INLINE, FILE.values(file))
-            if files and limits is not None:  # here and not only before: other creates may have come in between
-                rows = await files.rows_of(transaction)
-                files.check_inline(rows, generation.owner, 0, limits, generation.created_at)
-            for file_id in [*(file.id for file in files), *named]:
-                if not await changes(transaction, files.USE, (generation.id, generation.owner, file_id, created_at)):
-                    raise InvalidImage(
-                        f"The file {file_id!r} does not exist or has expired.",
-                        param=param_of(generation.request, file_id),
-                    )
-            if idempotency is not None and idempotency.key is not None:
-                await idempotency.add_key(transaction, generation, idempotency.key, idempotency.digest)
-            await follow(transaction, None, generation, generation.created_at)
-            reach("create_before_commit")
-            return generation.id
-
-        stored = await self._writer.run(work, yields=True)
+        create = Create(
+            generation=generation,
+            files=files,
+            idempotency=idempotency,
+            named=named,
+            limits=limits,
+            client_limits=client_limits,
+            budgets=budgets,
+        )
+        stored = await self._writer.run(create.insert, yields=True)
         if isinstance(stored, Exceeded):
             raise BudgetExceeded(stored, generation.created_at)
         if idempotency is None or stored == generation.id:
@@ -281,20 +159,18 @@ class SqlStore:
         return await self._replayed(stored, idempotency)
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
-        earlier = await self._writer.run(
-            lambda transaction: idempotency.earlier(transaction, key, idempotency, now)
-        )
+        earlier = await self._writer.run(lambda transaction: repeats.earlier(transaction, key, idempotency, now))
         return None if earlier is None else await self._replayed(earlier, idempotency)
 
     async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
-        ids = await self._writer.run(lambda transaction: idempotency.equal_ones(transaction, key, digest, now))
+        ids = await self._writer.run(lambda transaction: repeats.equal_ones(transaction, key, digest, now))
         generations = [await self.get(generation_id) for generation_id in ids]
         return [generation for generation in generations if generation is not None]
 
     async def _replayed(self, generation_id: str, idempotency: Idempotency) -> Generation:
         generation = await self.get(generation_id)
         if generation is None:
-            raise idempotency.deleted(idempotency)
+            raise repeats.deleted(idempotency)
         return generation
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:
@@ -308,7 +184,7 @@ class SqlStore:
         search = Search(query)
         statement = search.statement()
         client = _OPERATORS if query.key is None else query.key
-        rows = await self._reader.all(*statement) if search.is_short else await self._long_reads.all(client, *statement)
+        rows = await self._reader.all(*statement) if search.is_short else await self._reader.long(client, *statement)
         match = search.result(*rows[0])
         return Page(tuple(await self._generations(match.ids)), match.has_more)
 
@@ -337,7 +213,9 @@ class SqlStore:
 
     async def open_ids(self, now: datetime) -> list[str]:
         abandoned_since = (now - DEADLINE_MAX).timestamp()
-        return [row[0] for row in await self._reader.all(_OPEN_IDS, (abandoned_since, now.timestamp(), now.timestamp()))]
+        return [
+            row[0] for row in await self._reader.all(_OPEN_IDS, (abandoned_since, now.timestamp(), now.timestamp()))
+        ]
 
     async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in await self._reader.all(attempts.UNFOLLOWED, (to_json(list(providers)),))]
@@ -349,14 +227,15 @@ class SqlStore:
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
     ) -> list[tuple[Generation, str]]:
         statement = attempts.unknown(limit, after, open_only=open_only)
-        rows = await self._long_reads.all(_OPERATORS, *statement)
+        rows = await self._reader.long(_OPERATORS, *statement)
         ids = dict.fromkeys(generation_id for _, generation_id in rows)
         generations = {generation.id: generation for generation in await self._generations(list(ids))}
         return [(generations[owner], attempt) for attempt, owner in rows if owner in generations]
 
     async def events(self, generation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
-        values = (generation_id, after, -1 if limit is None else limit)
-        return [event_of(row) for row in await self._reader.all(_EVENTS, values)]
+        values: tuple[Any, ...] = (generation_id, after)
+        sql, values = (_EVENTS, values) if limit is None else (f"{_EVENTS} limit ?", (*values, limit))
+        return [event_of(row) for row in await self._reader.all(sql, values)]
 
     async def files(self, ids: Sequence[str], key: str) -> dict[str, StoredFile]:
         return {file_id: FILE.of(row) for file_id in ids for row in await self._reader.all(_FILE, (key, file_id))}
@@ -365,14 +244,15 @@ class SqlStore:
         return {row[0] for row in await self._reader.all(_NAMED_BLOBS, (to_json(digests),))}
 
     async def forget(self, now: datetime, limit: int) -> int:
-        if not await self._reader.all(idempotency.FORGETTABLE, idempotency.past_lives(now)):
+        if not await self._reader.all(repeats.FORGETTABLE, repeats.past_lives(now)):
             return 0  # without the lock on the file and without a write
-        return await self._writer.run(lambda transaction: idempotency.forget(transaction, now, limit))
+        return await self._writer.run(lambda transaction: repeats.forget(transaction, now, limit))
 
     async def take_over(self, ids: Sequence[str], lease_until: datetime) -> list[Generation]:
         values = (lease_until.timestamp(), to_json(ids))
-        taken = await self._writer.run(lambda transaction: [row[0] for row in await transaction.all(_TAKE_OVER, values)])
-        return [generation_of(row) for row in await self._reader.all(_TAKEN_OVER, (to_json(taken),))]
+        taken = await self._writer.run(lambda transaction: transaction.all(_TAKE_OVER, values))
+        ids = [row[0] for row in taken]
+        return [generation_of(row) for row in await self._reader.all(_TAKEN_OVER, (to_json(ids),))]
 
     async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
         async def work(transaction: Transaction) -> int | None:
@@ -406,7 +286,7 @@ class SqlStore:
             version: int | None = await transaction.value(_RAISE_VERSION, guard)
             if version is None or await task_claims.adopt_remembered(transaction, writes, now, dropped):
                 return None, False
-            await generations.carry_out(transaction, generation.id, writes, now)
+            await carry_out(transaction, generation.id, writes, now)
             await follow(transaction, generation, reduce(apply, writes, generation), now)
             return version, end is not None and await webhooks.add(transaction, generation, end, now)
 

@@ -29,8 +29,8 @@ from gateway.domain.generation.reconciliation import (
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sql.accounting import follow
 from gateway.store.sql.attempts import moved
-from gateway.store.sql.columns import Row, to_json
-from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.columns import to_json
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
 from gateway.store.sql.rows import OPEN, read
 from gateway.store.task_claims import ClaimResult
 
@@ -52,9 +52,10 @@ _ACCEPT = (
     " billed = null, upstream = coalesce(?, upstream) where id = ? and state = ?"
 )
 CLAIM_TASKS = (
-    "insert or ignore into tasks (provider, task_id, attempt_id)"
+    "insert into tasks (provider, task_id, attempt_id)"
     " select json_extract(plan, '$.routes[' || route || '].provider'), json_extract(value, '$.ref.id'), a.id"
     " from attempts as a join generations as g on g.id = generation_id, json_each(tasks) where a.id = ?"
+    " on conflict do nothing"
 )
 _OTHER_HOLDERS = (
     "select task_id, attempt_id from tasks"
@@ -134,7 +135,8 @@ async def _other_holders(transaction: Transaction, attempt: AttemptTasks, refs: 
     if not refs:
         return {}
     values = (attempt.provider, to_json([ref.id for ref in refs]), attempt.attempt_id)
-    return dict(await transaction.all(_OTHER_HOLDERS, values))
+    rows = await transaction.all(_OTHER_HOLDERS, values)
+    return {row[0]: row[1] for row in rows}
 
 
 async def _forget(transaction: Transaction, attempt: AttemptTasks, tasks: Sequence[Task], dropped: Dropped) -> None:
@@ -227,7 +229,7 @@ class SqlTaskClaims:
             added = new_refs(attempt, refs)
             if len(added) > free_task_slots(attempt):
                 return ClaimResult.REFUSED
-            for task_id, holder in await _other_holders(transaction, attempt, added).items():
+            for task_id, holder in (await _other_holders(transaction, attempt, added)).items():
                 raise Conflict(f"The task {task_id!r} already belongs to the attempt {holder}.", param="task_id")
             if waits_for_reply(attempt):
                 rows = [(attempt_id, ref.id, to_json(ref), now.timestamp()) for ref in added]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Reader, Transaction, Writer
 from gateway.store.uploads import UploadKey

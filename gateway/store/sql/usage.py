@@ -23,18 +23,18 @@ from gateway.domain.usage.contribution import (
     time_differences,
 )
 from gateway.ids import moment_of
-from gateway.store.sql.columns import Columns, Row, insert
-from gateway.store.sqlite.long_reads import LongReads
-from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.columns import Columns, insert
+from gateway.store.sql.database import Reader, Row, Transaction, Writer
 from gateway.store.sql.rows import SELECT, generation_of
 from gateway.store.usage import GROUPS, Group, UsageQuery, UsageRow
 
 _COUNTS = Columns(Counts)
 _KEY = ("day", "key", "model", "provider")
-_ADD = insert("usage", *_KEY, _COUNTS) + " on conflict do update set "
-_ADD += ", ".join(f"{name} = {name} + excluded.{name}" for name in NAMES)
+_ADD = insert("usage", *_KEY, _COUNTS) + f" on conflict ({', '.join(_KEY)}) do update set "
+_ADD += ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in NAMES)
 _ADD_TIME = (
-    insert("usage_times", *_KEY, "bucket", "number") + " on conflict do update set number = number + excluded.number"
+    insert("usage_times", *_KEY, "bucket", "number")
+    + f" on conflict ({', '.join(_KEY)}, bucket) do update set number = usage_times.number + excluded.number"
 )
 _UNCOUNTED = "select after, until from usage_uncounted"
 _NEXT_UNCOUNTED = f"{SELECT} where id > ? and id <= ? order by id limit ?"
@@ -93,9 +93,8 @@ async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, C
 class SqlUsage:
     """Implements `Usage`."""
 
-    def __init__(self, reader: Reader, long_reads: LongReads, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
-        self._long_reads = long_reads
         self._writer = writer
 
     async def rows(self, query: UsageQuery, limit: int) -> list[UsageRow]:
@@ -105,12 +104,12 @@ class SqlUsage:
             )
         where, values = _conditions(query)
         names = _groups(query)
-        sums = ", ".join(f"sum({name})" for name in NAMES)
+        sums = ", ".join(f"cast(sum({name}) as bigint)" for name in NAMES)
         is_used = " or ".join(f"sum({name}) <> 0" for name in NAMES)
         sql = f"select {names}, {sums} from usage where {where} group by 1, 2, 3, 4 having {is_used}"
         try:
-            rows = await self._long_reads.all(query.reader, f"{sql} order by 1, 2, 3, 4 limit ?", (*values, limit))
-            times = await self._long_reads.all(query.reader, _TIMES.format(names=names, where=where), values)
+            rows = await self._reader.long(query.reader, f"{sql} order by 1, 2, 3, 4 limit ?", (*values, limit))
+            times = await self._reader.long(query.reader, _TIMES.format(names=names, where=where), values)
         except SearchTooLong:
             raise SearchTooLong(
                 "The read of usage was stopped, because it takes too long. Ask for fewer days, or for one model,"

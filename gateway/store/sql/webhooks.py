@@ -31,9 +31,9 @@ from gateway.domain.webhooks import (
     tried,
 )
 from gateway.ids import RANDOM_BYTES, ulid
-from gateway.store.sql.columns import Columns, Row, assignments, insert, moment, seconds, to_json
+from gateway.store.sql.columns import Columns, assignments, insert, moment, seconds, to_json
+from gateway.store.sql.database import Reader, Row, Transaction, Work, Writer
 from gateway.store.sql.pages import cut
-from gateway.store.sql.database import Reader, Transaction, Writer
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryPage, DeliveryQuery
 
 _ENDPOINT = Columns(Endpoint)
@@ -172,11 +172,8 @@ class SqlWebhooks:
         return changed
 
     async def remove_endpoint(self, endpoint_id: str, key: str) -> bool:
-        def changes(sql: str, *values: object) -> Callable[[Transaction], int]:
-            async def work(transaction: Transaction) -> int:
-                return await transaction.run(sql, values)
-
-            return work
+        def changes(sql: str, *values: object) -> Work[int]:
+            return lambda transaction: transaction.run(sql, values)
 
         if not await self._writer.run(changes(_DISABLE, endpoint_id, key)):
             return False

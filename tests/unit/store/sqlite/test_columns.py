@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 from msgspec import Struct, field
 
-from gateway.store.sqlite.columns import Columns, assignments, insert
+from gateway.store.sql.columns import Columns, assignments, insert
 
 
 class Colour(StrEnum):

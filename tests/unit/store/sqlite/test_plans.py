@@ -7,12 +7,13 @@ import apsw
 import pytest
 
 from gateway.store import migrations
-from gateway.store.sqlite import (
+from gateway.store.sql import (
     attempts,
     files,
     holds,
     idempotency,
     purchases,
+    restored,
     retention,
     store,
     uploads,
@@ -24,6 +25,7 @@ from gateway.store.webhooks import DeliveryQuery
 
 STATEMENTS = {
     "open_ids": store._OPEN_IDS,
+    "held": restored.HELD_IDS,
     "unfollowed": attempts.UNFOLLOWED,
     "completions": attempts.COMPLETIONS,
     "unknown": attempts.unknown(10, None, open_only=False)[0],
@@ -85,7 +87,7 @@ SHORT = {
     "SCAN g",
     "SCAN provider_holds EXISTS",
     "SCAN k",
-    "SCAN (subquery-2)",
+    "SCAN equal",
 }
 SORTED = {"open_ids", "unfollowed", "completions", "repeat"}  # by design: what is sorted is short
 

@@ -17,9 +17,9 @@ from gateway.domain.errors import SearchTooLong
 from gateway.ids import number_of, text_of, ulid
 from gateway.store import migrations
 from gateway.store.port import Query
-from gateway.store.sqlite import search
-from gateway.store.sqlite.columns import to_json
-from gateway.store.sqlite.search import Search
+from gateway.store.sql import search
+from gateway.store.sql.columns import to_json
+from gateway.store.sql.search import Search
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MODELS, STATUSES, PROVIDERS = ("one", "two"), ("queued", "completed"), (None, "acme")

@@ -18,8 +18,9 @@ from gateway.domain.usage.completion_times import bucket_of
 from gateway.domain.usage.contribution import NAMES, NONE, Contribution, Counts, contribution
 from gateway.ids import new_id
 from gateway.store import migrations
-from gateway.store.sqlite import usage
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql import usage
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
 
 from ...builders import T0, World, generation
@@ -74,7 +75,7 @@ class Counted(World):
         before = getattr(self, "_generation", None)
         self._generation = value
         if not self._silent:
-            usage.follow(self.connection, before, value)
+            drive(usage.follow(SqliteTransaction(self.connection), before, value))
 
     def send(self, number: int) -> None:
         self._silent = True
@@ -89,7 +90,7 @@ class Counted(World):
         was, now = before.attempt(self.attempt(number).id), self.attempt(number)
         is_usual = was.state is AttemptState.SUBMITTING and len(now.tasks) == len(now.slots)
         if before.status.terminal or not is_usual or any(task.status.terminal for task in now.tasks):
-            usage.follow(self.connection, before, self.generation)
+            drive(usage.follow(SqliteTransaction(self.connection), before, self.generation))
 
 
 class CountedLife(Life):
@@ -106,7 +107,7 @@ class CountedLife(Life):
         """A deleted generation goes on to count."""
         if hasattr(self, "world"):
             assert isinstance(self.world, Counted)
-            usage.follow(self.world.connection, self.world.generation, None)
+            drive(usage.follow(SqliteTransaction(self.world.connection), self.world.generation, None))
             self.the_rows_are_what_the_generation_contributes()
 
 
@@ -134,14 +135,14 @@ def ended(number: int) -> SaveStatus:
 async def test_a_history_is_counted_once_while_it_changes(tmp_path: Path) -> None:
     """Of ten generations from before, some change, end or go before and after they are counted; one is new."""
     path = tmp_path / "ledger.db"
-    store = SqliteStore.open(path, T0)
+    store = open_sqlite(path, T0)
     history = [await store.create(made(number)) for number in range(10)]
     await store.close()
     with apsw.Connection(str(path)) as connection:  # as the migration finds a ledger that has counted nothing
         connection.execute("delete from usage")
         connection.execute("insert into usage_uncounted select '', max(id) from generations")
 
-    store = SqliteStore.open(path, T0)
+    store = open_sqlite(path, T0)
     await store.create(made(11))
     with pytest.raises(UsageNotReady):
         await store.usage.rows(DAYS, 10)
@@ -160,7 +161,7 @@ async def test_a_history_is_counted_once_while_it_changes(tmp_path: Path) -> Non
 
 
 async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     for number in range(20):
         await store.create(replace(made(number), owner=f"client_{number % 2}"))
     await store.close()
@@ -168,7 +169,7 @@ async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
         for number in range(20):
             place = ("2026-01-01", f"client_{number % 2}", "any", "acme", number)
             connection.execute("insert into usage_times values (?, ?, ?, ?, ?, 1)", place)
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     (total,) = await store.usage.rows(replace(DAYS, group_by=()), 10)
     assert (total.median_bucket, total.slow_bucket) == (9, 18)  # the 10th and the 19th of 20
     by_client = await store.usage.rows(replace(DAYS, group_by=("client",)), 10)
@@ -180,7 +181,7 @@ async def test_quantiles_are_those_of_the_group(tmp_path: Path) -> None:
 
 
 async def test_rows_of_old_days_are_removed_in_batches(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", T0)
+    store = open_sqlite(tmp_path / "ledger.db", T0)
     for number in range(3):
         await store.create(replace(made(24 * 60 * number), request=replace(made(0).request, model=f"m{number}")))
     assert await store.usage.expire(date(2026, 1, 1), 10) == 0
