@@ -2,7 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,19 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
-from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
+
+from .ledgers import KINDS, Opener, opener_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=1)
 LEASE = NOW + timedelta(seconds=45)
 REF = TaskRef(id="t-1", path="/v1/t", first_poll_seconds=2.5)
 
-Opener = Callable[[Path], Store]
-OPENERS: dict[str, Opener] = {"sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW)}
 
-
-@pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+@pytest.fixture(params=KINDS)
 def opener(request: pytest.FixtureRequest) -> Opener:
-    open_store: Opener = request.param
-    return open_store
+    return opener_of(request, NOW)
 
 
 @pytest_asyncio.fixture
