@@ -60,7 +60,7 @@ class Server:
         options = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(self.folder), **settings}
         arguments = tuple(f"--{name}={value}" for name, value in options.items())
         with (self.folder / "log").open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603
                 [programs / "postgres", "-D", data, *arguments],
                 **self._user,
                 stdin=subprocess.DEVNULL,
@@ -90,7 +90,7 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, *command: object) -> None:
-        subprocess.run([str(part) for part in command], **self._user, check=True, capture_output=True, cwd="/")
+        subprocess.run([str(part) for part in command], **self._user, check=True, capture_output=True, cwd="/")  # noqa: S603
 
 
 @contextlib.contextmanager

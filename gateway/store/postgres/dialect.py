@@ -12,17 +12,18 @@ from msgspec import Struct
 
 _STATEMENTS_MAX = 2048  # different texts that are remembered; filters of lists are combined to some hundred texts
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*) | '(?:[^']|'')*' | "(?:[^"]|"")*" | \?\d* | [A-Za-z_]\w* | \d+(?:\.\d+)? | \|\||<>|<=|>=|!= | .""",
+    r"""
+    (?P<space>\s+|--[^\n]*) | '(?:[^']|'')*' | "(?:[^"]|"")*" | \?\d* | [A-Za-z_]\w* | \d+(?:\.\d+)?
+    | \|\||<>|<=|>=|!= | .
+    """,
     re.VERBOSE | re.DOTALL,
 )
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # A `+` after one of these has only one operand.
-_BEFORE_OPERAND = frozenset({"where", "and", "or", "not", "on", "by", "select", "(", ",", "=", "<", ">", "<>", "!=", "<=", ">="})
-_KEYWORDS = frozenset({"in", "and", "or", "not", "from", "where", "values", "as", "exists", "on", "select", "by", "union"})
+_BEFORE_OPERAND = frozenset("where and or not on by select ( , = < > <> != <= >=".split())
+_KEYWORDS = frozenset("in and or not from where values as exists on select by union join over".split())
 # What ends the table after `cross join`, if no `on` came before.
-_AFTER_TABLE = frozenset(
-    {"where", "join", "left", "cross", "group", "order", "having", "limit", "union", "window", "on", ",", ")", ";"}
-)
+_AFTER_TABLE = frozenset("where join left cross group order having limit union window on , ) ;".split())
 _TYPES = {"integer": "bigint", "real": "double precision", "blob": "bytea"}
 
 
@@ -33,7 +34,7 @@ class Statement(Struct, frozen=True):
     order: tuple[int, ...] | None  # which of the given values each placeholder takes; None: all in their order
 
     def values(self, given: Sequence[Any]) -> Sequence[Any]:
-        """The values for the placeholders `$1`, `$2`, …"""
+        """The values for the placeholders, in the order of their numbers."""
         return given if self.order is None else [given[place] for place in self.order]
 
 
@@ -58,12 +59,12 @@ def _numbered(tokens: list[str]) -> tuple[list[str], list[int]]:
     numbers: dict[int, int] = {}
     largest = 0
     numbered = []
-    for token in tokens:
-        if token.startswith("?"):
-            number = int(token[1:] or largest + 1)
+    for item in tokens:
+        if item.startswith("?"):
+            number = int(item[1:] or largest + 1)
             largest = max(largest, number)
-            token = f"${numbers.setdefault(number, len(numbers) + 1)}"  # noqa: PLW2901
-        numbered.append(token)
+            item = f"${numbers.setdefault(number, len(numbers) + 1)}"  # noqa: PLW2901
+        numbered.append(item)
     return numbered, [number - 1 for number in numbers]
 
 
@@ -71,21 +72,21 @@ def _without_hints(tokens: list[str]) -> list[str]:
     """Without `indexed by NAME` and without a `+` that has one operand."""
     left: list[str] = []
     rest = iter(zip(tokens, [*tokens[1:], ""], strict=True))
-    for token, following in rest:
-        if token == "indexed" and following == "by":
+    for item, following in rest:
+        if item == "indexed" and following == "by":
             next(rest)
             next(rest)
-        elif token != "+" or (left and left[-1] not in _BEFORE_OPERAND):
-            left.append(token)
+        elif item != "+" or (left and left[-1] not in _BEFORE_OPERAND):
+            left.append(item)
     return left
 
 
 def _joined(tokens: list[str]) -> list[str]:
     """`join … on` instead of `cross join … on`, which PostgreSQL does not have."""
     return [
-        token
-        for place, token in enumerate(tokens)
-        if not (token == "cross" and tokens[place + 1] == "join" and _is_followed_by_on(tokens, place + 2))
+        item
+        for place, item in enumerate(tokens)
+        if not (item == "cross" and tokens[place + 1] == "join" and _is_followed_by_on(tokens, place + 2))
     ]
 
 
@@ -139,7 +140,7 @@ def _closing(tokens: list[str], place: int) -> int:
 
 
 def _grouped(tokens: list[str]) -> list[str]:
-    """`json_group_array(…)` with the `filter` that may follow, as the text of PostgreSQL's array; `[]` without a row."""
+    """`json_group_array(…)`, with the `filter` that may follow, as a text; without a row it is `[]`."""
     grouped: list[str] = []
     place = 0
     while place < len(tokens):
@@ -159,9 +160,9 @@ def _grouped(tokens: list[str]) -> list[str]:
 def _text(tokens: list[str]) -> str:
     """The tokens as one line."""
     text = ""
-    for before, token in zip(["(", *tokens], tokens, strict=False):
-        is_call = token == "(" and before not in _KEYWORDS and _WORD.fullmatch(before)
-        text += token if before in {"(", "."} or token in {")", ",", "."} or is_call else f" {token}"
+    for before, item in zip(["(", *tokens], tokens, strict=False):
+        is_call = item == "(" and before not in _KEYWORDS and _WORD.fullmatch(before)
+        text += item if before in {"(", "."} or item in {")", ",", "."} or is_call else f" {item}"
     return text
 
 

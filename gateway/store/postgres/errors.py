@@ -20,7 +20,7 @@ class UnfitServerError(Exception):
 _EXPLANATIONS = {
     "08": _LOST,
     "25006": "the server takes no writes: it is a standby, or it was set to read-only; name the primary server",
-    "25P03": "PostgreSQL has ended a transaction that stood still; the machine of this gateway stopped or was overloaded",
+    "25P03": "PostgreSQL has ended a transaction that stood still: the gateway or its machine was stopped or overloaded",
     "28": "PostgreSQL refuses the user or the password; mend `database.url` or `database.password`",
     "3D": "the database does not exist; create it, or mend the name in the URL",
     "40": "PostgreSQL has rolled a transaction back; it can be repeated",

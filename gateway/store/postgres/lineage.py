@@ -46,7 +46,7 @@ class Begun(Struct, kw_only=True):
 
 
 async def begin(transaction: Transaction, now: datetime, read_far: ReadFar, said: Said | None) -> Begun:
-    """Compare the ledger with its marker. If it is an older state, hold its open generations and begin a new lineage."""
+    """Compare the ledger with its marker; hold the open generations of an older state, and begin a new lineage."""
     row = await transaction.first(_NEWEST)
     ledger = None if row is None else Lineage(id=str(row[0]), marked=bool(row[1]))
     position = int(await transaction.value(_POSITION))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -11,6 +11,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store.lineage import Said
 from gateway.store.postgres.database import PostgresDatabase
+from gateway.store.postgres.inspect import has_schema, ledger_time
 from gateway.store.postgres.lineage import Begun, ReadFar, begin
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
@@ -25,16 +26,6 @@ from gateway.store.start import Start
 from gateway.telemetry import NOBODY, Observer
 
 _LOCK_SECONDS = 60  # how long a start waits until other gateways let it have the lock of the ledger
-_NEWEST = (
-    "select max(at) from (select (select at from events order by seq desc limit 1) as at"
-    " union all select (select created_at from generations order by id desc limit 1)"
-    " union all select max(created_at) from idempotency_keys"
-    " union all select max(created_at) from deleted_generations"
-    " union all select max(deleted_at) from purchases"
-    " union all select max(applied_at) from schema_migrations) as moments"
-)
-_HAS_OPEN = "select 1 from generations where status in ('queued', 'in_progress') limit 1"
-_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class _Opening(Struct, frozen=True, kw_only=True):
@@ -82,17 +73,18 @@ async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
     try:
         connection = await server.connect()
         try:
+            statements = Statements(connection)
             await check_fitness(connection)
             await warn_of_loss(connection)
-            if await connection.fetchval("select to_regclass('schema_migrations')::text") is not None:
-                _check_clock(opening, await _ledger_time(Statements(connection)))
+            if await has_schema(statements):
+                _check_clock(opening, await ledger_time(statements))
             await migrate(connection, opening.now)
             async with connection.transaction(isolation="read_committed"):
                 await connection.execute(
                     f"set local lock_timeout = '{_LOCK_SECONDS}s'; select pg_advisory_xact_lock({LOCK});"
                     " set constraints all deferred"  # an adoption moves the uses of files after the files
                 )
-                return await _prepare(Statements(connection), opening)
+                return await _prepare(statements, opening)
         finally:
             await connection.close()
     except ConfigurationError:
@@ -108,7 +100,7 @@ async def _prepare(transaction: Transaction, opening: _Opening) -> tuple[Begun, 
     await fill_open(transaction)
     await adopt(transaction, opening.owners, opening.now)
     begun = await begin(transaction, opening.now, opening.read_far, opening.said)
-    newest = (await _ledger_time(transaction)).newest
+    newest = (await ledger_time(transaction)).newest
     return begun, await read_start(transaction, newest)
 
 
@@ -119,18 +111,3 @@ def _check_clock(opening: _Opening, ledger: LedgerTime) -> None:
             "database.url: the newest moment in the ledger is in the future, and moments in PostgreSQL are not changed;"
             " set the clocks of all machines, and wait until that moment is over"
         )
-
-
-async def _ledger_time(transaction: Transaction) -> LedgerTime:
-    at: float | None = await transaction.value(_NEWEST)
-    has_open = await transaction.first(_HAS_OPEN) is not None
-    return LedgerTime(newest=None if at is None else _moment(at), has_open=has_open)
-
-
-def _moment(at: float) -> datetime:
-    try:
-        return datetime.fromtimestamp(at, UTC)
-    except (OverflowError, ValueError, OSError):  # later than any date that Python has
-        return _LAST
-
-

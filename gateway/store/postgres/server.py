@@ -79,7 +79,9 @@ async def check_fitness(connection: Connection) -> None:
 async def warn_of_loss(connection: Connection) -> None:
     """Log a warning if the server does not write to its disk before it says that something is committed."""
     if await connection.fetchval("select current_setting('fsync')") == "off":
-        log.warning("database_not_durable", detail="`fsync` of PostgreSQL is off: a crash of its machine loses purchases")
+        log.warning(
+            "database_not_durable", detail="`fsync` of PostgreSQL is off: a crash of its machine loses purchases"
+        )
 
 
 def complaint(server: Server, error: BaseException) -> str | None:

@@ -53,6 +53,12 @@ def adding(name: str) -> Callable[[Transaction], Any]:
     return lambda transaction: transaction.run(ADD, (name, b""))
 
 
+def shorten(monkeypatch: pytest.MonkeyPatch, setting: str, to: str) -> None:
+    assert setting in writer_module._BEGIN
+    name = setting.partition(" ")[0]
+    monkeypatch.setattr(writer_module, "_BEGIN", writer_module._BEGIN.replace(setting, f"{name} = '{to}'"))
+
+
 async def backend(transaction: Transaction) -> int:
     return int(await transaction.value("select pg_backend_pid()"))
 
@@ -137,7 +143,7 @@ async def test_a_connection_lost_at_the_commit_leaves_it_open_whether_it_is_save
     job = asyncio.create_task(writer.run(adding("a")))
     async with asyncio.timeout(10):
         while not (waits := await other.fetchval("select pid from pg_locks where not granted and objid = 7")):
-            await asyncio.sleep(0.01)
+            pass
     await other.execute(
         f"select pg_terminate_backend({waits}), pg_advisory_unlock(7); drop trigger slow on secrets; drop function wait"
     )
@@ -165,7 +171,9 @@ async def test_a_deferred_constraint_says_for_sure_that_nothing_is_saved(writer:
 async def test_a_frozen_gateway_loses_the_lock(
     postgres_url: str, writer: GroupWriter, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "_BEGIN", writer_module._BEGIN.replace("session_timeout = '5s'", "session_timeout = '300ms'"))
+    monkeypatch.setattr(
+        writer_module, "_BEGIN", writer_module._BEGIN.replace("session_timeout = '5s'", "session_timeout = '300ms'")
+    )
     frozen = GroupWriter(Server(postgres_url))
     thawed, has_lock = asyncio.Event(), asyncio.Event()
     tries = []
@@ -214,7 +222,9 @@ async def test_a_stricter_isolation_by_default_changes_nothing(postgres_url: str
 async def test_a_lock_that_is_not_released_fails_the_jobs_that_wait(
     writer: GroupWriter, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "_BEGIN", writer_module._BEGIN.replace("lock_timeout = '10s'", "lock_timeout = '50ms'"))
+    monkeypatch.setattr(
+        writer_module, "_BEGIN", writer_module._BEGIN.replace("lock_timeout = '10s'", "lock_timeout = '50ms'")
+    )
     await other.execute(f"select pg_advisory_lock({LOCK})")
     with pytest.raises(StoreUnavailable, match="nothing was accepted") as refusal:
         await writer.run(adding("a"))
@@ -284,7 +294,7 @@ async def test_a_server_that_loses_commits_is_refused_also_later(
     assert await names(other) == ["b"]
 
 
-async def test_a_restart_of_the_server_is_survived() -> None:
+async def test_a_restart_of_the_server_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
     server = OwnServer()
     await asyncio.to_thread(server.start)
     try:
@@ -297,8 +307,8 @@ async def test_a_restart_of_the_server_is_survived() -> None:
         await asyncio.to_thread(server.start)
         assert await job == 1
         await asyncio.to_thread(server.stop)
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreUnavailable, match="nothing was accepted"):
-            patch.setattr(writer_module, "_PATIENCE_SECONDS", 0.2)
+        monkeypatch.setattr(writer_module, "_PATIENCE_SECONDS", 0.2)
+        with pytest.raises(StoreUnavailable, match="nothing was accepted"):
             await writer.run(adding("c"))
         await writer.close()
     finally:
