@@ -273,7 +273,9 @@ async def test_every_value_survives_the_way_there_and_back(store: Store, wanted:
     name = new_id("gen_", NOW)
     routes = len(wanted.plan.routes)
     attempts = tuple(replace(made, id=f"att_{name}", route=made.route % routes) for made in wanted.attempts)
-    wanted = replace(wanted, id=name, attempts=attempts)
+    makers = [attempt.id for attempt in attempts] or [None]  # an output names an attempt of its generation
+    outputs = tuple(replace(made, attempt_id=None if made.attempt_id is None else makers[0]) for made in wanted.outputs)
+    wanted = replace(wanted, id=name, attempts=attempts, outputs=outputs)
 
     await store.create(wanted)
 

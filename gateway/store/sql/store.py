@@ -27,7 +27,7 @@ from gateway.store.sql.accounting import follow
 from gateway.store.sql.artifacts import SqlArchivedFiles
 from gateway.store.sql.clients import SqlClients
 from gateway.store.sql.columns import to_json
-from gateway.store.sql.creates import Create
+from gateway.store.sql.creates import create
 from gateway.store.sql.database import Database, Transaction
 from gateway.store.sql.files import SqlLibrary
 from gateway.store.sql.generations import carry_out
@@ -142,7 +142,8 @@ class SqlStore:
         client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
     ) -> Generation:
-        create = Create(
+        work = partial(
+            create,
             generation=generation,
             files=files,
             idempotency=idempotency,
@@ -151,7 +152,7 @@ class SqlStore:
             client_limits=client_limits,
             budgets=budgets,
         )
-        stored = await self._writer.run(create.insert, yields=True)
+        stored = await self._writer.run(work, yields=True)
         if isinstance(stored, Exceeded):
             raise BudgetExceeded(stored, generation.created_at)
         if idempotency is None or stored == generation.id:
