@@ -32,7 +32,7 @@ class PostgresDatabase:
         return int((await self.reader.all(NEWEST_EVENT))[0][0])
 
     def check(self) -> None:
-        """Nothing is damaged for good: another connection, or another server, may work."""
+        """Nothing is damaged permanently: another connection, or another server, may work."""
 
     def keep_time(self, now: datetime) -> None:
         """Nothing: a start compares the clock with what is stored, and other gateways go on storing."""

@@ -20,10 +20,16 @@ _TOKEN = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # A `+` after one of these has only one operand.
-_BEFORE_OPERAND = frozenset("where and or not on by select ( , = < > <> != <= >=".split())
-_KEYWORDS = frozenset("in and or not from where values as exists on select by union join over".split())
+_BEFORE_OPERAND = frozenset(
+    ("where", "and", "or", "not", "on", "by", "select", "(", ",", "=", "<", ">", "<>", "!=", "<=", ">=")
+)
+_KEYWORDS = frozenset(
+    ("in", "and", "or", "not", "from", "where", "values", "as", "exists", "on", "select", "by", "union", "join", "over")
+)
 # What ends the table after `cross join`, if no `on` came before.
-_AFTER_TABLE = frozenset("where join left cross group order having limit union window on , ) ;".split())
+_AFTER_TABLE = frozenset(
+    ("where", "join", "left", "cross", "group", "order", "having", "limit", "union", "window", "on", ",", ")", ";")
+)
 _TYPES = {"integer": "bigint", "real": "double precision", "blob": "bytea"}
 
 

@@ -20,7 +20,7 @@ class UnfitServerError(Exception):
 _EXPLANATIONS = {
     "08": _LOST,
     "25006": "the server takes no writes: it is a standby, or it was set to read-only; name the primary server",
-    "25P03": "PostgreSQL has ended a transaction that stood still: the gateway or its machine was stopped or overloaded",
+    "25P03": "PostgreSQL has ended an idle transaction: the gateway or its machine was stopped or overloaded",
     "28": "PostgreSQL refuses the user or the password; mend `database.url` or `database.password`",
     "3D": "the database does not exist; create it, or mend the name in the URL",
     "40": "PostgreSQL has rolled a transaction back; it can be repeated",
@@ -29,7 +29,7 @@ _EXPLANATIONS = {
     "53200": "PostgreSQL has run out of memory; give it more",
     "53300": "PostgreSQL has no free connection; raise its `max_connections`, or end other programs",
     "53": "PostgreSQL lacks disk, memory or connections; see its log",
-    "55P03": "another program holds the lock of the ledger; see `pg_stat_activity`, and end what stands still",
+    "55P03": "another program holds the lock of the ledger; see `pg_stat_activity`, and end the idle transaction",
     "57014": "a statement has taken too long; see what else PostgreSQL does",
     "57P": "PostgreSQL is stopping, starting or has ended the connection; see whether the server runs",
     "58": "PostgreSQL cannot read or write its disk; see its log",

@@ -29,7 +29,7 @@ _LOCK_SECONDS = 60  # how long a start waits until other gateways let it have th
 
 
 class _Opening(Struct, frozen=True, kw_only=True):
-    """What a start is told."""
+    """The arguments of a start."""
 
     now: datetime
     check_clock: Callable[[LedgerTime], None]

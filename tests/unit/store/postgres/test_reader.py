@@ -31,7 +31,7 @@ async def other(postgres_url: str) -> AsyncIterator[Any]:
 
 
 async def test_reads_run_at_once_and_leave_their_connection_to_others(reader: PoolReader) -> None:
-    first = await asyncio.gather(*(reader.all(f"{BACKEND}, ?::int", (number,)) for number in range(20)))
+    first = await asyncio.gather(*(reader.all(f"{BACKEND}, cast(? as integer)", (number,)) for number in range(20)))
     assert [rows[0][1] for rows in first] == list(range(20))
     assert 1 < len({rows[0][0] for rows in first}) <= reader_module.CONNECTIONS
 

@@ -21,7 +21,8 @@ _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"
 )
 _INDEXES = (
-    "select indexname from pg_indexes where schemaname = 'public' and indexname !~ '_(pkey|key|key\\d)$'"
+    "select indexname from pg_indexes where schemaname = 'public'"
+    " and indexname not in (select conname from pg_constraint)"
     " union all select tgname from pg_trigger where not tgisinternal"
 )
 

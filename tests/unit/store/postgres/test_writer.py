@@ -182,7 +182,7 @@ async def test_a_frozen_gateway_loses_the_lock(
         tries.append(await transaction.run(ADD, ("frozen", b"")))
         has_lock.set()
         if len(tries) == 1:
-            await thawed.wait()  # stands for a process that is stopped in the middle of a transaction
+            await thawed.wait()  # like a process that is stopped in the middle of a transaction
         return await transaction.run("update secrets set value = 'x' where name = 'frozen'")
 
     job = asyncio.create_task(frozen.run(freeze))
