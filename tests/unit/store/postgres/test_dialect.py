@@ -36,7 +36,7 @@ _VERBS = ("select ", "insert ", "update ", "delete ", "with ")
         ("from g indexed by i where +a = ?", "from g where a = $1", ("x",)),
         ("from g as h indexed by i where a + b = - 1 and not +c", "from g as h where a + b = - 1 and not c", ()),
         ("g cross join a on a.i = g.i cross join b where c", "g join a on a.i = g.i cross join b where c", ()),
-        ("g cross join (select 1 from x) as a on b", "g join(select 1 from x) as a on b", ()),
+        ("g cross join (select 1 from x) as a on b", "g join (select 1 from x) as a on b", ()),
         ("in (select value from json_each(?))", "in (select value from json_elements($1))", ("x",)),
         ("cast(created_at / 60 as integer)", "cast(floor(created_at / 60) as bigint)", ()),
         ("cast(round(cast(a as real)) as integer)", "cast(round(cast(a as double precision)) as bigint)", ()),
