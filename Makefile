@@ -75,8 +75,8 @@ bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, noti
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
-	$(BIN)/python bench/readings.py
-	$(BIN)/python bench/open_generations.py
+	$(BIN)/python -m bench.readings
+	$(BIN)/python -m bench.open_generations
 
 bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, and the health check meanwhile; 8 minutes
 	$(BIN)/python -m bench.lists

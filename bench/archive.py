@@ -27,9 +27,10 @@ from gateway.domain.adapter.task import Artifact, Status
 from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, GenerationRequest, Output, Plan, Route
 from gateway.fetch.fetcher import Fetcher
+from gateway.ids import new_id
 from gateway.live import Live
+from gateway.log_observer import LogObserver
 from gateway.store.sqlite.open import open_sqlite
-from gateway.telemetry import LogObserver
 from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6
@@ -73,7 +74,7 @@ def generation(number: int, port: int, now: datetime) -> Generation:
     attempt = Attempt(id=f"att_{number}", number=1, route=0, slots=(0,), state=AttemptState.ACCEPTED, reserved_at=now)
     output = Output(index=0, attempt_id=attempt.id, artifact=link, status=Status.IN_PROGRESS)
     return Generation(
-        id=f"gen_{number}",
+        id=new_id("gen_", now),
         owner="bench",
         kind="video",
         request=GenerationRequest(model="m", input=TextInput(), prompt="bench"),

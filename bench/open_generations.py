@@ -1,4 +1,4 @@
-"""What many open generations cost: `python bench/open_generations.py [--open 20000] [--against PATH]`.
+"""What many open generations cost: `python -m bench.open_generations [--open 20000] [--against PATH]`.
 
 A ledger with that many open generations is written through the store, each with one task at a provider. Then a gateway
 starts on it, cold, in a process of its own. Everything is measured from outside of that process: when it is ready,
@@ -28,9 +28,9 @@ from pathlib import Path
 import httpx
 import structlog
 from msgspec.structs import replace
-from notice import free_port
-from run import CREATE, KEY, PATH, Client
 
+from bench.notice import free_port
+from bench.run import CREATE, KEY, PATH, Client
 from gateway.app import Application
 from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Output, Task
@@ -103,7 +103,7 @@ async def make_ledger(folder: Path, count: int) -> None:
     """
     settings = load(configuration(folder, "http://127.0.0.1:9", None), {"BENCH_KEY": KEY}, load_adapters())
     application = Application(settings)
-    application.engine.begin = lambda _: None  # type: ignore[method-assign]  # nothing is sent while the ledger is made
+    application.engine.begin = lambda _: None  # type: ignore[method-assign, assignment]  # nothing is sent while the ledger is made
     await Client(application.asgi)("POST", PATH, CREATE)
     (template_id,) = await application.store.open_ids(datetime.now(UTC))
     template = await application.store.get(template_id)

@@ -1,4 +1,4 @@
-"""Whether every open task is polled at its interval: `python bench/readings.py [TASKS]`.
+"""Whether every open task is polled at its interval: `python -m bench.readings [TASKS]`.
 
 The gateway is a separate process with default settings. The provider accepts every submit, never finishes a task and
 takes 300 ms for each poll. Every gap between two polls of a task is compared with the longest interval of FoxAPI's
@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-from notice import KEY, PATH, free_port, process
+
+from bench.notice import KEY, PATH, free_port, process
 
 READING_SECONDS = 0.3
 INTERVAL_SECONDS = 15.0

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ async def main() -> None:
             ("generations", KeepFor(generations=timedelta(days=7))),
         ):
             rows = OldRows(store, Live(keep))
-            await measured(name, store, lambda rows=rows: rows.remove(later, lambda: False))
+            await measured(name, store, partial(rows.remove, later, lambda: False))
         await store.close()
         with apsw.Connection(str(path)) as connection:
             free, pages = (connection.execute(f"pragma {name}").get for name in ("freelist_count", "page_count"))

@@ -33,6 +33,7 @@ from msgspec import Struct
 from gateway.app import Application
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
+from tests.asgi import scope_of
 
 CONCURRENCY = 64
 ROUNDS = 5
@@ -83,25 +84,13 @@ class Client:
         self.app = app
 
     async def __call__(self, method: str, path: str, body: bytes = b"") -> bytes:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "scheme": "http",
-            "server": ("127.0.0.1", 80),
-            "client": ("127.0.0.1", 1),
-            "headers": [
-                (b"host", b"127.0.0.1"),
-                (b"authorization", b"Bearer " + KEY.encode()),
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ],
+        headers = {
+            "host": "127.0.0.1",
+            "authorization": f"Bearer {KEY}",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
         }
+        scope = scope_of(method, path, headers)
         answer: list[Any] = []
 
         async def receive() -> dict[str, Any]:
@@ -161,7 +150,7 @@ async def requests(count: int) -> dict[str, list[tuple[float, float]]]:
         bare = Client(Litestar([bare_post, bare_get], openapi_config=None, logging_config=None))
         gateway = Client(app.asgi)
         async with app.litestar.lifespan():
-            app.engine.begin = lambda _: None  # type: ignore[method-assign]  # what happens after a create is measured separately
+            app.engine.begin = lambda _: None  # type: ignore[method-assign, assignment]  # what happens after a create is measured separately
             made = msgspec.json.decode(await gateway("POST", PATH, CREATE))["id"]
             for _ in range(ROUNDS):
                 for name, operation in {
@@ -244,10 +233,10 @@ def compare(base: Path, repetitions: int) -> None:
             for name, figure in figures_of(checkout).items():
                 figures.setdefault(name, []).append(figure)
     print(f"{'CPU µs':30}{'before':>10}{'after':>10}{'ratio':>8}   lowest to highest before, after")
-    for name, figures in after.items():
+    for name, measured in after.items():
         if name in before:
-            old, new = statistics.median(before[name]), statistics.median(figures)
-            spreads = "   ".join(f"{min(values):.1f} to {max(values):.1f}" for values in (before[name], figures))
+            old, new = statistics.median(before[name]), statistics.median(measured)
+            spreads = "   ".join(f"{min(values):.1f} to {max(values):.1f}" for values in (before[name], measured))
             print(f"{name:30}{old:>10.1f}{new:>10.1f}{new / old:>8.2f}   {spreads}")
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -98,7 +98,7 @@ def is_signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
 
     class Then(datetime):
         @classmethod
-        def now(cls, **_: Any) -> Any:
+        def now(cls, tz: tzinfo | None = None) -> Any:  # noqa: ARG003  # the library asks for UTC, as it is here
             return moment
 
     with patch("standardwebhooks.webhooks.datetime", Then):
@@ -224,7 +224,7 @@ async def deliver(port: int, count: int) -> tuple[float, float, float]:
             )
             assert await app.store.webhooks.add_endpoint(endpoint)
             claiming = Claiming(app.store.webhooks.claim)
-            app.store.webhooks.claim = claiming  # type: ignore[method-assign]  # the real method, observed
+            app.store.webhooks.claim = claiming  # type: ignore[method-assign, assignment]  # the real method, observed
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(0, count // 2, 250):
                 await asyncio.gather(*(end(app, f"http://127.0.0.1:{port}/own") for _ in range(250)))

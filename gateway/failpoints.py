@@ -20,6 +20,7 @@ WINDOWS = (
     "reply_read_not_committed",  # the ids of the tasks are known, but not stored
     "accepted",  # the tasks are stored, but the driver does not know it yet
     "commit_fails",  # a batch of writes has been executed, but not committed
+    "marker_fails",  # a batch of writes is durable, but the marker beside the ledger does not say so yet
     "done_not_kept",  # a provider is done, and the download of its file has not begun
     "file_written",  # a file is written, but does not have its final name
     "renamed",  # the file has its final name, but the ledger does not name it

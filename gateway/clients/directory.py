@@ -6,6 +6,7 @@ The ledger has the truth about the latter. `Administration` changes it there fir
 from collections.abc import Iterable, Mapping, Sequence
 from hmac import compare_digest
 
+import structlog
 from msgspec import Struct
 
 from gateway.domain.clients import (
@@ -24,8 +25,11 @@ from gateway.domain.clients import (
     owner_of,
     owner_of_key,
 )
+from gateway.settings.clients import alone
 from gateway.settings.load import Settings
 from gateway.store.clients import Adopted, ClientRows, StoredClient
+
+log = structlog.get_logger()
 
 _PREFIX = 8  # bytes of a digest by which it is looked up; all of it is compared in constant time
 
@@ -68,6 +72,9 @@ class Keys:
         return match
 
 
+_GONE = Limits(sees=())  # of a client that was removed: webhooks of its last generations may still be sent
+
+
 class _Configured(Struct, frozen=True):
     """What a configuration says of clients and keys."""
 
@@ -99,6 +106,12 @@ class Directory:
     def renew(self, settings: Settings) -> None:
         """Take the clients and keys of another configuration instead of those of the present one."""
         self._configured = _configured(settings)
+        self.warn(settings)
+
+    def warn(self, settings: Settings) -> None:
+        """Log which keys do not find what they have made."""
+        for warning in left_behind(settings, (row for rows in self._adopted.values() for row in rows)):
+            log.warning("key_left_things_behind", detail=warning)
 
     # --- what was made at run time ------------------------------------------------------------------------------------
 
@@ -143,10 +156,11 @@ class Directory:
         return configured or (None if stored is None else _client(stored))
 
     def client(self, owner: str) -> Client:
-        """The client with this owner id; one without limits if it is a key by itself, or is gone."""
+        """The client with this owner id. A key by itself has no limits, and a client that is gone sees nothing."""
         name = name_of(owner)
-        client = None if name is None else self.by_name(name)
-        return client or Client(owner=owner, name=name)
+        if name is None:
+            return Client(owner=owner)
+        return self.by_name(name) or Client(owner=owner, name=name, limits=_GONE)
 
     def limits_of(self, owner: str) -> Limits:
         """The limits of an owner id."""
@@ -186,6 +200,25 @@ def adoptions(settings: Settings) -> dict[str, str]:
         olds = [*(owner_of_key(key_digest(key.reveal())) for key in keys), *client.adopt]
         owners |= dict.fromkeys(olds, owner_of(name))
     return owners
+
+
+def left_behind(settings: Settings, adopted: Iterable[Adopted]) -> list[str]:
+    """A warning for each key of the configuration whose earlier things belong to another client than its present one.
+
+    Danger: the key does not find what it has made, and the repeat of an earlier request buys again.
+    """
+    places: dict[str, tuple[str, str | None]] = {
+        owner: (place, None) for owner, place in alone(settings.server).items()
+    }
+    places |= {owner: (f"clients.{name_of(client)}", client) for owner, client in adoptions(settings).items()}
+    return [
+        f"{place}: what the key {row.owner} made until {row.adopted_at:%Y-%m-%d} belongs to the client"
+        f" {name_of(row.client)}; the key does not find it, and the repeat of an earlier request buys again. To undo"
+        f" this, move the key to `keys` of [clients.{name_of(row.client)}]"
+        for row in adopted
+        for place, client in [places.get(row.owner, ("", row.client))]
+        if client != row.client
+    ]
 
 
 def _client(stored: StoredClient) -> Client:

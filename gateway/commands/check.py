@@ -15,6 +15,7 @@ from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN
 from gateway.artifacts.bucket import bucket_of, probe
+from gateway.clients.directory import left_behind
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.connect import connect as connect_to
 from gateway.commands.ledger_file import LedgerFile, inspect_ledger, inspect_server
@@ -104,8 +105,12 @@ def _server(settings: Settings) -> None:
     server = settings.server
     callers = "anybody on this machine"
     if server.auth != "none":
-        clients = [_count(server.api_keys, "client key")]
-        clients += [_count(server.kling_keys, "Kling key")] if server.kling_keys else []
+        kinds: list[tuple[Collection[object], str]] = [
+            (server.api_keys, "client key"),
+            (server.kling_keys, "Kling key"),
+            (settings.clients, "named client"),
+        ]
+        clients = [_count(items, name) for items, name in kinds if items] or ["no client"]
         callers = f"{', '.join(clients)} and {_count(server.admin_keys, 'admin key')}"
     host = f"[{server.host}]" if ":" in server.host else server.host
     line("server", f"http://{host}:{server.port}, open to {callers}")
@@ -134,7 +139,7 @@ def _database(settings: Settings, report: Report) -> list[str]:
         report.error("database", error)
         return []
     line("database", f"{settings.database.url if path is None else path.resolve()}: {ledger.state}")
-    return [*_clock(ledger.time, report), *_unfollowed(ledger)]
+    return [*_clock(ledger.time, report), *_unfollowed(ledger), *left_behind(settings, ledger.adopted)]
 
 
 def _clock(ledger: LedgerTime, report: Report) -> list[str]:

@@ -14,12 +14,15 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.settings.load import DatabaseSettings
 from gateway.store import migrations
+from gateway.store.clients import Adopted
 from gateway.store.opening import NO_DRIVER
 from gateway.store.sql.attempts import UNFOLLOWED
+from gateway.store.sql.clients import adopted
 from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.backup import is_in_use
 from gateway.store.sqlite.clock import ledger_time
 from gateway.store.sqlite.file import check_place, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 
 
 class LedgerFile(Struct, frozen=True, kw_only=True):
@@ -29,6 +32,7 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
     time: LedgerTime = LedgerTime(newest=None, has_open=False)
     # Providers without a key, each with an open generation that it works on.
     unfollowed: tuple[tuple[str, str], ...] = ()
+    adopted: tuple[Adopted, ...] = ()
 
 
 def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> LedgerFile:
@@ -42,7 +46,7 @@ def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> Ledg
     if not seen.schema:
         return LedgerFile(state="the first start will make the schema")
     state = f"schema {seen.schema}" + (f", {seen.to_come} migration(s) to come" if seen.to_come else "")
-    return LedgerFile(state=state, time=seen.time, unfollowed=seen.unfollowed)
+    return LedgerFile(state=state, time=seen.time, unfollowed=seen.unfollowed, adopted=seen.adopted)
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
@@ -66,6 +70,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
             to_come = migrations.pending(migrations.load("sqlite"), applied)
+            owners = [] if to_come else drive(adopted(SqliteTransaction(connection)))
             rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
             with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
                 time = ledger_time(connection, lock)
@@ -76,7 +81,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
     state = f"schema {max(applied, default=0)}" + (f", {len(to_come)} migration(s) to come" if to_come else "")
     state += ", a gateway is running on it" if running else ", can be opened"
     unfollowed = tuple((str(provider), str(generation)) for provider, generation in rows)
-    return LedgerFile(state=state, time=time, unfollowed=unfollowed)
+    return LedgerFile(state=state, time=time, unfollowed=unfollowed, adopted=tuple(owners))
 
 
 def _time_beside(lock_path: Path) -> LedgerTime:

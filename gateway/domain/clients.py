@@ -12,11 +12,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.domain.client_errors import ApiKeyExpired, ApiKeyRevoked, OpenGenerationsReached, OutputsPerDayReached
+from gateway.domain.errors import ApiKeyExpired, ApiKeyRevoked, OpenGenerationsReached, OutputsPerDayReached
 
 ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-NAME_RULE = "1 to 63 lower case letters, digits, - and _, and the first is a letter or a digit"
+# Not an owner id: filters take both, and could not tell which of the two is meant.
+NAME = re.compile(r"(?!anonymous$|client_|key_)[a-z0-9][a-z0-9_-]{0,62}")
+NAME_RULE = (
+    "1 to 63 lower case letters, digits, - and _, with a letter or a digit first; `anonymous` and what begins with"
+    " `client_` or `key_` are taken, because owner ids look like that"
+)
 LABEL_MAX = 200  # characters
 PATTERNS_MAX = 1000  # names and patterns of models for one client
 _NAMED = "client_"

@@ -24,7 +24,7 @@ from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
-from gateway.domain.generation.lifecycle import SubmitEnded
+from gateway.domain.generation.facts_and_effects import SubmitEnded
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
@@ -36,9 +36,9 @@ from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
-from gateway.store.holds import ProviderHeld
-from gateway.store.port import Store
-from gateway.telemetry import Observer, SubmitFinished, answer_fields
+from gateway.log_observer import answer_fields
+from gateway.store.port import Permission, Store
+from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
@@ -200,17 +200,17 @@ class Submitter:
 
     async def _begin(self, generation: Generation, attempt: Attempt) -> None:
         """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
-        try:
-            version = await until_store_works(
-                self._clock,
-                lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
-                attempt=attempt.id,
-            )
-        except ProviderHeld:
-            self._health.note_hold(generation.route(attempt).provider)
-            raise _NotWanted(_not_sent(attempt, None)) from None
-        if version is None:
+        permission = await until_store_works(
+            self._clock,
+            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+            attempt=attempt.id,
+        )
+        if permission is Permission.OVERTAKEN:
             raise _NotWanted(None)
+        if permission is Permission.HELD:
+            self._health.note_hold(generation.route(attempt).provider)
+        if permission is not Permission.GRANTED:
+            raise _NotWanted(_not_sent(attempt, None))  # it costs nothing, and does not count as a failed attempt
         # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
         # time, or the client may have cancelled.
         current = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)

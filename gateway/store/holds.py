@@ -5,12 +5,8 @@ from typing import Protocol
 from gateway.domain.health.hold import Hold
 
 
-class ProviderHeld(Exception):
-    """`Store.begin_submit` refuses the submit, because its provider is held."""
-
-
 class Holds(Protocol):
-    """A hold counts from the moment when `put` returns: no submit to the provider begins after that.
+    """A hold counts from the moment when `put` returns: `Store.begin_submit` refuses every submit after that.
 
     Every method may raise `StoreUnavailable`.
     """

@@ -8,6 +8,7 @@ have protocols of their own beside this one.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -56,6 +57,21 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     key: str | None = None  # the client's idempotency key
     others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
+
+
+class Permission(StrEnum):
+    """What the ledger says to a submit that is about to be sent. All but `GRANTED` forbid it."""
+
+    GRANTED = "granted"
+    HELD = "held"  # nothing was changed: an operator holds the provider
+    OVERTAKEN = "overtaken"  # nothing was changed: the attempt is not reserved, or its driver is not the current one
+    # The attempt is `submitting`, but the marker beside the ledger cannot be written. Nothing may be sent, and the
+    # caller ends the attempt as `not_sent`. Until the marker works, further submits raise `StoreUnavailable`.
+    UNMARKED = "unmarked"
+
+    def without_marker(self) -> "Permission":
+        """The same answer if the marker could not be written."""
+        return Permission.UNMARKED if self is Permission.GRANTED else self
 
 
 FILTERS_MAX = 16  # in one query
@@ -275,12 +291,11 @@ class Store(Protocol):
         """
         ...
 
-    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
-        """Move an attempt from `reserved` to `submitting`. This is the only permission to send a submit.
+    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> Permission:
+        """Move an attempt from `reserved` to `submitting`. `GRANTED` is the only permission to send a submit.
 
-        It is given once in the life of an attempt, and only with the current fence. Returns the new version of the
-        generation; None means that the submit must not be sent. Raises `ProviderHeld`, with nothing changed, if an
-        operator holds the provider.
+        It is given once in the life of an attempt, and only with the current fence. Every other answer means that the
+        submit must not be sent.
         """
         ...
 

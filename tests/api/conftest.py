@@ -28,9 +28,10 @@ from gateway.connection import OpenConnections, bounded
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.generation.model import Generation
 from gateway.fetch.fetcher import FetchRefused, Posted
-from gateway.media.image_result import PROCESSES_MAX
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
+
+from ..traffic import SETTLE_SECONDS, Traffic
 
 KEY = "vg_" + "a" * 40
 OTHER_KEY = "vg_" + "b" * 40
@@ -96,6 +97,7 @@ class ManualClock:
     def __init__(self) -> None:
         self._now = datetime(2026, 3, 2, 12, tzinfo=UTC)
         self._timers: list[tuple[datetime, Callable[[], None]]] = []
+        self.traffic = Traffic()
 
     def now(self) -> datetime:
         self._now += timedelta(milliseconds=1)
@@ -116,19 +118,13 @@ class ManualClock:
 
     async def advance(self, seconds: float) -> None:
         """Let all tasks run until they wait, move the time, and let them run again."""
-        await settle()
+        await self.traffic.settle()
         self._now += timedelta(seconds=seconds)
         due = [entry for entry in self._timers if entry[0] <= self._now]
         self._timers[:] = [entry for entry in self._timers if entry[0] > self._now]
         for _, callback in due:
             callback()
-        await settle()
-
-
-async def settle() -> None:
-    """Give drivers and the writer's thread time for everything that does not need the clock."""
-    for _ in range(30):
-        await asyncio.sleep(0.001)
+        await self.traffic.settle()
 
 
 class Body(httpx.AsyncByteStream):
@@ -244,18 +240,10 @@ class Gateway:
         self.upstream.word = word
         for _ in range(50):
             await self.clock.advance(40)
-            await self._until_decoded()
             left = [await self.stored(name) for name in await self.application.store.open_ids(self.clock.now())]
             if all(generation.status.terminal and generation.outputs[0].artifact is not None for generation in left):
                 return
         pytest.fail("the generations do not end")
-
-    async def _until_decoded(self) -> None:
-        """Wait for the processes that decode images: they take real time, and the clock here does not move."""
-        decoders = self.application._archiver._images._processes
-        async with AsyncExitStack() as all_places:
-            for _ in range(PROCESSES_MAX):
-                await all_places.enter_async_context(decoders.slot("test"))
 
     async def begin(self, generation_id: str) -> None:
         """Run until the provider is working on this generation."""
@@ -264,6 +252,12 @@ class Gateway:
             if (await self.stored(generation_id)).status == "in_progress":
                 return
         pytest.fail("the generation does not begin")
+
+    async def until_busy(self) -> None:
+        """Run until a write is handed to the thread of the ledger, or other work to another thread."""
+        async with asyncio.timeout(SETTLE_SECONDS):
+            while not self.clock.traffic.under_way:  # noqa: ASYNC110  # a counter, without an event for its start
+                await asyncio.sleep(0)
 
     async def stored(self, generation_id: str) -> Generation:
         """The generation in the ledger."""
@@ -484,6 +478,7 @@ async def start() -> AsyncIterator[Start]:
             for fetcher in (application.input_fetcher, application.result_fetcher):
                 fetcher.get = upstream.fetch  # type: ignore[method-assign]  # tests have no network
             await stack.enter_async_context(running(application))
+            clock.traffic.count_threads(application)
             gateway = Gateway(application, upstream, clock)
             await stack.enter_async_context(gateway.client)
             await stack.enter_async_context(gateway.other)
@@ -551,7 +546,7 @@ async def serve(gateway: Gateway) -> AsyncIterator[Gateway]:
 async def untouched(gateway: Any) -> AsyncIterator[Any]:
     """A gateway that must be unchanged at the end of the test: no row, no file, no call to a provider."""
     yield gateway
-    await asyncio.sleep(0.005)
+    await gateway.clock.traffic.settle()
     assert set(gateway.rows().values()) == {0}
     assert not list(gateway.application.settings.artifacts.path.rglob("*.*"))
     assert gateway.upstream.requests == []

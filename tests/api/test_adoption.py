@@ -1,7 +1,7 @@
 """A key that was a client by itself becomes a key of a client with a name, which then owns what the key owned."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +11,10 @@ import apsw
 import httpx
 import pytest
 from standardwebhooks import Webhook
+from structlog.testing import capture_logs
 
 from gateway.app import Application
+from gateway.commands.check import check
 from gateway.domain.clients import key_digest, owner_of_key
 from gateway.fetch.fetcher import Posted
 from gateway.settings.load import load
@@ -35,14 +37,19 @@ class Gateways:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.upstream, self.clock = StubUpstream(), ManualClock()
+        self.variables = {**PROVIDER_KEYS, "KEY": KEY, "OTHER": OTHER_KEY, "NEW": NEW}
+        self.variables["VIDEO_GATEWAY_ARTIFACTS"] = str(folder / "artifacts")
+        self.variables["VIDEO_GATEWAY_DATABASE_URL"] = f"sqlite:///{folder / 'test.db'}"
+
+    def write(self, toml: str) -> Path:
+        """The configuration file, with these lines."""
+        file = self._folder / "gateway.toml"
+        file.write_text(f"artifacts.thumbnails = false\n{toml}")
+        return file
 
     @asynccontextmanager
     async def run(self, toml: str) -> AsyncIterator[Any]:
-        variables = {**PROVIDER_KEYS, "KEY": KEY, "OTHER": OTHER_KEY, "NEW": NEW}
-        variables["VIDEO_GATEWAY_ARTIFACTS"] = str(self._folder / "artifacts")
-        variables["VIDEO_GATEWAY_DATABASE_URL"] = f"sqlite:///{self._folder / 'test.db'}"
-        (self._folder / "gateway.toml").write_text(f"artifacts.thumbnails = false\n{toml}")
-        settings = load(self._folder / "gateway.toml", variables, ADAPTERS)
+        settings = load(self.write(toml), self.variables, ADAPTERS)
         transport = httpx.MockTransport(self.upstream)
         application = Application(settings, adapters=ADAPTERS, clock=self.clock, transport=transport)
         posts: list[tuple[bytes, dict[str, str]]] = []
@@ -55,6 +62,7 @@ class Gateways:
         application.input_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         application.result_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         async with running(application):
+            self.clock.traffic.count_threads(application)
             gateway: Any = Gateway(application, self.upstream, self.clock)
             gateway.posts, gateway.new = posts, gateway.client_of(NEW)
             yield gateway
@@ -134,6 +142,43 @@ async def test_everything_that_a_key_owned_belongs_to_its_client(gateways: Gatew
         assert repeat.json()["id"] == first["id"]
 
 
+async def test_a_key_that_leaves_its_client_is_warned_of_and_can_come_back(
+    gateways: Gateways, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = owner_of_key(key_digest(KEY))
+
+    def warnings(logged: Sequence[Mapping[str, Any]]) -> list[str]:
+        return [line["detail"] for line in logged if line["event"] == "key_left_things_behind"]
+
+    def checked(toml: str) -> str:
+        capsys.readouterr()
+        check(gateways.write(toml), connect=False)
+        return " ".join(capsys.readouterr().out.split())
+
+    for name, value in gateways.variables.items():
+        monkeypatch.setenv(name, value)
+    async with gateways.run(ALONE) as gateway:
+        made = await gateway.create()
+    with capture_logs() as logged:
+        async with gateways.run(NAMED):
+            pass
+    assert (warnings(logged), "what the key" in checked(NAMED)) == ([], False)
+    with capture_logs() as logged:
+        async with gateways.run(ALONE) as gateway:
+            assert (await gateway.client.get(VIDEOS)).json()["data"] == []
+            later = await gateway.create()
+    assert len(warnings(logged)) == 2, "one for each key"
+    (warning,) = [text for text in warnings(logged) if own in text]
+    assert warning.startswith(f"server.api_keys[0]: what the key {own} made until")
+    assert warning.endswith("move the key to `keys` of [clients.shop]")
+    assert f"server.api_keys[0]: what the key {own} made until" in checked(ALONE)
+    assert f"clients.store: what the key {own} made until" in checked(NAMED.replace("shop", "store"))
+    with capture_logs() as logged:
+        async with gateways.run(NAMED) as gateway:
+            listed = {listed["id"] for listed in (await gateway.client.get(VIDEOS)).json()["data"]}
+    assert (listed, warnings(logged)) == ({made["id"], later["id"]}, [])
+
+
 async def test_owner_ids_are_adopted_without_their_keys(gateways: Gateways) -> None:
     async with gateways.run(ALONE) as gateway:
         made = await gateway.create()
@@ -142,6 +187,25 @@ async def test_owner_ids_are_adopted_without_their_keys(gateways: Gateways) -> N
         assert [listed["id"] for listed in (await gateway.new.get(VIDEOS)).json()["data"]] == [made["id"]]
         assert (await gateway.new.get(f"{VIDEOS}/{others['id']}")).status_code == 404
         assert (await gateway.client.get(VIDEOS)).status_code == 401  # its key is configured no more
+
+
+async def test_the_last_webhooks_of_a_client_that_was_removed_hide_what_it_may_not_have_seen(
+    gateways: Gateways,
+) -> None:
+    words = ("provider", "attempts", "cost_usd")
+    body = {**BODY, "webhook_url": "https://client.example/hook"}
+    for toml, shown in ((NAMED, True), (ALONE, False)):
+        async with gateways.run(NAMED) as gateway:
+            made = (await gateway.client.post(VIDEOS, json=body)).json()
+        gateways.upstream.word = "completed"
+        async with gateways.run(toml) as gateway:
+            for _ in range(3):
+                await gateway.clock.advance(60)
+            (sent,) = [post.decode() for post, _ in gateway.posts if made["id"].encode() in post]
+        assert '"completed"' in sent
+        assert [word for word in words if f'"{word}"' in sent] == (list(words) if shown else [])
+        gateways.upstream.word = "processing"
+        body["prompt"] = "A wave."
 
 
 def test_every_table_with_an_owner_has_a_rule_for_its_adoption() -> None:

@@ -79,6 +79,17 @@ async def test_a_refusal_says_which_budget_what_is_left_and_what_helps(start: An
     assert gateway.rows()["generations"] == 1
 
 
+async def test_a_month_renews_and_a_budget_in_all_never_does(start: Any, check_error: Any) -> None:
+    gateway = await start(f"budgets = {{ month = 0.8, total = 1.2 }}\n{PRICED}")
+    await gateway.create(**BODY)
+    month = await post(gateway)
+    assert "the next month begins at 2026-04-01T00:00:00Z" in check_error(month, 402, "budget_exceeded", "max_cost")
+    assert 29 * 86_400 < int(month.headers["retry-after"]) <= 30 * 86_400
+    total = await post(gateway, n=2)
+    assert "never renews: only the operator can raise it" in check_error(total, 402, "budget_exceeded", "max_cost")
+    assert "retry-after" not in total.headers
+
+
 async def test_quote_reservation_and_settlement_are_the_same(start: Any) -> None:
     gateway = await start(f"budgets = {{ month = 10 }}\n{PRICED}")
     for at, (body, micros) in enumerate(
@@ -106,6 +117,7 @@ async def test_every_route_of_the_plan_is_reserved_and_what_is_not_spent_is_free
 
     assert spending(gateway) == (800_000, 0, 0), "both routes may be billed"
     assert (await post(gateway)).status_code == 402
+    assert (await post(gateway, max_cost=1e305)).status_code == 402, "a limit beyond all prices changes nothing"
     await gateway.finish()
     assert spending(gateway) == (0, 500_000, 0), "only the first was"
     assert (await post(gateway, max_cost=0.3)).status_code == 422, "max_cost is below the price"

@@ -12,8 +12,6 @@ from structlog.testing import capture_logs
 
 from gateway.domain.errors import StoreUnavailable
 
-from .conftest import settle
-
 PUBLIC = "https://video.example.com/gw"
 TOML = f"""
 server.public_url = "{PUBLIC}"
@@ -276,10 +274,10 @@ async def test_an_equal_callback_waits_until_the_first_one_is_durable(called: Ca
 
     part.claim = slow
     answers = [asyncio.create_task(called.post(path, "task")) for _ in range(3)]
-    await settle()
+    await called.gateway.clock.traffic.settle()
     assert not any(answer.done() for answer in answers)
     answers[0].cancel()  # the caller disconnects, and its callback still counts
-    await settle()
+    await called.gateway.clock.traffic.settle()
     ready.set()
     assert {(await answer).status_code for answer in answers[1:]} == {200 if works else 503}
     assert (await called.attempt(made)).state == ("accepted" if works else "unknown")

@@ -99,6 +99,7 @@ async def test_a_scope_that_is_missing_is_named(begin: Any, check_error: Any) ->
     assert (await read.get(path)).status_code == 200
     assert (await read.post(f"{VIDEOS}/quote", json=BODY)).status_code == 200
     assert (await admin.get(CLIENTS)).status_code == 200
+    assert (await generate.get("/v1/webhook_secret")).status_code == 200
     for client, method, where, scope in (
         (generate, "GET", path, "read"),
         (generate, "GET", "/v1/models", "read"),
@@ -108,6 +109,7 @@ async def test_a_scope_that_is_missing_is_named(begin: Any, check_error: Any) ->
         (read, "DELETE", path, "generate"),
         (read, "POST", "/v1/files", "generate"),
         (read, "POST", "/v1/videos", "generate"),
+        (read, "GET", "/v1/webhook_secret", "generate"),
         (read, "GET", CLIENTS, "admin"),
         (admin, "GET", VIDEOS, "read"),
         (admin, "POST", VIDEOS, "generate"),
@@ -170,6 +172,9 @@ async def test_bad_bodies_of_clients_and_keys_name_the_field(begin: Any, check_e
         ({}, "name"),
         ({"name": "Shop"}, "name"),
         ({"name": "x" * 64}, "name"),
+        ({"name": "anonymous"}, "name"),
+        ({"name": "client_x"}, "name"),
+        ({"name": "key_x"}, "name"),
         ({"name": "x", "open_generations": 0}, "open_generations"),
         ({"name": "x", "budgets": {"day": -1}}, "budgets.day"),
         ({"name": "x", "sees": ["prices"]}, "sees[0]"),

@@ -197,11 +197,11 @@ async def test_a_retry_does_not_buy_a_deleted_generation_again(gateway: Any, che
 async def test_a_retry_during_the_request_that_it_repeats_is_refused(
     gateway: Any, check_error: Any, first_headers: dict[str, str]
 ) -> None:
+    await gateway.clock.traffic.settle()
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
         database.execute("begin immediate")  # the first request waits until this transaction ends
         first = asyncio.create_task(post(gateway, first_headers))
-        for _ in range(100):
-            await asyncio.sleep(0.002)
+        await gateway.until_busy()
         refused = await post(gateway, RETRY)
         check_error(refused, 409, "idempotency_key_in_use")
         assert int(refused.headers["retry-after"]) >= 1

@@ -159,12 +159,11 @@ async def test_an_idempotency_key_with_another_body_is_refused(gateway: Any, che
 
 async def test_an_idempotency_key_of_a_request_that_is_being_handled_is_in_use(gateway: Any, check_error: Any) -> None:
     headers = {"idempotency-key": "order-1"}
+    await gateway.clock.traffic.settle()
     with closing(apsw.Connection(str(gateway.application.settings.database.path))) as database:
-        database.set_busy_timeout(5000)  # the writes of the start may not have ended
         database.execute("begin immediate")  # the first request waits until this transaction ends
         first = asyncio.create_task(gateway.client.post(VIDEOS, json=TEXT, headers=headers))
-        for _ in range(100):
-            await asyncio.sleep(0.002)
+        await gateway.until_busy()
         response = await gateway.client.post(VIDEOS, json=TEXT, headers=headers)
         check_error(response, 409, "idempotency_key_in_use")
         assert int(response.headers["retry-after"]) >= 1

@@ -10,8 +10,8 @@ from gateway.failpoints import WINDOWS
 
 from .audit import Report
 
-COMMIT_FAILS = "commit_fails"
-KILLS = tuple(window for window in WINDOWS if window != COMMIT_FAILS)
+FAILS = ("commit_fails", "marker_fails")  # in these windows something fails, and the process lives
+KILLS = tuple(window for window in WINDOWS if window not in FAILS)
 
 
 @dataclass(kw_only=True)
@@ -41,9 +41,7 @@ class Card:
         lines += [
             f"{name:{width}}  {self.kills[name]:5}  {self.undecided[name]:5}" for name in (*KILLS, "at a random moment")
         ]
-        lines += [
-            f"{COMMIT_FAILS:{width}}  {self.kills[COMMIT_FAILS]:5}      -  (the commit raises, the process lives)"
-        ]
+        lines += [f"{name:{width}}  {self.kills[name]:5}      -  (it raises, the process lives)" for name in FAILS]
         unready = f"readiness seen false first in {self.unready_seen}"
         longest = f"{max(self.drain_seconds, default=0):.1f} s"
         ended = ", ".join(f"{status} {count}" for status, count in sorted(report.ended.items()))

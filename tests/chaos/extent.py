@@ -46,8 +46,8 @@ FULL = Extent(
     held=0.02,
 )
 SHORT = Extent(
-    rounds=3,
-    random_kills=10,
+    rounds=2,
+    random_kills=5,
     drains=2,
     stops=1,
     downtimes=1,

@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 
 from .audit import LATE_SECONDS, POLL_MAX_SECONDS, Report
-from .card import COMMIT_FAILS, KILLS, Card
+from .card import FAILS, KILLS, Card
 from .client import Clients
 from .extent import Extent
 from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, FAILED, SLOW_SUBMITS, SUBMIT_SECONDS, Fault, World
 
 RANDOM, DRAIN, STOP = "random", "drain", "stop"
 DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED = "downtime", "slow_reads", "slow_submits", "contradicted"
-ACTIONS = (*KILLS, COMMIT_FAILS, RANDOM, DRAIN, STOP, DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED)
+ACTIONS = (*KILLS, *FAILS, RANDOM, DRAIN, STOP, DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED)
 # Windows in which a submit is between its intent and its outcome: such a kill leaves a submit with an unknown outcome.
 _UNDECIDED = frozenset({"submitting_nothing_sent", "sent_no_reply", "reply_read_not_committed"})
 _SLOW = Fault("submit", "slow", args={"seconds": 1})
@@ -130,7 +130,7 @@ class Run:
         actions += [(DRAIN, self._drain)] * share(extent.drains)
         actions += [(STOP, self._stop)] * share(extent.stops)
         actions += [(RANDOM, self._kill_somewhen)] * (share(extent.random_kills) - share(extent.stops) - 1)
-        actions += [(COMMIT_FAILS, self._fail_commit)]
+        actions += [(window, partial(self._fail_in, window)) for window in FAILS]
         actions += [(DOWNTIME, self._be_down)] * share(extent.downtimes)
         actions += [(SLOW_READS, self._read_slowly)] * share(extent.slow_reads)
         actions += [(SLOW_SUBMIT, self._drain_slow_submits)] * share(extent.slow_drains)
@@ -178,14 +178,14 @@ class Run:
         self.card.undecided[how] += self.world.left()
         self._note_open()
 
-    async def _fail_commit(self) -> None:
-        """Let one commit fail while the process goes on, and kill it some time later."""
+    async def _fail_in(self, window: str) -> None:
+        """Let one commit, or one marker, fail while the process goes on, and kill it some time later."""
         before = self.world.said(FAILED)
-        await self.world.start(f"{COMMIT_FAILS}:{self._random.randint(1, 40)}:error")
+        await self.world.start(f"{window}:{self._random.randint(1, 40)}:error")
         await self.world.ready()
         if not await eventually(lambda: self.world.said(FAILED) > before):
-            raise ChaosError("no commit failed")
-        self.card.kills[COMMIT_FAILS] += 1
+            raise ChaosError(f"{window} was not reached")
+        self.card.kills[window] += 1
         await asyncio.sleep(1.2)  # work that waits for the store tries again after a second
         await self._kill_now()
 

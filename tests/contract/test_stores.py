@@ -43,7 +43,7 @@ from gateway.domain.generation.transitions import (
 )
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
-from gateway.store.port import AttemptCursor, Idempotency, Query, Store, StoredFile, attempt_cursor
+from gateway.store.port import AttemptCursor, Idempotency, Permission, Query, Store, StoredFile, attempt_cursor
 from gateway.store.task_claims import ClaimResult
 
 from .ledgers import KINDS, Opener, opener_of
@@ -139,7 +139,7 @@ async def reserved(store: Store) -> tuple[Generation, str]:
 
 async def submitting(store: Store) -> tuple[Generation, str]:
     before, name = await reserved(store)
-    assert await store.begin_submit(name, before.fence, SOON) == before.version + 1
+    assert await store.begin_submit(name, before.fence, SOON) is Permission.GRANTED
     return await stored(store, before.id), name
 
 
@@ -204,7 +204,7 @@ REQUESTS = st.builds(
     settings=SETTINGS,
     provider_options=st.dictionaries(WORD, st.dictionaries(WORD, JSON, max_size=2), max_size=2),
     fallback=st.booleans() | st.lists(WORD, max_size=2).map(tuple),
-    max_cost=st.none() | FLOAT,
+    max_cost=st.none() | st.floats(0.01, 1e6),  # as an amount in millionths it must fit into an integer column
     metadata=st.dictionaries(TEXT, TEXT, max_size=2),
     user=st.none() | TEXT,
 )
@@ -424,7 +424,7 @@ async def test_delete_takes_attempts_outputs_and_events_along(store: Store) -> N
     assert await store.delete(closed.id, "alice", NOW)
 
     assert await store.events(closed.id) == []
-    assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is None
+    assert await store.begin_submit(closed.attempts[0].id, closed.fence, SOON) is Permission.OVERTAKEN
     assert await store.write(closed, [SaveOutput(replace(closed.outputs[0], status=Status.FAILED))], SOON) is None
     copy = replace(closed, owner="carol")
     assert await store.create(copy) == copy, "nothing is left in the way of the same ids"
@@ -704,9 +704,9 @@ async def test_a_take_over_raises_the_fence_and_refuses_older_holders(store: Sto
     assert await store.get(before.id) == after
     assert await store.write(before, [status(before, Status.FAILED)], SOON) is None
     assert await store.write(replace(before, version=after.version), [status(before, Status.FAILED)], SOON) is None
-    assert await store.begin_submit(name, before.fence, SOON) is None
+    assert await store.begin_submit(name, before.fence, SOON) is Permission.OVERTAKEN
     assert await store.get(before.id) == after, "nothing was written"
-    assert await store.begin_submit(name, after.fence, SOON) == after.version + 1
+    assert await store.begin_submit(name, after.fence, SOON) is Permission.GRANTED
 
 
 @pytest.mark.parametrize("state", [state for state in Status if state.terminal])
@@ -726,7 +726,7 @@ async def test_of_fifty_concurrent_submits_exactly_one_may_be_sent(store: Store)
 
     tries = await asyncio.gather(*(store.begin_submit(name, before.fence, SOON) for _ in range(50)))
 
-    assert sorted(tries, key=str) == [before.version + 1] + [None] * 49
+    assert sorted(tries) == [Permission.GRANTED] + [Permission.OVERTAKEN] * 49
     after = await stored(store, before.id)
     assert after.attempt(name) == replace(before.attempt(name), state=AttemptState.SUBMITTING, sent_at=SOON)
     assert after.version == before.version + 1
@@ -736,7 +736,7 @@ async def test_of_fifty_concurrent_submits_exactly_one_may_be_sent(store: Store)
 async def test_a_submit_begins_in_no_other_state(store: Store, state: AttemptState) -> None:
     before, name = await in_state(store, state)
 
-    assert await store.begin_submit(name, before.fence, SOON) is None
+    assert await store.begin_submit(name, before.fence, SOON) is Permission.OVERTAKEN
     assert await store.get(before.id) == before
 
 
@@ -744,9 +744,9 @@ async def test_a_submit_begins_in_no_other_state(store: Store, state: AttemptSta
 async def test_a_submit_needs_the_fence_of_now(store: Store, fence: int) -> None:
     before, name = await reserved(store)
 
-    assert await store.begin_submit(name, fence, SOON) is None
+    assert await store.begin_submit(name, fence, SOON) is Permission.OVERTAKEN
     assert await store.get(before.id) == before
-    assert await store.begin_submit("att_none", 1, SOON) is None
+    assert await store.begin_submit("att_none", 1, SOON) is Permission.OVERTAKEN
 
 
 @pytest.mark.parametrize("state", [state for state in Status if state.terminal])
@@ -755,7 +755,7 @@ async def test_nothing_is_sent_for_a_generation_that_has_ended(store: Store, sta
     before, name = await reserved(store)
     after = await wrote(store, before, status(before, state))
 
-    assert await store.begin_submit(name, after.fence, SOON) is None
+    assert await store.begin_submit(name, after.fence, SOON) is Permission.OVERTAKEN
     assert await store.get(before.id) == after
 
 

@@ -104,8 +104,17 @@ class Reader:
                 httpx.get(f"http://127.0.0.1:{self.ports[port]}/health/live")
             except httpx.ConnectError:
                 continue
+            children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+            self.environ["PID"] = children.stdout.strip() or str(process.pid)  # the shell may have become the command
             return
         pytest.fail(f"nothing listens on {port}: {(self.folder / 'log.txt').read_text()}")
+
+    def wait_for_log(self, word: str) -> None:
+        """Wait until what was started has logged a word."""
+        deadline = time.monotonic() + 10
+        while word not in (log := (self.folder / "log.txt").read_text()):
+            assert time.monotonic() < deadline, log
+            time.sleep(0.02)
 
     def run(self, block: Block) -> str:
         """Run a block to its end, once in a session; its output."""
@@ -178,6 +187,8 @@ def test_an_example_does_what_its_page_says(reader: Reader, block: Block) -> Non
             pass
         case "prints":
             assert value in output
+        case "logs":
+            reader.wait_for_log(value)
         case "makes" if not value.endswith(".mp4"):
             assert (reader.folder / value).stat().st_size
         case "makes":

@@ -36,13 +36,14 @@ from gateway.settings.toml import Identifier
 from gateway.telemetry import Observer
 from gateway.upstream.registry import load_adapters
 
+from ..traffic import SETTLE_SECONDS, Traffic
+
 T0 = 1_763_700_000
 KEY, OTHER_KEY = "vg_test-key-number-one", "vg_test-key-number-two"
 PROVIDERS = ("keevx", "kling_relay", "foxapi")
 UPSTREAM_KEY = "sk-upstream-{}-key"
 IMAGE_URL = "https://example.com/first.jpg"
 STEPS_MAX = 400
-SETTLE_SECONDS = 5.0  # of real time: if work does not end within this time, that is a defect
 PATIENCE_SECONDS = 20.0  # of real time, for the reply of a provider
 
 
@@ -116,46 +117,6 @@ class ManualClock:
                 return
             self.move_to(max(moment, self._now))
         raise AssertionError(f"more than {steps} steps")
-
-
-class Traffic:
-    """Counts running work other than timers: HTTP exchanges, writes, reads from the disk."""
-
-    def __init__(self) -> None:
-        self.under_way = 0
-        self.waits_for: Counter[str] = Counter()  # running exchanges, by provider
-        self.slow: set[str] = set()  # providers for whose exchanges `settle` does not wait
-        self._quiet = asyncio.Event()
-
-    def begin(self) -> None:
-        self.under_way += 1
-
-    def end(self) -> None:
-        self.under_way -= 1
-        self._quiet.set()
-
-    async def settle(self) -> None:
-        """Wait until no work is running, also not after some more turns of the event loop."""
-        async with asyncio.timeout(SETTLE_SECONDS):
-            rounds = 0
-            while rounds < 12:
-                if self.under_way > sum(self.waits_for[name] for name in self.slow):
-                    rounds = 0
-                    self._quiet.clear()
-                    await self._quiet.wait()
-                else:
-                    rounds += 1
-                    await asyncio.sleep(0)
-
-    def counting(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def counted(*args: Any, **kwargs: Any) -> Any:
-            self.begin()
-            try:
-                return await call(*args, **kwargs)
-            finally:
-                self.end()
-
-        return counted
 
 
 class CountingTransport(httpx.AsyncBaseTransport):
@@ -285,11 +246,10 @@ class Gateway:
         for name in STORE_WRITES:
             self.replace_in_store(name, lambda call: call)
         self.replace_in_store("claim", lambda call: call, app.store.task_claims)
-        inputs, archiver = app._inputs, app._archiver
-        watched = [(archiver, "archive"), (app._thumbnails, "_draw")]
-        watched += [(inputs._blobs, "get"), (inputs._converter, "convert"), (inputs, "_fetch_once")]
-        watched += [(app.webhook_fetcher, "post"), (app.store.webhooks, "claim"), (app.store.webhooks, "note")]
-        for owner, name in [*watched, (app.store.uploads, "keep"), (app.store.uploads, "forget")]:
+        self.traffic.count_threads(app)
+        inputs = app._inputs
+        watched = [(app._thumbnails, "_draw"), (inputs._converter, "convert")]
+        for owner, name in [*watched, (inputs, "_fetch_once"), (app.webhook_fetcher, "post")]:
             setattr(owner, name, self.traffic.counting(getattr(owner, name)))
         started = asyncio.Event()
         self._stop = asyncio.Event()

@@ -14,12 +14,15 @@ import httpx
 import obstore
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from gateway.artifacts.bucket import ArtifactBucket, bucket_of, probe
+from gateway.artifacts.far_marker import AHEAD, BucketPlace, FarMarker
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import CHUNK_BYTES, ArtifactStore
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.domain.lineage import Marker
 from gateway.settings.load import ArtifactSettings, Secret
 
 from .conftest import IMAGE_URL, Gateway
@@ -185,6 +188,28 @@ async def test_a_wrong_key_is_reported_to_the_operator_only(server: S3Server, tm
     assert error.reason == f"artifacts.url: {WRONG_SECRET}"
     assert server.endpoint not in error.detail
     assert error.retry_after
+
+
+async def test_the_marker_of_the_ledger_in_a_bucket_recognises_a_copy(server: S3Server, tmp_path: Path) -> None:
+    def place(**changes: Any) -> BucketPlace:
+        settings = server.settings(tmp_path, url="s3://results/markers", **changes)
+        return BucketPlace(bucket_of(settings, retries={"max_retries": 0}))
+
+    at, other = Marker(lineage="a" * 32, position=7, file=1), Marker(lineage="b" * 32, position=1)
+    assert place().read(at.lineage) == "missing"
+    for marker in (at, replace(at, position=9)):
+        await (far := FarMarker(place())).follow(marker)
+        assert (far.trouble, place().read(at.lineage)) == (None, marker)
+    await (far := FarMarker(place())).follow(at)
+    assert (far.trouble, place().read(at.lineage)) == (AHEAD, replace(at, position=9)), "the later one stays"
+    await FarMarker(place()).follow(other)
+    assert place().read(at.lineage) == replace(at, position=9), "each lineage has its own"
+
+    for changes in ({"secret_access_key": OTHER}, {"endpoint": "http://127.0.0.1:1"}):
+        assert place(**changes).read(at.lineage) is None, "silence proves nothing"
+        await (far := FarMarker(place(**changes))).follow(replace(at, position=11))
+        assert far.trouble == "the marker of the ledger in the artifact store cannot be read"
+    assert place().read(at.lineage) == replace(at, position=9)
 
 
 OTHER = Secret.of("another-secret-key")

@@ -108,6 +108,21 @@ async def test_a_damaged_backup_replaces_nothing(gateway: Gateway, tmp_path: Pat
         assert ledger.read_bytes() == before
     newer = tmp_path / "newer"
     backup(newer, None, with_files=False)
+    copy = apsw.Connection(str(newer / "ledger.db"))
+    copy.execute(
+        "insert into schema_migrations select number + 1, name, checksum, applied_at from schema_migrations"
+        " order by number desc limit 1"
+    )
+    copy.close()
+    manifest = json.loads((newer / "manifest.json").read_text())
+    content = (newer / "ledger.db").read_bytes()
+    manifest["sealed"]["ledger.db"] |= {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    (newer / "manifest.json").write_text(json.dumps(manifest))
+    newest = len(migrations.load("sqlite"))
+    assert refused(lambda: restore(newer, None, replace=True)) == (
+        f"restore: the backup has schema {newest + 1}, this program knows {newest}; run the newer program"
+    )
+    assert ledger.read_bytes() == before
     assert "is in the folder" in refused(lambda: backup(tmp_path / "artifacts" / "x", None, with_files=False))
     ledger.unlink()
     assert "there is no ledger" in refused(lambda: backup(tmp_path / "none", None, with_files=False))

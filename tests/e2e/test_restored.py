@@ -11,6 +11,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 
 from gateway.domain.lineage import RESTORED, Marker
+from gateway.domain.money.account import account
 from gateway.store.sqlite import lineage
 from gateway.store.sqlite.marker import marker_path, read_marker, write_marker
 
@@ -200,6 +201,23 @@ async def test_a_kill_is_never_taken_for_a_restore(gateway: Gateway) -> None:
     assert marker.position == apsw.Connection(str(ledger(gateway))).execute(lineage.POSITION).get
 
 
+async def test_a_ledger_that_an_operator_has_moved_goes_on(gateway: Gateway) -> None:
+    gateway.sandbox.fault("keevx", "submit", "429", 1, retry_after=30)
+    made = (await gateway.post(model=KEEVX, image=IMAGE_URL))["id"]
+    await gateway.until_state(made, "refused")
+    await gateway.stop()
+    put_back(gateway, copy_of(gateway))  # the same content in another file, and no marker came along
+    marker_path(ledger(gateway)).unlink()
+    gateway.said = "moved"
+    await gateway.start()
+    assert await held(gateway) == {}
+    assert (await gateway.finish(made))["status"] == "completed"
+    assert gateway.paid == {"keevx": 1}
+    gateway.said = None
+    await gateway.restart()
+    assert gateway.app.store.lineage.copy is None, "it has a marker again"
+
+
 async def test_no_submit_leaves_while_the_marker_cannot_be_written(gateway: Gateway) -> None:
     store: Any = gateway.app.store
     working = store._writer.after_commit
@@ -211,11 +229,14 @@ async def test_no_submit_leaves_while_the_marker_cannot_be_written(gateway: Gate
 
     store._writer.after_commit = failing
     made = (await gateway.post(model=KEEVX, image=IMAGE_URL))["id"]
-    await gateway.until_state(made, "submitting", "unknown")
-    assert gateway.submits == {}
+    await gateway.clock.run_for(60)
+    waiting = await gateway.stored(made)
+    assert [attempt.state for attempt in waiting.attempts] == ["not_sent", "reserved"]
+    assert (account(waiting).settled, account(waiting).maybe, gateway.submits) == (0, 0, {})
     store._writer.after_commit = working
-    assert (await gateway.finish(made))["status"] == "failed"
-    assert gateway.submits == {}, "its submit may have left for all that the ledger knows"
+    assert (await gateway.finish(made))["status"] == "completed"
+    assert gateway.submits == {"keevx": 1}
+    assert account(await gateway.stored(made)).maybe == 0
 
 
 async def test_what_a_client_or_a_provider_does_ends_the_wait(gateway: Gateway) -> None:

@@ -311,11 +311,8 @@ def test_a_clock_far_behind_the_ledger_stops_the_start_until_it_is_accepted(star
     ("text", "arguments", "message"),
     [
         ("[server]\nport = 'eighty'\n", [], r"server\.port: expected .*"),
-        ("[server]\nprot = 80\n", [], r'server\.prot: unknown key; did you mean "port"\?'),
-        ("[providers.foxapi]\napi_key = 'env:NOWHERE'\n", [], r"providers\.foxapi\.api_key: missing.*NOWHERE.*"),
         ("[server]\n", ["--host", "0.0.0.0"], r"server\.auth: .*--host.*"),
         ("[server]\nhost = 'no-such-host.invalid'\nauth = 'none'\n", [], r"server\.auth: .*loopback.*"),
-        ("[artifacts]\nurl = 'ftp://bucket/prefix'\n", [], r"artifacts\.url: .*"),
         ("[database]\nurl = 'sqlite:///nowhere/x.db'\n", [], r"database\.url: the folder .* does not exist.*"),
     ],
 )

@@ -28,6 +28,9 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
+from gateway.domain.routing.price import Price
+from gateway.settings.load import ProviderModel
+
 from ..e2e.conftest import IMAGE_URL, KEY, Gateway, sandboxed
 from ..e2e.receiver import Receiver, receiving
 
@@ -58,6 +61,9 @@ def image(shade: int) -> str:
 def configure(gateway: Gateway) -> None:
     """Give a gateway the models and keys that the recorded generations use."""
     plain = gateway.settings
+    for provider, model in (FOX.split("/"), FOX_IMAGE.split("/"), KEEVX.split("/"), RELAY.split("/")):
+        models = gateway.providers[provider].setdefault("models", {})
+        models[model] = ProviderModel(prices=(Price(per_clip=0.25),))
 
     def settings() -> Any:
         usual = plain()

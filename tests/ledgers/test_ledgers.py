@@ -18,11 +18,15 @@ import pytest
 import pytest_asyncio
 
 from gateway.app import Application
+from gateway.domain.clients import key_digest, owner_of_key
 from gateway.sandbox.media import Spec
 from gateway.sandbox.state import Task
+from gateway.store.sql.money_audit import audit_money
+from gateway.store.sqlite.file import connect
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.uploads import UploadKey
 
-from ..e2e.conftest import Gateway, sandboxed
+from ..e2e.conftest import KEY, Gateway, sandboxed
 from ..e2e.receiver import Receiver, receiving
 from .record import ADMIN_KEY, PLACES, VIDEOS, answers, configure
 
@@ -142,6 +146,14 @@ async def test_open_generations_end_and_nothing_is_bought_again(recorded: Record
         if recorded.before(label)["status"] in ENDED:
             assert (await gateway.get(generation_id))["status"] == recorded.before(label)["status"], label
     assert gateway.paid == {"kling_relay": 1}
+    with closing(connect(gateway.folder / "ledger.db")) as ledger:
+        assert set(ledger.execute("select distinct key from generations")) == {(owner_of_key(key_digest(KEY)),)}
+        assert ledger.execute("select count(*) from generations").get == len(recorded.ids)
+        assert drive(audit_money(SqliteTransaction(ledger))) == []
+        settled = dict(ledger.execute("select generation_id, settled from accounts"))
+    for label in ("completed", "several", "uploaded"):
+        cost = recorded.before(label)["usage"]["cost_usd"] or 0  # the oldest ledgers were recorded without prices
+        assert settled.get(recorded.ids[label], 0) == round(cost * 1e6), label
 
 
 async def test_an_unclear_submit_stays_held(recorded: Recorded) -> None:

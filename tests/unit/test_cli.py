@@ -590,6 +590,8 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
         admin_keys = ["env:C"]
         [files]
         keep_days = 2
+        [clients.shop]
+        models = ["auto"]
         [fetch]
         allow = ["10.0.0.0/8"]
         [webhooks]
@@ -611,7 +613,7 @@ def test_check_shows_what_matters_and_each_model_by_its_routes(monkeypatch: pyte
     price = r"\(0\.1 USD a second 720p, else 1 USD a clip\)"
     relay = "kling_relay/kling-v1, kling_relay/kling-v1-6, kling_relay/kling-v2-master"
     for line in (
-        r"server +\S+, open to 2 client keys and 1 admin key",
+        r"server +\S+, open to 2 client keys, 1 named client and 1 admin key",
         r"public_url +https://videos\.example",
         r"keep_days +results 30, uploaded files 2",
         r"fetch +public addresses, 10\.0\.0\.0/8",

@@ -118,7 +118,10 @@ class BudgetExceeded(GatewayError):
     """The most that the request can cost is more than a budget of the client, or of all clients, has left."""
 
     code, status, type, title = "budget_exceeded", 402, "insufficient_quota", "A budget has too little left."
-    remedy = "Send a lower `max_cost`, ask for fewer outputs, or wait for `Retry-After`."
+    remedy = (
+        "Send a lower `max_cost`, ask for fewer outputs, or wait for `Retry-After`. Without that header the budget"
+        " never renews, or is too small for the request: ask the operator to raise it."
+    )
 
     def __init__(self, refusal: Exceeded, now: datetime, *, shows_amounts: bool = True) -> None:
         """The message has the budget, what is left of it, what the request would reserve, and when it helps to wait.
@@ -159,7 +162,7 @@ def _remedy(refusal: Exceeded) -> str:
     if refusal.needed > refusal.state.budget.limit:
         return "It can never fit: lower `max_cost`, or ask for fewer outputs or a cheaper model."
     if refusal.helps_at is None:
-        return "Lower `max_cost`, or ask for fewer outputs."
+        return "Lower `max_cost`, or ask for fewer outputs. This budget never renews: only the operator can raise it."
     return (
         f"Lower `max_cost`, ask for fewer outputs, or wait: the next {refusal.state.budget.period} begins at"
         f" {refusal.helps_at:%Y-%m-%dT%H:%M:%SZ}."

@@ -1,8 +1,10 @@
 """An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
@@ -25,8 +27,9 @@ class PostgresDatabase:
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
 
-    async def _mark(self, _: bool) -> None:  # noqa: FBT001  # a hook
-        await self._begun.follow(self._newest_event)
+    async def _mark(self) -> None:
+        with suppress(StoreUnavailable):  # the marker is older for a while, which is no harm
+            await self._begun.follow(self._newest_event)
 
     async def _newest_event(self) -> int:
         return int((await self.reader.all(NEWEST_EVENT))[0][0])

@@ -82,15 +82,6 @@ def not_written(error: BaseException, *, at_commit: bool) -> StoreUnavailable:
     return unavailable(error, "The store cannot take writes now; nothing was accepted.")
 
 
-def unmarked(error: Exception) -> StoreUnavailable:
-    """The error for a submit whose intent is stored, but not in the marker of the ledger: it must not be sent."""
-    return StoreUnavailable(
-        "The store cannot take writes now; the submit was not sent.",
-        retry_after=RETRY_AFTER_SECONDS,
-        reason=f"database.url: the marker of the ledger cannot be written: {error}",
-    )
-
-
 def _is_of_connection(error: BaseException) -> bool:
     # asyncpg raises an `InterfaceError` that is a `ValueError` for a wrong value or option: a defect of the program.
     return isinstance(error, _OF_CONNECTION) and not isinstance(error, ValueError)

@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store import migrations
+from gateway.store.clients import Adopted
 from gateway.store.postgres.server import Server, check_fitness, complaint
 from gateway.store.postgres.statements import Statements
 from gateway.store.sql.attempts import UNFOLLOWED
+from gateway.store.sql.clients import adopted
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Transaction
 
@@ -34,6 +36,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     schema: int  # the number of the newest migration; 0: none
     to_come: int  # migrations that a start would apply
     time: LedgerTime
+    adopted: tuple[Adopted, ...] = ()
     unfollowed: tuple[tuple[str, str], ...]  # see `Store.unfollowed`; empty while migrations are to come
 
 
@@ -53,7 +56,8 @@ async def _inspect(server: Server, providers: Sequence[str]) -> Seen:
             applied = dict(await connection.fetch("select number, checksum from schema_migrations"))
             time = await ledger_time(statements)
             rows = await statements.all(UNFOLLOWED, (to_json(list(providers)),)) if _to_come(applied) == 0 else []
-            return _seen(applied, time, [(row[0], row[1]) for row in rows])
+            owners = () if _to_come(applied) else tuple(await adopted(statements))
+            return structs.replace(_seen(applied, time, [(row[0], row[1]) for row in rows]), adopted=owners)
         finally:
             await connection.close()
     except ConfigurationError:

@@ -17,7 +17,7 @@ import structlog
 from gateway import log_context
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
-from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, not_written, unmarked
+from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, not_written
 from gateway.store.postgres.server import Connection, Server, check_fitness
 from gateway.store.postgres.statements import Statements
 from gateway.store.sql.database import T, Work
@@ -58,11 +58,10 @@ class NotCommittedError(Exception):
 
 
 class _Job:
-    __slots__ = ("came_at", "error", "future", "is_purchase", "result", "work")
+    __slots__ = ("came_at", "error", "future", "result", "work")
 
-    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop, *, is_purchase: bool) -> None:
+    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
-        self.is_purchase = is_purchase
         self.came_at = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -77,8 +76,8 @@ class GroupWriter:
         self._observer = observer
         self._connection: Connection = None
         self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
-        # Awaited after each commit; with True if a purchase waits for it. It may raise.
-        self.after_commit: Callable[[bool], Awaitable[None]] = _nothing
+        # Awaited after each commit, before its jobs have their results. It must not raise.
+        self.after_commit: Callable[[], Awaitable[None]] = _nothing
         self._at_commit = False  # the server may have got the commit of the transaction under way
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._jobs: deque[_Job] = deque()
@@ -90,7 +89,7 @@ class GroupWriter:
         """How many jobs wait for the next transaction."""
         return len(self._jobs)
 
-    async def run(self, work: Work[T], *, yields: bool = False, is_purchase: bool = False) -> T:
+    async def run(self, work: Work[T], *, yields: bool = False) -> T:
         """See `Writer`. A caller that is cancelled meanwhile does not stop its job."""
         if self._closing:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
@@ -99,12 +98,16 @@ class GroupWriter:
         if len(self._jobs) >= _WAITING_MAX:
             raise StoreUnavailable("Too many writes are waiting.", retry_after=1)
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop, is_purchase=is_purchase)
+        job = _Job(work, loop)
         self._jobs.append(job)
         if self._task is None:
             self._task = loop.create_task(self._work(), context=_OF_NOBODY)
         result: T = await asyncio.shield(job.future)
         return result
+
+    async def purchase(self, work: Work[T], without_marker: Callable[[T], T]) -> T:  # noqa: ARG002  # the interface
+        """See `Writer`. There is no marker beside a server: a commit is all that a submit needs."""
+        return await self.run(work)
 
     async def close(self) -> None:
         """Commit the jobs that wait, then close the connection."""
@@ -134,7 +137,7 @@ class GroupWriter:
         began_at = time.monotonic()
         error = await self._try(jobs)
         if error is None:
-            error = await self._mark(jobs)
+            await self.after_commit()
         self._log_fault(error)
         now = time.monotonic()
         self._observer.observe(
@@ -218,17 +221,6 @@ class GroupWriter:
             self._connection.terminate()
             self._connection = None
 
-    async def _mark(self, jobs: list[_Job]) -> Exception | None:
-        """Tell `after_commit`. If it fails, no submit may leave; everything else is stored all the same."""
-        purchases = [job for job in jobs if job.is_purchase]
-        try:
-            await self.after_commit(bool(purchases))
-        except Exception as error:  # noqa: BLE001  # the purchases get the error, and the writer goes on
-            for job in purchases:
-                job.error = job.error or unmarked(error)
-            return error
-        return None
-
     def _log_fault(self, error: Exception | None) -> None:
         """Log a fault when it begins, and when it is over."""
         fault = "" if error is None else f"{type(error).__name__}: {error}"
@@ -239,7 +231,7 @@ class GroupWriter:
         self._failing = fault
 
 
-async def _nothing(_: bool) -> None:  # noqa: FBT001  # a hook
+async def _nothing() -> None:
     return
 
 

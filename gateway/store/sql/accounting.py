@@ -7,6 +7,8 @@ stores is committed with the change or not at all, so a crash between the two ca
 from datetime import datetime
 
 from gateway.domain.generation.model import Generation
+from gateway.domain.money.account import account
+from gateway.domain.usage.contribution import NOTHING, contribution, counts_alike
 from gateway.store.sql import accounts, usage
 from gateway.store.sql.database import Transaction
 
@@ -16,6 +18,18 @@ async def follow(transaction: Transaction, before: Generation | None, after: Gen
 
     Two changes are not reported, because nothing that is counted differs after them, and a read of the whole generation
     would be needed: a submit that begins, and a reply to it that names one running task for each of its outputs.
+    Progress is reported, and costs no more than a comparison.
     """
-    await accounts.follow(transaction, before, after, now)
-    await usage.follow(transaction, before, after)
+    if after is None:
+        if before is not None:
+            await accounts.close(transaction, before, now)
+            await usage.close(transaction, before)
+    elif before is None:
+        new = account(after)
+        await accounts.begin(transaction, after, new)
+        await usage.follow(transaction, after, NOTHING, contribution(after, new))
+    elif not counts_alike(before, after):
+        old, new = account(before), account(after)
+        if new != old:
+            await accounts.settle(transaction, after, new)
+        await usage.follow(transaction, after, contribution(before, old), contribution(after, new))

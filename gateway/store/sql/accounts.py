@@ -32,28 +32,24 @@ _ADD = (
 )
 
 
-async def follow(transaction: Transaction, before: Generation | None, after: Generation | None, now: datetime) -> None:
-    """Bring the account of a generation and the sums up to date after a change. A deleted one keeps its account."""
-    if after is None:
-        if before is not None:
-            await settle(transaction, before)
-            await transaction.run(_DELETED, (now.timestamp(), before.id))
-        return
-    new = account(after)
-    if before is None:
-        if new != NOTHING:
-            await _change(transaction, after, name_of(Period.DAY, after.created_at), NOTHING, new)
-    elif new != account(before):
-        await settle(transaction, after)
+async def begin(transaction: Transaction, generation: Generation, new: Account) -> None:
+    """Count the account of a generation that is being created."""
+    if new != NOTHING:
+        await _change(transaction, generation, name_of(Period.DAY, generation.created_at), NOTHING, new)
 
 
-async def settle(transaction: Transaction, generation: Generation) -> None:
+async def settle(transaction: Transaction, generation: Generation, new: Account) -> None:
     """Bring the stored account of a generation and the sums up to date, whatever the account was before."""
     row = await transaction.first(_ROW, (generation.id,))
     day, old = (name_of(Period.DAY, generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
-    new = account(generation)
     if new != old:
         await _change(transaction, generation, day, old, new)
+
+
+async def close(transaction: Transaction, generation: Generation, now: datetime) -> None:
+    """Mark the account of a generation that is being deleted: what it has cost stays."""
+    await settle(transaction, generation, account(generation))
+    await transaction.run(_DELETED, (now.timestamp(), generation.id))
 
 
 async def _change(transaction: Transaction, generation: Generation, day: str, old: Account, new: Account) -> None:

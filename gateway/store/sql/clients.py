@@ -35,6 +35,7 @@ _COUNT_OUTPUTS = (
     "insert into client_days (key, day, outputs) values (?, ?, ?)"
     " on conflict (key, day) do update set outputs = client_days.outputs + ?"
 )
+_AT_LEAST = "update client_days set outputs = ?1 where key = ?2 and day = ?3 and outputs < ?1"
 _FORGET_DAYS = "delete from client_days where key = ? and day < ?"
 
 
@@ -57,12 +58,24 @@ async def check_create(transaction: Transaction, generation: Generation, limits:
         counted: int | None = await transaction.value(_OUTPUTS, (owner, day))
         before = counted
         if before is None:
-            first_id = "gen_" + ulid(day_begin(generation.created_at), bytes(RANDOM_BYTES))
-            before = await transaction.value(_OUTPUTS_CREATED, (owner, first_id))
+            before = await _created(transaction, owner, generation.created_at)
         limits.check_outputs(before, wanted, generation.created_at)
         await transaction.run(_COUNT_OUTPUTS, (owner, day, before + wanted, wanted))
         if counted is None:
             await transaction.run(_FORGET_DAYS, (owner, day))
+
+
+async def recount(transaction: Transaction, now: datetime) -> None:
+    """Count again what was created on the present day or later: a clock that was ahead has forgotten earlier days."""
+    day = day_of(now)
+    for (owner,) in await transaction.all("select key from client_days where day = ?", (day,)):
+        await transaction.run(_AT_LEAST, (await _created(transaction, str(owner), now), owner, day))
+
+
+async def _created(transaction: Transaction, owner: str, moment: datetime) -> int:
+    first_id = "gen_" + ulid(day_begin(moment), bytes(RANDOM_BYTES))
+    outputs: int = await transaction.value(_OUTPUTS_CREATED, (owner, first_id))
+    return outputs
 
 
 class SqlClients:
@@ -73,9 +86,8 @@ class SqlClients:
         self._writer = writer
 
     async def all(self) -> tuple[list[StoredClient], list[ClientKey]]:
-        return list(map(_CLIENT.of, await self._reader.all(_CLIENTS))), list(
-            map(_KEY.of, await self._reader.all(_KEYS))
-        )
+        clients, keys = await self._reader.all(_CLIENTS), await self._reader.all(_KEYS)
+        return list(map(_CLIENT.of, clients)), list(map(_KEY.of, keys))
 
     async def add(self, client: StoredClient) -> None:
         async def work(transaction: Transaction) -> None:

@@ -84,11 +84,19 @@ class Reader(Protocol):
 class Writer(Protocol):
     """Carries out jobs, each in a transaction that it may share with others."""
 
-    async def run(self, work: Work[T], *, yields: bool = False, is_purchase: bool = False) -> T:
+    async def run(self, work: Work[T], *, yields: bool = False) -> T:
         """The result of `work`, once it is committed and durable. Raises `StoreUnavailable` if that did not succeed.
 
-        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be. Work that
-        `is_purchase` allows a submit: its result comes after the marker of the ledger says so.
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
+        """
+        ...
+
+    async def purchase(self, work: Work[T], without_marker: Callable[[T], T]) -> T:
+        """The result of `work` that may allow a submit: it comes after the marker of the ledger says so as well.
+
+        If the marker cannot be written although the work is committed, the result is `without_marker(result)`. While
+        that goes on, `StoreUnavailable` is raised before the work is done. A database without a marker does the same as
+        in `run`.
         """
         ...
 

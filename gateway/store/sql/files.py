@@ -6,9 +6,9 @@ from typing import Any
 
 from gateway.domain.errors import FileInUse, FileLimitReached
 from gateway.store.files import FileLimits, FilePage, FileQuery, StoredFile
+from gateway.store.pages import cut
 from gateway.store.sql.columns import insert
 from gateway.store.sql.database import Reader, Row, Transaction, Writer
-from gateway.store.sql.pages import cut
 from gateway.store.sql.rows import FILE
 
 Rows = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]  # `all` of a reader or of a transaction

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from gateway.domain.money.account import account
 from gateway.domain.money.budgets import Period, Spent, name_of
 from gateway.store.sql import accounts
 from gateway.store.sql.database import Reader, Transaction, Writer
@@ -23,8 +24,8 @@ async def fill_open(transaction: Transaction) -> None:
     """Count the open generations from before accounts existed, so that budgets hold from the first create on."""
     if await transaction.first(_BEFORE) is None:
         return
-    for row in await transaction.all(_ALL_OPEN):
-        await accounts.settle(transaction, generation_of(row))
+    for generation in map(generation_of, await transaction.all(_ALL_OPEN)):
+        await accounts.settle(transaction, generation, account(generation))
 
 
 class SqlMoney:
@@ -46,7 +47,7 @@ class SqlMoney:
             rows = await transaction.all(_MISSING, (limit,))
             generations = [generation_of(row) for row in rows]
             for generation in generations:
-                await accounts.settle(transaction, generation)
+                await accounts.settle(transaction, generation, account(generation))
             if generations:
                 await transaction.run("update accounts_missing set before = ?", (generations[-1].id,))
             else:

@@ -124,9 +124,9 @@ class Search:
     def _between_several(self, values: _Values) -> str:
         """Step between the indexes, in one recursive statement: so no step waits for the interpreter's lock.
 
-        A row is one step: `found` is the next id of the filter number `turn`, `previous` the id of the step before,
-        and `equal` how many steps before this one have found `previous` without a break. If all filters have found
-        the same id, it is a hit, and the next step looks after it.
+        A row is one step: `found` is the next id of the filter number `turn`, `previous` the id of the step before, or
+        in the first row `found` as well, and `equal` how many steps before this one have found `previous` without a
+        break. If all filters have found the same id, it is a hit, and the next step looks after it.
         """
         count = len(self._filters)
         is_same = "found is not distinct from previous"

@@ -15,10 +15,20 @@ from gateway.domain.money.budgets import Budget, BudgetExceeded, Exceeded
 from gateway.store.artifacts import ArchivedFiles
 from gateway.store.clients import ClientRows
 from gateway.store.files import FileLimits, Library
-from gateway.store.holds import Holds, ProviderHeld
+from gateway.store.holds import Holds
 from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
-from gateway.store.port import AttemptCursor, Event, Idempotency, Page, Query, StoredFile, check_moves, is_cursor
+from gateway.store.port import (
+    AttemptCursor,
+    Event,
+    Idempotency,
+    Page,
+    Permission,
+    Query,
+    StoredFile,
+    check_moves,
+    is_cursor,
+)
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
 from gateway.store.sql import attempts, restored, task_claims, webhooks
@@ -255,16 +265,17 @@ class SqlStore:
         ids = [row[0] for row in taken]
         return [generation_of(row) for row in await self._reader.all(_TAKEN_OVER, (to_json(ids),))]
 
-    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> int | None:
-        async def work(transaction: Transaction) -> int | None:
+    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> Permission:
+        async def work(transaction: Transaction) -> Permission:
             if await transaction.value(IS_HELD, (attempt_id,)):
-                raise ProviderHeld
+                return Permission.HELD
             generation_id = await transaction.value(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence))
             if generation_id is None:
-                return None
-            return await attempts.moved(transaction, generation_id, attempt_id, "submitting", now)
+                return Permission.OVERTAKEN
+            await attempts.moved(transaction, generation_id, attempt_id, "submitting", now)
+            return Permission.GRANTED
 
-        return await self._writer.run(work, is_purchase=True)
+        return await self._writer.purchase(work, Permission.without_marker)
 
     async def accept(
         self, attempt_id: str, tasks: Sequence[Task], now: datetime, upstream: UpstreamAnswer | None = None

@@ -50,27 +50,25 @@ _RETRY_SECONDS = 30
 Place = tuple[str, str, str, str]  # the key of a row: day, owner, model, provider
 
 
-async def follow(transaction: Transaction, before: Generation | None, after: Generation | None) -> None:
-    """Bring the rows up to date after a change; `before` is None for a create, `after` for a delete.
+async def follow(transaction: Transaction, generation: Generation, old: Contribution, new: Contribution) -> None:
+    """Bring the rows up to date after a change; `old` is `NOTHING` for a create.
 
-    A deleted generation goes on to count. The statements run in the transaction of the change.
+    The statements run in the transaction of the change.
     """
-    generation = after or before
-    if generation is None:
-        return
-    old = NOTHING if before is None else contribution(before)
-    if after is None:  # it goes, so that it has to be counted now if it has not been
-        if await _is_uncounted(transaction, generation.id):
-            await _apply(transaction, [(generation, NOTHING, old)])
-        return
-    new = contribution(after)
     if new != old and not await _is_uncounted(transaction, generation.id):
         await _apply(transaction, [(generation, old, new)])
 
 
+async def close(transaction: Transaction, generation: Generation) -> None:
+    """Count a generation that is being deleted, if it has not been counted: it goes on to count."""
+    if await _is_uncounted(transaction, generation.id):
+        await _apply(transaction, [(generation, NOTHING, contribution(generation))])
+
+
 async def _is_uncounted(transaction: Transaction, generation_id: str) -> bool:
     """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
-    return any(after < generation_id <= until for after, until in await transaction.all(_UNCOUNTED))
+    place = await transaction.first(_UNCOUNTED)
+    return place is not None and place[0] < generation_id <= place[1]
 
 
 async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
@@ -78,7 +76,8 @@ async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, C
     counts: dict[Place, Counts] = {}
     times: dict[tuple[Place, int], int] = {}
     for generation, old, new in changes:
-        day = f"{moment_of(generation.id):%Y-%m-%d}"  # of the id, because a repair of the clock changes `created_at`
+        # Of the id, because a repair of the clock changes `created_at`.
+        day = moment_of(generation.id).date().isoformat()
         own = (day, generation.owner, generation.request.model)
         for provider, difference in differences(old, new):
             place = (*own, provider)
@@ -87,7 +86,8 @@ async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, C
             slot = ((*own, provider), bucket)
             times[slot] = times.get(slot, 0) + number
     await transaction.many(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
-    await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
+    if times:
+        await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
 
 
 class SqlUsage:

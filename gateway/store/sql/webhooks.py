@@ -31,9 +31,9 @@ from gateway.domain.webhooks import (
     tried,
 )
 from gateway.ids import RANDOM_BYTES, ulid
+from gateway.store.pages import cut
 from gateway.store.sql.columns import Columns, assignments, insert, moment, seconds, to_json
 from gateway.store.sql.database import Reader, Row, Transaction, Work, Writer
-from gateway.store.sql.pages import cut
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryPage, DeliveryQuery
 
 _ENDPOINT = Columns(Endpoint)
@@ -229,8 +229,8 @@ class SqlWebhooks:
         where, values = _conditions(query)
         sql = f"select {_DELIVERY} from deliveries where {where} order by id {'asc' if ascending else 'desc'} limit ?"
         rows = await self._reader.all(sql, (*values, query.limit + 1))
-        rows, has_more = cut(rows, query.limit, backwards=query.before is not None)
-        return DeliveryPage(tuple(map(_DELIVERY.of, rows)), has_more)
+        page, has_more = cut(rows, query.limit, backwards=query.before is not None)
+        return DeliveryPage(tuple(map(_DELIVERY.of, page)), has_more)
 
     async def delivery(self, delivery_id: str, key: str | None) -> Delivery | None:
         rows = await self._reader.all(_OF_OWNER, (delivery_id, key))

@@ -12,11 +12,15 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from gateway.domain.clients import day_of
 from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.ledger_clock import LedgerTime
+from gateway.domain.money.budgets import Period, name_of
 from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSecret
+from gateway.store.sql.clients import recount
 from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.file import keep_time, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.transaction import transaction
 
 log = structlog.get_logger()
@@ -63,6 +67,13 @@ _TO_COME = (
     "update outputs set expires_at = :now + :link where expires_at > :now + :link",
     "update outputs set unkept_until = :now + :link where unkept_until > :now + :link",
 )
+# What limits count for days and months that are still to come. It is counted for the present one instead: it was bought
+# or created already, and otherwise the limit of the present day would be free for as much again.
+_COUNTED = (
+    ("spending", "period", "reserved, settled, maybe"),
+    ("closed_accounts", "day", "settled, maybe"),
+    ("client_days", "day", "outputs"),
+)
 _archived_file = msgspec.json.Decoder(ArchivedFile)
 _secrets = msgspec.json.Decoder(tuple[SigningSecret, ...])
 
@@ -89,6 +100,7 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
     with transaction(connection):
         for sql in _TO_COME:
             connection.execute(sql, values)
+        _count_today(connection, now)
         _shorten_results(connection, now + keep)
         _shorten_secrets(connection, now)
         for table, columns in _HAPPENED:
@@ -98,6 +110,23 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
     log.warning(
         "ledger_brought_back", to=now.isoformat(timespec="seconds"), changes=connection.total_changes() - before
     )
+
+
+def _count_today(connection: apsw.Connection, now: datetime) -> None:
+    connection.execute("update accounts set day = ?1 where day > ?1", (day_of(now),))
+    for present in (day_of(now), name_of(Period.MONTH, now)):
+        values = {"present": present, "length": len(present)}
+        for table, column, sums in _COUNTED:
+            later = f"{column} > :present and length({column}) = :length"
+            totals = ", ".join(f"sum({name})" for name in sums.split(", "))
+            added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums.split(", "))
+            connection.execute(
+                f"insert into {table} (key, {column}, {sums}) select key, :present, {totals} from {table}"
+                f" where {later} group by key on conflict (key, {column}) do update set {added}",
+                values,
+            )
+            connection.execute(f"delete from {table} where {later}", values)
+    drive(recount(SqliteTransaction(connection), now))
 
 
 def _shorten_results(connection: apsw.Connection, until: datetime) -> None:

@@ -77,7 +77,7 @@ def not_written(error: Exception, *, at_commit: bool) -> StoreUnavailable:
 
 
 def unmarked(error: Exception) -> StoreUnavailable:
-    """The error for a submit whose intent is stored, but not in the marker beside the ledger: it must not be sent."""
+    """The error for every submit while the marker beside the ledger cannot be written: none may be sent."""
     reason = getattr(error, "strerror", None) or str(error)
     return StoreUnavailable(
         "The store cannot take writes now; the submit was not sent.",

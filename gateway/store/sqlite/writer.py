@@ -18,7 +18,7 @@ import structlog
 from gateway import log_context
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
-from gateway.store.sql.database import Work
+from gateway.store.sql.database import Transaction, Work
 from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written, unmarked
 from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.telemetry import NOBODY, BatchCommitted, Observer
@@ -41,11 +41,13 @@ _SWITCH_SECONDS = 0.0005
 
 
 class _Job:
-    __slots__ = ("came_at", "error", "future", "is_purchase", "result", "work")
+    __slots__ = ("came_at", "error", "future", "result", "without_marker", "work")
 
-    def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop, *, is_purchase: bool) -> None:
+    def __init__(
+        self, work: Work[Any], loop: asyncio.AbstractEventLoop, without_marker: Callable[[Any], Any] | None
+    ) -> None:
         self.work = work
-        self.is_purchase = is_purchase
+        self.without_marker = without_marker
         self.came_at = time.monotonic()
         self.future: asyncio.Future[Any] = loop.create_future()
         self.result: Any = None
@@ -93,6 +95,7 @@ class CommitWriter:
         self.on_commit: Callable[[], None] = lambda: None  # called on the event loop after each transaction
         # Called on the writer's thread after each commit; with True if a purchase waits for it. It may raise.
         self.after_commit: Callable[[apsw.Connection, bool], None] = lambda _connection, _has_purchase: None
+        self._unmarked: StoreUnavailable | None = None  # `after_commit` has failed, and has not worked again since
         self._checkpoint: asyncio.Future[bool] | None = None  # a checkpoint that is asked for and has not begun
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._ends_at = math.inf
@@ -109,15 +112,31 @@ class CommitWriter:
         """How many writes wait for the next transaction."""
         return len(self._jobs)
 
-    async def run(self, work: Work[T], *, yields: bool = False, is_purchase: bool = False) -> T:
+    async def purchase(self, work: Work[T], without_marker: Callable[[T], T]) -> T:
+        """Carry out `work` that may allow a submit: its result comes after `after_commit` has succeeded as well.
+
+        If that fails although the work is committed, the result is `without_marker(result)`. While it goes on failing,
+        `StoreUnavailable` is raised before the work is done.
+        """
+        if self._unmarked is not None:
+            await self._enqueue(_nothing, without_marker=lambda _: None)  # only tries the marker again
+            if self._unmarked is not None:
+                raise self._unmarked
+        return await self._enqueue(work, without_marker=without_marker)
+
+    async def run(self, work: Work[T], *, yields: bool = False) -> T:
         """Carry out `work` in a transaction. Raises `StoreUnavailable` if that cannot be committed.
 
-        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be. Work that
-        `is_purchase` allows a submit: its result comes after `after_commit` has succeeded.
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
 
         `work` may be called a second time, if another job of the same transaction failed. So it must change nothing
         but the database.
         """
+        return await self._enqueue(work, yields=yields)
+
+    async def _enqueue(
+        self, work: Work[T], *, yields: bool = False, without_marker: Callable[[T], T] | None = None
+    ) -> T:
         if self._closing:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
         if yields and len(self._jobs) >= _YIELDING_MAX:
@@ -125,7 +144,7 @@ class CommitWriter:
         if len(self._jobs) >= _WAITING_MAX:
             raise StoreUnavailable("Too many writes are waiting.", retry_after=1)
         loop = asyncio.get_running_loop()
-        job = _Job(work, loop, is_purchase=is_purchase)
+        job = _Job(work, loop, without_marker)
         self._jobs.append(job)
         if not self._under_way:
             self._under_way = True
@@ -211,13 +230,18 @@ class CommitWriter:
 
     def _mark(self, batch: _Batch) -> None:
         """Write the marker of the ledger. Without it no submit may leave; everything else is stored all the same."""
-        purchases = [job for job in batch.jobs if job.is_purchase]
+        has_purchase = any(job.without_marker for job in batch.jobs)
         try:
-            self.after_commit(self._connection, bool(purchases))
-        except Exception as error:  # noqa: BLE001  # the purchases get the error, and the thread goes on
-            batch.error = error
-            for job in purchases:
-                job.error = job.error or unmarked(error)
+            reach("marker_fails")
+            self.after_commit(self._connection, has_purchase)
+        except Exception as error:  # noqa: BLE001  # the purchases are refused, and the thread goes on
+            batch.error, self._unmarked = error, unmarked(error)
+            for job in batch.jobs:
+                if job.without_marker is not None:
+                    job.result = job.without_marker(job.result)
+        else:
+            if has_purchase:  # only then it was written to the disk
+                self._unmarked = None
 
     def _empty_log(self, batch: _Batch) -> None:
         self._connection.set_busy_timeout(_LOG_MILLISECONDS)
@@ -288,6 +312,10 @@ class CommitWriter:
         elif self._failing and not fault:
             log.warning("store_works_again")
         self._failing = fault
+
+
+async def _nothing(_: Transaction) -> None:
+    """A job without statements."""
 
 
 def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:

@@ -23,6 +23,7 @@ from gateway.domain.generation.reconciliation import REMEMBERED_MAX, TASKS_MAX, 
 from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
+from gateway.store.port import Permission
 from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
@@ -77,7 +78,7 @@ async def submitting(store: SqlStore, slots: int = 1) -> tuple[Generation, str]:
         reserved_at=T0,
     )
     assert await store.write(made, [AddAttempt(attempt)], T0) is not None
-    assert await store.begin_submit(attempt.id, made.fence, T0) is not None
+    assert await store.begin_submit(attempt.id, made.fence, T0) is Permission.GRANTED
     return await stored(store, made.id), attempt.id
 
 

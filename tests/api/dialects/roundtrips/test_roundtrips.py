@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from gateway.domain.adapter.contract import Capability
 from gateway.domain.adapter.request import InputKind, Kind
 
-from ...conftest import FILE, settle
+from ...conftest import FILE
 from ...test_images import PNG
 from .bodies import FIRST, LAST, LOOKS
 from .clients import CLIENTS, DONE, FAILED, QUEUED, RUNNING, Client
@@ -133,7 +133,7 @@ async def test_what_both_ends_can_say_makes_the_round(gateway: Any, client: Clie
     for _ in range(SETTLES):
         if len(upstream.sent) == len(calls):
             break
-        await settle()
+        await gateway.clock.traffic.settle()
     for cell in working + failing:
         path, body = cell.provider.sent(cell.ask)
         expected = {name: value for name, value in body.items() if value is not None}
@@ -208,7 +208,7 @@ async def all_ended(gateway: Any) -> None:
                 return
             if not any(output.artifact for generation in stored for output in generation.outputs):
                 break  # nothing is being archived: the next poll is needed
-            await settle()
+            await gateway.clock.traffic.settle()
     pytest.fail("the generations do not end")
 
 
@@ -227,7 +227,7 @@ async def shown(gateway: Any, client: Client, ids: Mapping[str, str], state: str
         words = {name: client.word(answer_of(answer, name)) for name, answer in answers.items()}
         if set(words.values()) == {client.words[state]}:
             return
-        await settle()
+        await gateway.clock.traffic.settle()
     pytest.fail(f"not all are {client.words[state]}: {words}")
 
 

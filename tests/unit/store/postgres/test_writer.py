@@ -262,20 +262,15 @@ async def test_new_work_yields_and_too_much_is_refused(writer: GroupWriter, monk
     assert await asyncio.gather(*waiting) == [1, 1]
 
 
-async def test_a_purchase_waits_for_the_marker(writer: GroupWriter, other: Any) -> None:
+async def test_what_follows_a_commit_comes_before_the_results(writer: GroupWriter, other: Any) -> None:
     seen = []
 
-    async def mark(has_purchase: bool) -> None:
-        seen.append(has_purchase)
-        if has_purchase:
-            raise OSError("no space")
+    async def follow() -> None:
+        seen.append(await names(other))
 
-    writer.after_commit = mark
-    assert await writer.run(adding("a")) == 1
-    with pytest.raises(StoreUnavailable, match="the submit was not sent"):
-        await writer.run(adding("b"), is_purchase=True)
-    assert seen == [False, True]
-    assert await names(other) == ["a", "b"]
+    writer.after_commit = follow
+    assert await writer.purchase(adding("a"), without_marker=lambda _: 0) == 1
+    assert seen == [["a"]]
 
 
 async def test_a_server_that_loses_commits_is_refused_also_later(

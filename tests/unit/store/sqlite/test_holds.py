@@ -3,13 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
 from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.health.hold import Hold
 from gateway.ids import new_id
-from gateway.store.holds import ProviderHeld
+from gateway.store.port import Permission
 from gateway.store.sqlite.open import open_sqlite
 
 from ...builders import generation
@@ -33,14 +32,13 @@ async def test_a_hold_refuses_submits_also_after_a_restart(tmp_path: Path) -> No
     try:
         assert store.at_start.holds == (HOLD,)
         assert await store.holds.now() == [HOLD]
-        with pytest.raises(ProviderHeld):
-            await store.begin_submit("att_2", made.fence, NOW)
+        assert await store.begin_submit("att_2", made.fence, NOW) is Permission.HELD
         unchanged = await store.get(made.id)
         assert unchanged is not None
         assert unchanged.attempts == attempts
-        assert await store.begin_submit("att_1", made.fence, NOW) is not None, "another provider is not held"
+        assert await store.begin_submit("att_1", made.fence, NOW) is Permission.GRANTED, "another provider is not held"
         assert await store.holds.remove("bolt")
         assert not await store.holds.remove("bolt")
-        assert await store.begin_submit("att_2", made.fence, NOW) is not None
+        assert await store.begin_submit("att_2", made.fence, NOW) is Permission.GRANTED
     finally:
         await store.close()

@@ -9,8 +9,12 @@ import apsw
 import pytest
 from msgspec.structs import replace
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.lineage import Marker
+from gateway.failpoints import armed
+from gateway.store.port import Permission
+from gateway.store.sqlite import writer
 from gateway.store.sqlite.lineage import POSITION
 from gateway.store.sqlite.marker import MarkerFile, file_number, read_marker
 from gateway.store.sqlite.open import open_sqlite
@@ -41,8 +45,8 @@ async def test_one_synchronous_write_serves_all_submits_of_a_transaction(
         advance(self, position, durable=durable)
 
     monkeypatch.setattr(MarkerFile, "advance", counted)
-    versions = await asyncio.gather(*(store.begin_submit(attempt, fence, NOW) for attempt, fence in ids))
-    assert all(versions)
+    permissions = await asyncio.gather(*(store.begin_submit(attempt, fence, NOW) for attempt, fence in ids))
+    assert set(permissions) == {Permission.GRANTED}
     assert writes == [True], "50 submits, one write"
     await store.create(generation())
     assert writes == [True, False], "a create does not wait for it"
@@ -53,6 +57,51 @@ async def test_one_synchronous_write_serves_all_submits_of_a_transaction(
 
     store = open_sqlite(path, NOW + timedelta(seconds=1))
     assert (store.lineage.copy, store.lineage.held) == (None, ())
+    await store.close()
+
+
+async def test_a_submit_whose_marker_fails_is_refused_and_the_next_ones_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ledger.db"
+    store = open_sqlite(path, NOW)
+    made = await store.create(
+        replace(
+            generation(),
+            attempts=tuple(
+                Attempt(id=f"att_{n}", number=n, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
+                for n in (1, 2)
+            ),
+        )
+    )
+
+    async def states() -> list[str]:
+        stored = await store.get(made.id)
+        assert stored is not None
+        return [attempt.state for attempt in stored.attempts]
+
+    failing = True
+
+    def fail(window: str) -> None:
+        if failing and window == "marker_fails":
+            armed("marker_fails:1:error")(window)
+
+    monkeypatch.setattr(writer, "reach", fail)
+    assert await store.begin_submit("att_1", made.fence, NOW) is Permission.UNMARKED
+    assert await states() == ["submitting", "reserved"]
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable) as refused:
+            await store.begin_submit("att_2", made.fence, NOW)
+        assert "the marker beside the ledger cannot be written" in str(refused.value.reason)
+        assert await states() == ["submitting", "reserved"]
+    await store.create(generation())  # everything else is stored all the same
+    with pytest.raises(StoreUnavailable):
+        await store.begin_submit("att_1", made.fence, NOW)
+
+    failing = False
+    assert await store.begin_submit("att_1", made.fence, NOW) is Permission.OVERTAKEN
+    assert await store.begin_submit("att_2", made.fence, NOW) is Permission.GRANTED
+    assert read_marker(path) == store.lineage.marker
     await store.close()
 
 

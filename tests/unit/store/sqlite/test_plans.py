@@ -8,10 +8,13 @@ import pytest
 
 from gateway.store import migrations
 from gateway.store.sql import (
+    accounts,
     attempts,
+    clients,
     files,
     holds,
     idempotency,
+    money,
     purchases,
     restored,
     retention,
@@ -25,7 +28,6 @@ from gateway.store.webhooks import DeliveryQuery
 
 STATEMENTS = {
     "open_ids": store._OPEN_IDS,
-    "held": restored.HELD_IDS,
     "unfollowed": attempts.UNFOLLOWED,
     "completions": attempts.COMPLETIONS,
     "unknown": attempts.unknown(10, None, open_only=False)[0],
@@ -41,6 +43,22 @@ STATEMENTS = {
     "file_page_of_purpose": files._PAGE.format(index="files_of_purpose") + " and purpose = ? order by id limit ?",
     "files_expired": files._EXPIRED,
     "uploads_expire": uploads._EXPIRE,
+    "client_named": clients._CLIENT_NAMED,
+    "keys_of_client": clients._KEYS_OF,
+    "key_of_client": clients._KEY_OF,
+    "open_of_client": clients._COUNT_OPEN,
+    "outputs_of_day": clients._OUTPUTS,
+    "outputs_created": clients._OUTPUTS_CREATED,
+    "client_days_forget": clients._FORGET_DAYS,
+    "spent": accounts.SPENT,
+    "account": accounts._ROW,
+    "accounts_missing": money._MISSING,
+    "accounts_of_open": money._ALL_OPEN,
+    "accounts_has_closable": money._HAS_CLOSABLE,
+    "accounts_closable": money._CLOSABLE,
+    "restored": restored.COUNT_HELD,
+    "restored_page": restored.HELD_IDS,
+    "open_to_hold": restored._OPEN_IDS,
     "purchases_expire": purchases._EXPIRE,
     "forgettable": idempotency.FORGETTABLE,
     "forget_keys": idempotency._FORGET_KEYS,
@@ -87,7 +105,10 @@ SHORT = {
     "SCAN g",
     "SCAN provider_holds EXISTS",
     "SCAN k",
+    "SCAN open_ones",  # up to the limit of open generations of a client
     "SCAN equal",
+    "SCAN accounts_missing",  # one row
+    "SCAN generations USING INDEX generations_restored",
 }
 SORTED = {"open_ids", "unfollowed", "completions", "repeat"}  # by design: what is sorted is short
 

@@ -35,7 +35,7 @@ from gateway.domain.generation.transitions import AddAttempt
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store import migrations
-from gateway.store.port import Idempotency, StoredFile
+from gateway.store.port import Idempotency, Permission, StoredFile
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Transaction
 from gateway.store.sql.store import SqlStore
@@ -557,7 +557,7 @@ async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store:
     stored = await store.get(before.id)
     assert stored is not None
     assert stored.attempts == (reserved,)
-    assert await store.begin_submit("att_1", 1, NOW) == 3
+    assert await store.begin_submit("att_1", 1, NOW) is Permission.GRANTED
 
 
 async def test_a_commit_that_is_refused_and_stays_open_does_not_block_the_next(store: SqlStore) -> None:

@@ -1,8 +1,10 @@
 """The rows of usage are the sums of what the generations contribute, whatever happens to them."""
 
+from collections import Counter
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import apsw
 import pytest
@@ -13,12 +15,15 @@ from msgspec.structs import replace
 from gateway.domain.adapter.task import Status
 from gateway.domain.errors import UsageNotReady
 from gateway.domain.generation.model import AttemptState, Generation
-from gateway.domain.generation.transitions import SaveStatus
+from gateway.domain.generation.transitions import SaveStatus, apply
+from gateway.domain.money.account import Account, account
+from gateway.domain.usage import contribution as of_contributions
 from gateway.domain.usage.completion_times import bucket_of
 from gateway.domain.usage.contribution import NAMES, NONE, Contribution, Counts, contribution
 from gateway.ids import new_id
 from gateway.store import migrations
-from gateway.store.sql import usage
+from gateway.store.sql import accounting, accounts, usage
+from gateway.store.sql.accounting import follow
 from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
@@ -61,7 +66,7 @@ class Counted(World):
             for place, route in enumerate(start.plan.routes)
         ]
         self.connection = ledger()
-        self.connection.execute("delete from usage; delete from usage_times")
+        self.connection.execute("delete from usage; delete from usage_times; delete from accounts")
         self._silent = False
         start = replace(start, id=new_id("gen_", T0), plan=replace(start.plan, routes=tuple(routes)))
         super().__init__(start, **options)
@@ -75,7 +80,7 @@ class Counted(World):
         before = getattr(self, "_generation", None)
         self._generation = value
         if not self._silent:
-            drive(usage.follow(SqliteTransaction(self.connection), before, value))
+            drive(follow(SqliteTransaction(self.connection), before, value, T0))
 
     def send(self, number: int) -> None:
         self._silent = True
@@ -90,7 +95,7 @@ class Counted(World):
         was, now = before.attempt(self.attempt(number).id), self.attempt(number)
         is_usual = was.state is AttemptState.SUBMITTING and len(now.tasks) == len(now.slots)
         if before.status.terminal or not is_usual or any(task.status.terminal for task in now.tasks):
-            drive(usage.follow(SqliteTransaction(self.connection), before, self.generation))
+            drive(follow(SqliteTransaction(self.connection), before, self.generation, T0))
 
 
 class CountedLife(Life):
@@ -103,11 +108,18 @@ class CountedLife(Life):
             wanted = contribution(self.world.generation)
             assert stored(self.world.connection) == Contribution(without_nothing(wanted.counts), wanted.time)
 
+    @invariant()
+    def the_row_of_its_account_is_its_account(self) -> None:
+        if hasattr(self, "world"):
+            assert isinstance(self.world, Counted)
+            row = self.world.connection.execute("select reserved, settled, maybe from accounts").fetchone()
+            assert Account(*row or ()) == account(self.world.generation)
+
     def teardown(self) -> None:
         """A deleted generation goes on to count."""
         if hasattr(self, "world"):
             assert isinstance(self.world, Counted)
-            drive(usage.follow(SqliteTransaction(self.world.connection), self.world.generation, None))
+            drive(follow(SqliteTransaction(self.world.connection), self.world.generation, None, T0))
             self.the_rows_are_what_the_generation_contributes()
 
 
@@ -189,3 +201,39 @@ async def test_rows_of_old_days_are_removed_in_batches(tmp_path: Path) -> None:
     days = replace(DAYS, last_day=date(2026, 12, 31), group_by=("day", "model"))
     assert [(row.day, row.model) for row in await store.usage.rows(days, 10)] == [("2026-01-03", "m2")]
     await store.close()
+
+
+async def test_a_write_computes_the_account_and_the_contribution_of_a_state_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are pure, so that computing them again shows nowhere but in the time of each create and each poll."""
+    calls: Counter[str] = Counter()
+
+    def count(module: ModuleType, name: str) -> None:
+        compute = getattr(module, name)
+
+        def counted(*arguments: object) -> object:
+            calls[name] += 1
+            return compute(*arguments)
+
+        monkeypatch.setattr(module, name, counted)
+
+    for module in (accounting, accounts, of_contributions):
+        count(module, "account")
+    for module in (accounting, usage):
+        count(module, "contribution")
+    store = open_sqlite(tmp_path / "ledger.db", T0)
+    try:
+        created = await store.create(made(1))
+        assert calls == {"account": 1, "contribution": 1}
+        calls.clear()
+        progress = replace(
+            ended(1), status=Status.QUEUED, progress=0.5, provider=None, provider_model=None, completed_at=None
+        )
+        version = await store.write(created, [progress], T0)
+        assert version is not None
+        assert not calls
+        await store.write(replace(apply(created, progress), version=version), [ended(1)], T0)
+        assert calls == {"account": 2, "contribution": 2}
+    finally:
+        await store.close()
