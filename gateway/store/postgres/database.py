@@ -28,7 +28,7 @@ class PostgresDatabase:
         self.reader = PoolReader(server)
 
     async def _mark(self) -> None:
-        with suppress(StoreUnavailable):  # the marker is older for a while, which is no harm
+        with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
             await self._begun.follow(self._newest_event)
 
     async def _newest_event(self) -> int:
