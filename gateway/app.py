@@ -302,5 +302,5 @@ class Application:
         except StoreUnavailable as error:
             return "the store cannot take writes" + (f": {error.reason}" if error.reason else "")
         except TimeoutError:
-            return "the store cannot take writes: database.url: the disk does not answer"
+            return "the store cannot take writes: database.url: the database does not answer"
         return None

@@ -46,7 +46,9 @@ def add_figures(
         "downloads": context.downloads,
         "request_bodies": context.bodies,
     }
-    folders = {"ledger": settings.database.path.parent, "artifacts": settings.artifacts.path}
+    folders = {"artifacts": settings.artifacts.path}
+    if settings.database.path is not None:
+        folders["ledger"] = settings.database.path.parent
     min_free = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
     disks = {name: partial(_disk_room, folder, min_free) for name, folder in folders.items()}
     metrics.add(

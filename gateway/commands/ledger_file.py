@@ -12,8 +12,10 @@ from msgspec import Struct
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
+from gateway.settings.load import DatabaseSettings
 from gateway.store import migrations
 from gateway.store.clients import Adopted
+from gateway.store.opening import NO_DRIVER
 from gateway.store.sql.attempts import UNFOLLOWED
 from gateway.store.sql.clients import adopted
 from gateway.store.sql.columns import to_json
@@ -31,6 +33,20 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
     # Providers without a key, each with an open generation that it works on.
     unfollowed: tuple[tuple[str, str], ...] = ()
     adopted: tuple[Adopted, ...] = ()
+
+
+def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> LedgerFile:
+    """Look at a database of PostgreSQL; see `inspect_ledger`."""
+    try:
+        from gateway.store.postgres.inspect import inspect_postgres  # noqa: PLC0415  # most gateways do without
+        from gateway.store.postgres.server import Server  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise ConfigurationError(NO_DRIVER) from None
+    seen = inspect_postgres(Server(database.url, database.password), providers)
+    if not seen.schema:
+        return LedgerFile(state="the first start will make the schema")
+    state = f"schema {seen.schema}" + (f", {seen.to_come} migration(s) to come" if seen.to_come else "")
+    return LedgerFile(state=state, time=seen.time, unfollowed=seen.unfollowed, adopted=seen.adopted)
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:

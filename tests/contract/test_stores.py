@@ -2,7 +2,7 @@
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,22 +44,19 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store.port import AttemptCursor, Idempotency, Permission, Query, Store, StoredFile, attempt_cursor
-from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
+
+from .ledgers import KINDS, Opener, opener_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 SOON = NOW + timedelta(seconds=1)
 LEASE = NOW + timedelta(seconds=45)
 REF = TaskRef(id="t-1", path="/v1/t", first_poll_seconds=2.5)
 
-Opener = Callable[[Path], Store]
-OPENERS: dict[str, Opener] = {"sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW)}
 
-
-@pytest.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+@pytest.fixture(params=KINDS)
 def opener(request: pytest.FixtureRequest) -> Opener:
-    open_store: Opener = request.param
-    return open_store
+    return opener_of(request, NOW)
 
 
 @pytest_asyncio.fixture
@@ -1298,7 +1295,9 @@ async def test_the_newest_moment_is_that_of_the_newest_entry_or_the_newest_note(
     assert await newest_after(None) == NOW
     store = opener(tmp_path)
     noted = NOW.replace(microsecond=0) + timedelta(hours=1)
-    assert await newest_after(noted) == noted
+    # In a database that several gateways use, what they store says how late it is.
+    newest = noted if (tmp_path / "ledger.db").exists() else NOW
+    assert await newest_after(noted) == newest
     store = opener(tmp_path)
     assert await newest_after(NOW - timedelta(days=1)) == NOW
 

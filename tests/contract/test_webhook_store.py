@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,18 @@ from gateway.store.sql import webhooks as sqlite_webhooks
 from gateway.store.sqlite.open import open_sqlite
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
 
+from .ledgers import KINDS, opener_of
+
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=25)
 HOOK = "https://hook.example/a"
 URLS = (HOOK, "https://hook.example/b", "https://other.example/", "http://10.1.2.3:99/")
 DAY = timedelta(days=1)
-OPENERS: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: open_sqlite(folder / "ledger.db", NOW)}
 
 
-@pytest_asyncio.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+@pytest_asyncio.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = request.param(tmp_path)
+    store = opener_of(request, NOW)(tmp_path)
     yield store
     await store.close()
 
