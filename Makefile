@@ -89,8 +89,8 @@ COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras -
 lock: $(STAMP)  ## renew the lock files: versions with hashes, without the URL of an index
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-tools
 	$(BIN)/$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
-	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
-	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --extra demo --output-file requirements-demo.lock pyproject.toml
+	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --extra postgres --output-file requirements.lock pyproject.toml
+	$(BIN)/$(COMPILE) --constraint requirements-dev.lock --extra postgres --extra demo --output-file requirements-demo.lock pyproject.toml
 
 SBOM := cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible --output-format JSON
 sbom: $(STAMP)  ## write what the images contain to build/, as CycloneDX, from the lock files

@@ -29,8 +29,8 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, G
 from gateway.fetch.fetcher import Fetcher
 from gateway.ids import new_id
 from gateway.live import Live
-from gateway.store.sqlite.store import SqliteStore
-from gateway.telemetry import LogObserver
+from gateway.log_observer import LogObserver
+from gateway.store.sqlite.open import open_sqlite
 from gateway.upstream.client import Upstream
 
 MEGABYTE = 10**6
@@ -91,7 +91,7 @@ def generation(number: int, port: int, now: datetime) -> Generation:
 async def keep(folder: Path, port: int, streams: int) -> tuple[float, float]:
     """Seconds of wall time and of CPU for `streams` archived files at the same time."""
     clock = SystemClock()
-    store = SqliteStore.open(folder / "bench.db", clock.now())
+    store = open_sqlite(folder / "bench.db", clock.now())
     fetcher, upstream, artifacts = Fetcher(Live((ip_network("127.0.0.0/8"),))), Upstream(None), ArtifactFolder(folder)
     archiver = Archiver(
         store=store,

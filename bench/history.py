@@ -16,7 +16,7 @@ from gateway.domain.adapter.task import Status, TaskRef
 from gateway.domain.generation.model import GenerationRequest, Plan, Route, Task
 from gateway.ids import RANDOM_BYTES, ulid
 from gateway.store import migrations
-from gateway.store.sqlite.columns import to_json
+from gateway.store.sql.columns import to_json
 
 SCHEMA = 11  # the last one before lists had an index for each filter, so that its migration is measured as well
 SPACING_SECONDS = 30.0

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import httpx
 
+from bench.server import KEY, Server, serving
+
 LISTENERS = int(os.environ.get("LISTENERS", "10000"))
 GENERATIONS = int(os.environ.get("GENERATIONS", "1000"))  # in the second round: the listeners are spread over them
 IDLE_SECONDS = float(os.environ.get("IDLE_SECONDS", "30"))
 AT_ONCE = 200  # connections that are being opened at the same time
 PATH = "/v1/videos/generations"
-KEY = "bench-key-0123456789abcdef"
 END = b"event: video.generation.cancelled"
 SPARE = 200  # open files other than connections
 CONFIG = """
@@ -36,24 +37,6 @@ first_poll_seconds = 3600
 poll_seconds = 3600
 poll_max_seconds = 3600
 """
-
-
-class Server:
-    """A gateway as it runs in production, with the memory and CPU of its process."""
-
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def memory_kb(self) -> float:
-        """Resident memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1024
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds of all its threads until now."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Listener(asyncio.Protocol):
@@ -149,22 +132,12 @@ async def measured(server: Server, client: httpx.AsyncClient, count: int) -> Non
 async def served(upstream: str, generations: int) -> None:
     """Measure on a new gateway process, because memory that an earlier round freed would hide the growth."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "video-gateway.toml").write_text(CONFIG.format(upstream=upstream))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
-            cwd=folder,
-            env={**os.environ, "BENCH_KEY": KEY},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
-            server = Server(process, (await process.stdout.readline()).decode().split()[-1])
-            headers = {"authorization": f"Bearer {KEY}"}
-            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client:
-                await measured(server, client, generations)
-        finally:
-            process.terminate()
-            await process.wait()
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with (
+            serving(Path(folder), CONFIG.format(upstream=upstream)) as server,
+            httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client,
+        ):
+            await measured(server, client, generations)
 
 
 async def main() -> None:

@@ -9,7 +9,6 @@ import asyncio
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -17,18 +16,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 
 from bench.history import SPACING_SECONDS, fill
+from bench.server import KEY, Server, serving
 from tests.hostile.lists import VIDEOS, many_lists, percentile
 
 SHORT = int(os.environ.get("LISTS_SHORT", "1000"))
 LONG = int(os.environ.get("LISTS_LONG", "1000000"))
 ROUNDS = int(os.environ.get("LISTS_ROUNDS", "1500"))
 PARTS = 5  # of the rounds; p99 is the median of those of the parts
-KEY = "bench-key-0123456789abcdef"
 CONFIG = """
 [server]
 api_keys = ["env:BENCH_KEY"]
@@ -36,18 +34,6 @@ log_level = "warning"
 [providers.foxapi]
 api_key = "env:BENCH_KEY"
 """
-
-
-class Server(NamedTuple):
-    """A gateway process."""
-
-    url: str
-    pid: int
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds of all its threads until now."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def lists_of(count: int, newest: datetime) -> dict[str, str]:
@@ -77,23 +63,11 @@ async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[Se
     began = time.perf_counter()
     fill(folder / "video-gateway.db", count, f"key_{sha256(KEY.encode()).hexdigest()[:24]}", newest)
     made = time.perf_counter() - began
-    (folder / "video-gateway.toml").write_text(CONFIG)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve", "--port", "0"),
-        cwd=folder,
-        env={**os.environ, "BENCH_KEY": KEY},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        url = (await process.stdout.readline()).decode().split()[-1]
+    async with serving(folder, CONFIG) as server:
         began = time.perf_counter() - began - made
         size = (folder / "video-gateway.db").stat().st_size / 1e6
         print(f"{count:,} generations ({size:,.0f} MB): made in {made:.0f} s; migrated and started in {began:.1f} s")
-        yield Server(url, process.pid)
-    finally:
-        process.terminate()
-        await process.wait()
+        yield server
 
 
 def usual_p99(values: list[float]) -> float:

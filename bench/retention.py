@@ -22,8 +22,9 @@ from bench.history import fill
 from gateway.engine.old_rows import KeepFor, OldRows
 from gateway.engine.sweeper import BATCH_OF_HISTORY
 from gateway.live import Live
+from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import writer
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -32,7 +33,7 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 class Holds:
     """The longest time between two turns of the event loop, and the longest write beside the work."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqlStore) -> None:
         self._store = store
         self.turn = self.write = 0.0
 
@@ -50,7 +51,7 @@ class Holds:
             await asyncio.sleep(0.02)
 
 
-async def measured(name: str, store: SqliteStore, work: Callable[[], Awaitable[int]]) -> None:
+async def measured(name: str, store: SqlStore, work: Callable[[], Awaitable[int]]) -> None:
     """Do the work, and print how long it took and what it held up."""
     holds = Holds(store)
     longest = 0.0
@@ -84,7 +85,7 @@ async def main() -> None:
         path = Path(folder) / "ledger.db"
         fill(path, COUNT, "key_0", NOW)
         began = time.perf_counter()
-        store = SqliteStore.open(path, NOW)
+        store = open_sqlite(path, NOW)
         print(f"migration: {time.perf_counter() - began:.1f} s, {path.stat().st_size / COUNT:.0f} bytes a generation")
 
         async def count_history() -> int:

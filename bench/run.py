@@ -33,6 +33,7 @@ from msgspec import Struct
 from gateway.app import Application
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
+from tests.asgi import scope_of
 
 CONCURRENCY = 64
 ROUNDS = 5
@@ -83,25 +84,13 @@ class Client:
         self.app = app
 
     async def __call__(self, method: str, path: str, body: bytes = b"") -> bytes:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "scheme": "http",
-            "server": ("127.0.0.1", 80),
-            "client": ("127.0.0.1", 1),
-            "headers": [
-                (b"host", b"127.0.0.1"),
-                (b"authorization", b"Bearer " + KEY.encode()),
-                (b"content-type", b"application/json"),
-                (b"content-length", str(len(body)).encode()),
-            ],
+        headers = {
+            "host": "127.0.0.1",
+            "authorization": f"Bearer {KEY}",
+            "content-type": "application/json",
+            "content-length": str(len(body)),
         }
+        scope = scope_of(method, path, headers)
         answer: list[Any] = []
 
         async def receive() -> dict[str, Any]:

@@ -24,20 +24,19 @@ from gateway.api.web.keyless_guard import KeylessGuard
 from gateway.api.web.methods import answer_options
 from gateway.api.web.request_log import RequestLog
 from gateway.build import (
-    add_figures,
     build_artifacts,
     build_base,
     build_callback_urls,
     build_clients,
-    build_context,
     build_engine,
     build_generations,
     build_inputs,
     build_reconciliation,
-    build_tracing,
     build_upstream,
     build_webhooks,
 )
+from gateway.build_context import build_context
+from gateway.build_observation import add_figures, build_tracing
 from gateway.clock import Clock, SystemClock
 from gateway.configuration.bound import Bound, Source, bound
 from gateway.configuration.reloader import Reloader
@@ -49,12 +48,13 @@ from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.blobs import refuses_images
 from gateway.live import Live
 from gateway.log import dropped_lines
+from gateway.log_observer import LogObserver
 from gateway.metrics.figures import unfollowed, warnings
 from gateway.metrics.service import Metrics
 from gateway.settings.load import Settings
 from gateway.settings.secret_values import too_short
 from gateway.store.lineage import Said
-from gateway.telemetry import LogObserver, Observer, Observers
+from gateway.telemetry import Observer, Observers
 from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 
@@ -171,8 +171,8 @@ class Application:
         handled = CrossOrigin(sound, origins)
         self.asgi = RequestLog(handled, context.bodies, self.clock, observer, base.redactor)
         refusal = CrossOrigin(refuse_all(Overloaded("Too many connections are open.", retry_after=5)), origins)
-        port = MetricsPort(self.metrics, sound, loopback=is_loopback(settings.metrics.host))
-        self.metrics_asgi = RequestLog(port, context.bodies, self.clock, observer, base.redactor)
+        port = MetricsPort(self.metrics, self.litestar, loopback=is_loopback(settings.metrics.host))
+        self.metrics_asgi = RequestLog(with_sound_heads(port), context.bodies, self.clock, observer, base.redactor)
         self._refusal = RequestLog(refusal, context.bodies, self.clock, observer, base.redactor)
 
     def drain(self) -> None:
@@ -298,8 +298,9 @@ class Application:
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()
+                await self._lineage.look()
         except StoreUnavailable as error:
             return "the store cannot take writes" + (f": {error.reason}" if error.reason else "")
         except TimeoutError:
-            return "the store cannot take writes: database.url: the disk does not answer"
+            return "the store cannot take writes: database.url: the database does not answer"
         return None

@@ -4,36 +4,25 @@ Each function gets what the earlier ones built, and returns one of the small val
 `gateway/app.py` calls them in order.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 
 from gateway.api.dialects.webhook_formats import webhook_formats
 from gateway.api.web.auth import Authenticator
-from gateway.api.web.context import Context
-from gateway.api.web.held_body import bodies_room
 from gateway.api.web.links import Links
 from gateway.artifacts.access import ResultAccess
 from gateway.artifacts.archiver import Archiver
-from gateway.artifacts.bucket import ArtifactBucket, bucket_of
 from gateway.artifacts.far_marker import FarMarker, marker_place
-from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.opening import open_artifact_store
 from gateway.artifacts.result_download import ResultDownloads
-from gateway.artifacts.store import ArtifactStore
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clients.administration import Administration
 from gateway.clients.directory import Directory, adoptions
 from gateway.clients.rates import Rates
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.configuration.bound import Bound
-from gateway.configuration.reloader import Reloader
-from gateway.domain.errors import ConfigurationError
-from gateway.domain.keyless_access import origin_of
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
@@ -52,15 +41,11 @@ from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.generations.unanswered import Unanswered
-from gateway.inputs.blobs import Blobs, DiskRoom, disk_room
+from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
-from gateway.inputs.remote_images import RemoteImages
 from gateway.live import Live
-from gateway.metrics import figures
-from gateway.metrics.service import Metrics
 from gateway.parts import (
     ArtifactParts,
     Base,
@@ -76,8 +61,7 @@ from gateway.reconciliation.adoption import Adoption
 from gateway.reconciliation.callbacks import CallbackReceiver, CallbackUrls
 from gateway.reconciliation.decisions import OperatorDecisions
 from gateway.reconciliation.restored import RestoredGenerations
-from gateway.settings.load import ServerSettings, Settings, WebhookSettings
-from gateway.sharing.room import Room
+from gateway.sharing.turns import Turns
 from gateway.store.files import FileLimits
 from gateway.store.lineage import Said
 from gateway.store.opening import open_store
@@ -89,27 +73,7 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import changed_accounts
 from gateway.webhooks.deliverer import Deliverer
 from gateway.webhooks.endpoints import WebhookEndpoints
-from gateway.webhooks.signing import SigningKeys
-
-if TYPE_CHECKING:
-    from gateway.tracing import TraceObserver
-
-
-def build_tracing(settings: Settings, clock: Clock) -> "TraceObserver | None":
-    """What sends traces, if that is configured. Raises `ConfigurationError` without the extra that it needs."""
-    tracing = settings.tracing
-    if tracing.endpoint is None:
-        return None
-    try:
-        from gateway.tracing import trace_observer  # noqa: PLC0415  # it takes 30 MB, and few need it
-    except ImportError as error:
-        raise ConfigurationError(
-            "tracing.endpoint: the packages for it are missing; install `video-gateway[tracing]`, or remove the key"
-        ) from error
-    headers = {name: value.reveal() for name, value in tracing.headers.items()}
-    return trace_observer(
-        tracing.endpoint, headers, clock, sample_ratio=tracing.sample_ratio, service_name=tracing.service_name
-    )
+from gateway.webhooks.signing import signing_keys
 
 
 def build_base(
@@ -127,7 +91,7 @@ def build_base(
         said=said,
         adopt=adoptions(settings),
     )
-    clients = Directory(settings, store.adopted())
+    clients = Directory(settings, store.at_start.adopted)
     clients.warn(settings)
     live.watch(lambda _, now: clients.renew(now.settings))
     return Base(
@@ -136,11 +100,11 @@ def build_base(
         fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
-        clock=not_before(clock, store.newest_moment()),
+        clock=not_before(clock, store.at_start.newest),
         store=store,
         far_marker=FarMarker(place),
         redactor=live.of(lambda now: now.redactor),
-        signer=Signer(store.secret("tokens")),
+        signer=Signer(store.at_start.secrets["tokens"]),
         clients=clients,
         notifier=Notifier(settings.server.max_long_polls, settings.server.max_listeners),
         sweep_hold=hold,
@@ -151,7 +115,7 @@ def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> Up
     """The accounts, the client for providers, and the health of their routes."""
     providers = dict(base.live.current.providers)
     health = Health(providers, base.clock, base.observer)
-    health.set_holds(base.store.holds.now())
+    health.set_holds(base.store.at_start.holds)
 
     def change(before: Bound, after: Bound) -> None:
         providers.clear()
@@ -281,6 +245,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
         open_counts=open_counts,
+        turns=Turns(),
     )
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
     engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)
@@ -314,7 +279,7 @@ def build_engine(
 def build_webhooks(base: Base) -> WebhookParts:
     """The endpoints of clients, and what sends to them."""
     fetcher = Fetcher(base.fetch_allow)
-    root = base.store.secret("webhooks")
+    root = base.store.at_start.secrets["webhooks"]
     keys = base.live.of(lambda now: signing_keys(now.settings.webhooks, root, base.clients.owners_before))
     links = Links(base.settings.own_url, base.signer, base.clients.sees)
     deliverer = Deliverer(
@@ -377,120 +342,3 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
     )
     event_source = EventStreamSource(base.store, base.notifier, base.clock)
     return GenerationParts(generations=generations, poll_advisor=poll_advisor, event_source=event_source)
-
-
-def build_context(
-    base: Base,
-    *,
-    clients: ClientParts,
-    upstream: UpstreamParts,
-    engine: EngineParts,
-    inputs: InputParts,
-    artifacts: ArtifactParts,
-    webhooks: WebhookParts,
-    reconciliation: ReconciliationParts,
-    generations: GenerationParts,
-    metrics: Metrics,
-    callback_urls: CallbackUrls,
-    reloader: Reloader,
-    ready: Callable[[], Awaitable[str | None]],
-    health_warnings: Callable[[], list[str]],
-) -> Live[Context]:
-    """What the handlers of the API work with. A request sees one value to its end: one configuration."""
-    server = base.settings.server
-    bodies, unanswered = bodies_room(server.max_bodies_bytes), Unanswered(base.clock)
-    downloads = Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already.")
-    remote_images = RemoteImages(inputs.fetcher)
-    started_at = int(base.clock.now().timestamp())
-
-    def context_with(now: Bound) -> Context:
-        return Context(
-            generations=generations.generations,
-            artifacts=artifacts.access,
-            attempts=reconciliation.attempts,
-            restored=reconciliation.restored,
-            purchases=base.store.purchases,
-            usage=base.store.usage,
-            callback_urls=callback_urls,
-            callbacks=reconciliation.callbacks,
-            catalog=now.catalog,
-            webhooks=webhooks.endpoints,
-            health=upstream.health,
-            control=engine.control,
-            metrics=metrics,
-            poll_advisor=generations.poll_advisor,
-            authenticator=clients.authenticator,
-            clients=base.clients,
-            rates=clients.rates,
-            administration=clients.administration,
-            signer=base.signer,
-            files=inputs.files,
-            remote_images=remote_images,
-            bodies=bodies,
-            unanswered=unanswered,
-            downloads=downloads,
-            reloader=reloader,
-            ready=ready,
-            health_warnings=health_warnings,
-            clock=base.clock,
-            fetch_allow=now.settings.fetch.allow,
-            trusted_origins=trusted_origins(now.settings.server),
-            max_body_bytes=now.settings.server.max_body_bytes,
-            blocking_seconds=now.settings.server.blocking_seconds,
-            public_url=server.public_url,
-            started_at=started_at,
-        )
-
-    return base.live.of(context_with)
-
-
-def signing_keys(settings: WebhookSettings, root: bytes, owners_before: Callable[[str], Sequence[str]]) -> SigningKeys:
-    """The keys that sign webhooks, with the secrets that are configured."""
-    configured = (settings.secret, settings.previous_secret)
-    return SigningKeys([key.reveal() for key in configured if key is not None], root, owners_before)
-
-
-def trusted_origins(server: ServerSettings) -> tuple[str, ...]:
-    """The origins of web pages that may call the gateway: those that are configured, and its own."""
-    return (*server.cors_origins, *([origin_of(server.public_url)] if server.public_url else []))
-
-
-def add_figures(
-    base: Base, *, upstream: UpstreamParts, engine: EngineParts, webhooks: WebhookParts, context: Context
-) -> None:
-    """What metrics show beside the counts of events. A new figure is one line here and its function in `figures.py`."""
-    settings, metrics, labels = base.settings, context.metrics, context.metrics.labels
-    rooms = {
-        "long_polls": base.notifier.long_polls,
-        "event_streams": base.notifier.streams,
-        "downloads": context.downloads,
-        "request_bodies": context.bodies,
-    }
-    folders = {"ledger": settings.database.path.parent, "artifacts": settings.artifacts.path}
-    min_free = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
-    disks = {name: partial(_disk_room, folder, min_free) for name, folder in folders.items()}
-    metrics.add(
-        partial(figures.program, version("video-gateway")),
-        partial(
-            figures.open_generations,
-            engine.open_counts,
-            engine.engine,
-            base.live.of(lambda now: now.settings.server.max_open_generations),
-            labels,
-        ),
-        partial(figures.providers, upstream.health, labels),
-        partial(figures.rooms, rooms),
-        partial(figures.work, base.store, lambda: webhooks.deliverer.sending),
-    )
-    metrics.add(partial(figures.disks, base.store, disks), disk=True)
-
-
-def _disk_room(folder: Path, min_free_bytes: Live[int | None]) -> DiskRoom:
-    return disk_room(folder, min_free_bytes.current)
-
-
-def open_artifact_store(settings: Settings) -> ArtifactStore:
-    """The bucket or the folder in which results are archived, as configured."""
-    if settings.artifacts.is_bucket:
-        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
-    return ArtifactFolder(settings.artifacts.path)

@@ -20,7 +20,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.api.web.streaming import CUT, STALL_SECONDS
 
@@ -109,6 +109,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _is_upgrade = False  # the head asks for another protocol, and is read again without that wish
     _beyond: _Beyond | None = None
     _answers = 0
+    _running: RequestResponseCycle | None = None  # the request whose answer is under way, or was the last
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
     _paused_timer: asyncio.TimerHandle | None = None
@@ -135,7 +136,20 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_paused_timer()
         if self._unread_timer is not None:
             self._unread_timer.cancel()
+        self._disconnect()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Note whose answer is under way: `cycle` is the newest request, which may wait for the end of this answer."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _disconnect(self) -> None:
+        """Tell the application that nobody reads the answer. uvicorn tells it of the newest request alone."""
+        for cycle in (self._running, self.cycle):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
 
     def _end(self) -> None:
         """Close the connection when everything has been sent; a client that does not read does not hold it."""
@@ -230,11 +244,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer, and read for a moment: after an immediate close, a client that still sends would lose the answer."""
         self._stop_head_timer()
         if self._is_answering():
-            if self._in_head or self.cycle.response_started:
+            self._disconnect()  # now, and not when the loop has closed the connection: the answer would fail
+            if self._in_head or self._running is not self.cycle or self.cycle.response_started:
                 self.transport.abort()  # the client would take our answer for another one, or for a part of it
                 return
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
         self._refused_bytes = 0
         text = beyond.text.encode()
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(text)

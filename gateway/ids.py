@@ -6,6 +6,11 @@ from datetime import UTC, datetime
 RANDOM_BYTES = 10
 ULID_MAX = (1 << 130) - 1
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
+# From characters of ids to the digits of `int`; every other character becomes `?`, which `int` refuses.
+_DIGITS = bytes(
+    ord("0123456789abcdefghijklmnopqrstuv"[_ALPHABET.index(chr(code))]) if chr(code) in _ALPHABET else ord("?")
+    for code in range(256)
+)
 
 
 def new_id(prefix: str, now: datetime) -> str:
@@ -24,11 +29,8 @@ def text_of(number: int) -> str:
 
 
 def number_of(text: str) -> int:
-    """The number of which `text_of` makes this text. Raises `ValueError` for a character that no id has."""
-    number = 0
-    for character in text:
-        number = number << 5 | _ALPHABET.index(character)
-    return number
+    """The number of which `text_of` makes this text. Raises `ValueError` for another text."""
+    return int(text.encode("ascii", "replace").translate(_DIGITS), 32)
 
 
 def moment_of(identifier: str) -> datetime:

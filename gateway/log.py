@@ -20,6 +20,7 @@ import structlog
 from msgspec import Struct, structs
 from structlog.typing import EventDict, Processor
 
+from gateway import log_context
 from gateway.domain.redaction import NO_SECRETS, Redactor
 from gateway.domain.secret_patterns import HIDDEN, KEY_PREFIXES, SECRET_NAMES, SECRET_PATTERNS
 from gateway.log_writer import LogWriter
@@ -56,7 +57,7 @@ def configure(
     is_terminal = sys.stderr.isatty()
     form = format or ("console" if is_terminal else "json")
     chain: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _with_context,
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
@@ -122,6 +123,11 @@ def _log_ignored(error: Any) -> None:
     """Log an exception that Python would print on standard error, where the print could block."""
     if error.exc_value is not None:
         structlog.get_logger().error("exception_ignored", exc_info=error.exc_value)
+
+
+def _with_context(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+    """The event with the fields of `log_context`."""
+    return {**log_context.current(), **event_dict}
 
 
 def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:

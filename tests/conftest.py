@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from .postgres_databases import _postgres_database as _postgres_database  # noqa: PLC0414  # fixtures of every test
+from .postgres_databases import empty_postgres_url as empty_postgres_url  # noqa: PLC0414
+from .postgres_databases import postgres_server as postgres_server  # noqa: PLC0414
+from .postgres_databases import postgres_url as postgres_url  # noqa: PLC0414
+
 settings.register_profile("gate", deadline=None)  # a slow machine must not fail a test
 settings.load_profile("gate")
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from gateway import log_context
 from gateway.domain.redaction import NO_SECRETS
 from gateway.log import _Values
 
@@ -30,4 +31,4 @@ def logs_as_before() -> Iterator[None]:
             logging.getLogger(name).setLevel(earlier)
         _Values.redactor = NO_SECRETS
         structlog.reset_defaults()
-        structlog.contextvars.clear_contextvars()
+        log_context.begin()

@@ -121,7 +121,7 @@ class FileController(Controller):
         """List the files of the caller's key."""
         context, key = context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, LIST_MAX) or LIST_MAX
+        limit = params.limit(LIST_MAX, most=LIST_MAX)
         order = params.order()
         after = params.cursor("after", is_file_id, "a file")
         purpose = params.choice("purpose", PURPOSES)

@@ -15,6 +15,7 @@ from gateway.api.web.owners import client_shown
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
 from gateway.domain.generation.purchases import Purchase
+from gateway.store.pages import cut
 from gateway.store.port import attempt_cursor, is_cursor
 
 
@@ -70,15 +71,14 @@ class PurchaseController(Controller):
         """List the purchases of all keys, or those of one deleted generation."""
         context = admin_context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         generation = params.cursor("generation", is_cursor, "a generation")
         after = params.cursor("after", lambda text: attempt_cursor(text) is not None, "an attempt")
         params.done()
         cursor = None if after is None else attempt_cursor(after)
         position = None if cursor is None else (cursor.generation_id, cursor.attempt_id)
-        rows = await context.purchases.page(limit + 1, position, generation)
-        data = tuple(map(purchase_view, rows[:limit]))
-        return json_answer(AdminPurchaseList(data=data, has_more=len(rows) > limit))
+        page, has_more = cut(await context.purchases.page(limit + 1, position, generation), limit)
+        return json_answer(AdminPurchaseList(data=tuple(map(purchase_view, page)), has_more=has_more))
 
 
 def purchase_view(purchase: Purchase) -> AdminPurchase:

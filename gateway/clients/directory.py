@@ -89,7 +89,7 @@ class Directory:
     """Finds clients by their owner id, and keys by their digest."""
 
     def __init__(self, settings: Settings, adopted: Sequence[Adopted] = ()) -> None:
-        """`adopted` are keys whose things a client owns since a start; see `Store.adopted`."""
+        """`adopted` are keys whose things a client owns since a start; see `Start.adopted`."""
         self._configured = _configured(settings)
         self._stored: dict[str, StoredClient] = {}
         self._keys = Keys()

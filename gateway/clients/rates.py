@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 
 from gateway.clock import Clock
-from gateway.domain.client_errors import RequestsPerMinuteReached
 from gateway.domain.clients import Bucket
+from gateway.domain.errors import RequestsPerMinuteReached
 
 
 class Rates:

@@ -18,7 +18,7 @@ from gateway.artifacts.bucket import bucket_of, probe
 from gateway.clients.directory import left_behind
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.connect import connect as connect_to
-from gateway.commands.ledger_file import LedgerFile, inspect_ledger
+from gateway.commands.ledger_file import LedgerFile, inspect_ledger, inspect_server
 from gateway.commands.terminal import line
 from gateway.domain.adapter.contract import Adapter, Polling
 from gateway.domain.errors import ConfigurationError
@@ -129,14 +129,16 @@ def _drain(bound: Mapping[str, Provider], settings: Settings) -> list[str]:
 
 def _database(settings: Settings, report: Report) -> list[str]:
     """Show the ledger, and whether the system clock fits it. Returns the warnings."""
-    path = settings.database.path.resolve()
+    path = settings.database.path
     followed = [name for name, account in settings.providers.items() if account.enabled or account.has_key]
     try:
-        ledger = inspect_ledger(path, followed)
+        ledger = (
+            inspect_server(settings.database, followed) if path is None else inspect_ledger(path.resolve(), followed)
+        )
     except ConfigurationError as error:
         report.error("database", error)
         return []
-    line("database", f"{path}: {ledger.state}")
+    line("database", f"{settings.database.url if path is None else path.resolve()}: {ledger.state}")
     return [*_clock(ledger.time, report), *_unfollowed(ledger), *left_behind(settings, ledger.adopted)]
 
 

@@ -12,14 +12,17 @@ from msgspec import Struct
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
+from gateway.settings.load import DatabaseSettings
 from gateway.store import migrations
 from gateway.store.clients import Adopted
-from gateway.store.sqlite.attempts import UNFOLLOWED
+from gateway.store.opening import NO_DRIVER
+from gateway.store.sql.attempts import UNFOLLOWED
+from gateway.store.sql.clients import adopted
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.backup import is_in_use
-from gateway.store.sqlite.clients import adopted
 from gateway.store.sqlite.clock import ledger_time
-from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 
 
 class LedgerFile(Struct, frozen=True, kw_only=True):
@@ -30,6 +33,20 @@ class LedgerFile(Struct, frozen=True, kw_only=True):
     # Providers without a key, each with an open generation that it works on.
     unfollowed: tuple[tuple[str, str], ...] = ()
     adopted: tuple[Adopted, ...] = ()
+
+
+def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> LedgerFile:
+    """Look at a database of PostgreSQL; see `inspect_ledger`."""
+    try:
+        from gateway.store.postgres.inspect import inspect_postgres  # noqa: PLC0415  # most gateways do without
+        from gateway.store.postgres.server import Server  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise ConfigurationError(NO_DRIVER) from None
+    seen = inspect_postgres(Server(database.url, database.password), providers)
+    if not seen.schema:
+        return LedgerFile(state="the first start will make the schema")
+    state = f"schema {seen.schema}" + (f", {seen.to_come} migration(s) to come" if seen.to_come else "")
+    return LedgerFile(state=state, time=seen.time, unfollowed=seen.unfollowed, adopted=seen.adopted)
 
 
 def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
@@ -53,7 +70,7 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
             to_come = migrations.pending(migrations.load("sqlite"), applied)
-            owners = [] if to_come else adopted(connection)
+            owners = [] if to_come else drive(adopted(SqliteTransaction(connection)))
             rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
             with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:
                 time = ledger_time(connection, lock)

@@ -81,8 +81,9 @@ def _serve(settings: Settings, source: Source, *, accept_clock: bool, said: Said
         log.warning("runs_as_root", remedy=ROOT_REMEDY)
     for warning in application.warnings:
         log.warning("configuration_warning", detail=warning)
-    if stat.S_IMODE(settings.database.path.stat().st_mode) & OWNER_ONLY:
-        log.warning("database_open_to_others", path=str(settings.database.path))
+    path = settings.database.path
+    if path is not None and stat.S_IMODE(path.stat().st_mode) & OWNER_ONLY:
+        log.warning("database_open_to_others", path=str(path))
 
     collecting: asyncio.Task[None] | None = None
 

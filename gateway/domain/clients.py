@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.domain.client_errors import ApiKeyExpired, ApiKeyRevoked, OpenGenerationsReached, OutputsPerDayReached
+from gateway.domain.errors import ApiKeyExpired, ApiKeyRevoked, OpenGenerationsReached, OutputsPerDayReached
 
 ANONYMOUS = "anonymous"  # the owner of all generations and files when `server.auth` is "none"
 # Not an owner id: filters take both, and could not tell which of the two is meant.

@@ -46,7 +46,7 @@ _SIDES = sorted(  # how much of its beginning and of its end a secret may show b
     reverse=True,
 )
 _SLICE = 16 * 1024  # words that are looked up in one call, during which no other thread runs
-_DIGITS_MIN = 16  # digits in a row that are taken for a part of a secret; ids of requests begin with a time of 14
+_DIGITS_MIN = 16  # digits within a longer number that are a part of a secret; ids of requests begin with a time of 14
 _EDGE = (6, 7)  # characters of the beginning or the end of a secret that are hidden as a word of their own
 
 
@@ -89,7 +89,7 @@ class _Table:
             for form, at in self._places[word]:
                 start, stop = _common_run(text, place, form.text, at, self._size)
                 is_whole = stop - start == len(form.text)
-                if is_whole or (not whole and _is_telling(text[start:stop], form.part_min)):
+                if is_whole or (not whole and _is_telling(text, start, stop, form.part_min)):
                     spans.append((start, stop))
                     done = max(done, stop - self._size)
         return spans
@@ -210,9 +210,17 @@ def starred(body: bytes, places: list[tuple[int, int]]) -> bytes:
     return bytes(shown)
 
 
-def _is_telling(part: bytes, least: int) -> bool:
-    """Whether a part of a secret is long enough to be one. Ids of requests and times have runs of digits as well."""
-    return len(part) >= (max(least, _DIGITS_MIN) if part.isdigit() else least)
+def _is_telling(text: bytes, start: int, stop: int, least: int) -> bool:
+    """Whether what a text has in common with a secret from `start` to `stop` is a part of the secret.
+
+    It is, if it has `least` bytes. Ids and times may have some digits in common with a secret by chance, in the middle
+    of a longer number. So digits count only as a number of their own, or if they are too many for chance.
+    """
+    size = stop - start
+    if not text[start:stop].isdigit():
+        return size >= least
+    is_inside = text[start - 1 : start].isdigit() or text[stop : stop + 1].isdigit()
+    return size >= (max(least, _DIGITS_MIN) if is_inside else least)
 
 
 def _common_run(text: bytes, place: int, form: bytes, at: int, size: int) -> tuple[int, int]:

@@ -6,6 +6,7 @@ has no hosts, balances or ids of providers: these are secret only from clients, 
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 HIDDEN = "***"  # in the log, in place of a secret
@@ -19,8 +20,13 @@ class SecretPattern(NamedTuple):
     """One kind of secret."""
 
     name: str
-    in_log: tuple[re.Pattern[str], str] | None  # what the log hides, and what it shows instead; None: nothing
+    # What the log hides, and what it shows instead; None: nothing.
+    in_log: tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]] | None
     in_message: str | None  # what a message to a client loses, without regard to case; read with `re.ASCII`
+
+
+def _without_query(url: re.Match[str]) -> str:
+    return f"{url[1]}?{HIDDEN}" if url[2] else url[1]
 
 
 _JWT = r"\beyJ[\w-]{1,300}\.[\w.-]+"
@@ -28,6 +34,11 @@ _JWT = r"\beyJ[\w-]{1,300}\.[\w.-]+"
 # The order counts: what an earlier row hid, a later one does not see. A pattern may look at each character only a few
 # times, because the texts come from strangers.
 SECRET_PATTERNS = (
+    # The query of a signed link opens its file to everybody. Every URL matches, so that a text which
+    # repeats "https://" is read once.
+    SecretPattern(
+        "query of a URL", (re.compile(r"(https?://[^\s?'\"<>]*)(\?[^\s'\"<>]+)?", re.IGNORECASE), _without_query), None
+    ),
     SecretPattern("authorization header", None, r"\bauthorization[\"']?\s?[:=]\s?[!-~]+(?:\s[!-~]+)?"),
     SecretPattern(
         "bearer and basic credentials",

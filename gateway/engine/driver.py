@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
-from gateway.domain.generation.lifecycle import CallbackReceived, Effect, Fact, Step, Submit, advance
+from gateway.domain.generation.facts_and_effects import CallbackReceived, Effect, Fact, Submit
+from gateway.domain.generation.lifecycle import Step, advance
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_polling import PollSchedule, TaskKey
 from gateway.domain.generation.transitions import SaveArchivedFile
@@ -20,6 +21,7 @@ from gateway.engine.step_events import step_events
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.generations.notifier import Notifier
+from gateway.sharing.turns import Turns, Wait
 from gateway.store.port import Store
 from gateway.telemetry import Observer
 from gateway.upstream.health import Health
@@ -41,7 +43,9 @@ class Driver:
         clock: Clock,
         observer: Observer,
         open_counts: OpenCounts,
+        turns: Turns,
     ) -> None:
+        """`turns`, which all drivers share, limits how many of them go on at once because their time has come."""
         self._store = store
         self._effects = effects
         self._profiles = profiles
@@ -50,9 +54,10 @@ class Driver:
         self._clock = clock
         self._observer = observer
         self._open_counts = open_counts
+        self._turns = turns
         self._place: Count | None = None  # in `open_counts`
         self.on_end: Callable[[], None] = lambda: None  # called at every step in which the generation has ended
-        self._sleeping: asyncio.Future[None] | None = None  # while the driver sleeps; its result ends the sleep
+        self._sleeping: Wait | None = None  # while the driver sleeps; its result ends the sleep
         self._nudged: set[str] = set()  # attempts whose provider has called back since the last step
         self._is_outdated = False  # the stored generation may differ from the one in memory
         self._is_due = False  # what the rules depend on besides the generation has changed
@@ -240,16 +245,21 @@ class Driver:
         if self._sleeping is not None and not self._sleeping.done():
             self._sleeping.set_result(None)
 
+    def _time_has_come(self) -> None:
+        if self._sleeping is not None and not self._sleeping.done():
+            self._turns.end(self._sleeping)
+
     async def _sleep(self, wake_at: datetime) -> None:
         """Sleep until this moment, or until something happens before that.
 
-        Tens of thousands of drivers sleep at the same time, so a sleep consists of as few objects as possible.
+        Tens of thousands of drivers sleep at the same time, so a sleep consists of as few objects as possible. Those
+        whose moment has come go on in turns; what happens to a generation wakes its driver at once.
         """
         if self._is_outdated or self._is_due or self._nudged or any(task.done() for task in self._running):
             return
         delay_seconds = STOP_SECONDS if self._stopping else (wake_at - self._clock.now()).total_seconds()
         self._sleeping = asyncio.get_running_loop().create_future()
-        timer = self._clock.call_later(max(delay_seconds, 0.0), self._wake_up)
+        timer = self._clock.call_later(max(delay_seconds, 0.0), self._time_has_come)
         try:
             await self._sleeping
         finally:

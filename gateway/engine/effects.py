@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gateway import log_context
 from gateway.artifacts.archiver import Archiver
 from gateway.domain.generation.archiving import ArchiveFile
-from gateway.domain.generation.lifecycle import Effect, Fact, Poll
+from gateway.domain.generation.facts_and_effects import Effect, Fact, Poll
 from gateway.domain.generation.model import ArchivedFile, Generation
 from gateway.domain.generation.task_cancels import CancelTask
 from gateway.engine.poll import Poller

@@ -17,9 +17,9 @@ from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
 from gateway.engine.store_retry import until_store_works
-from gateway.engine.turns import Turns
 from gateway.live import Live
 from gateway.sharing.room import has_share_left
+from gateway.sharing.turns import Turns
 from gateway.store.port import Store
 
 log = structlog.get_logger()

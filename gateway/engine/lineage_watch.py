@@ -1,8 +1,10 @@
 """Brings the marker in the artifact store up to date while the gateway works, and warns the operator."""
 
 import asyncio
+import contextlib
 
 from gateway.artifacts.far_marker import FarMarker
+from gateway.domain.errors import StoreUnavailable
 from gateway.store.port import Store
 
 
@@ -12,10 +14,12 @@ class LineageWatch:
     def __init__(self, store: Store, far: FarMarker) -> None:
         self._store = store
         self._far = far
+        self._held = 0  # generations, when `look` was called last
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Follow the ledger from now on. The event loop's own time is used, which no test clock stops."""
+        await self.look()
         self._task = asyncio.create_task(self._run(), name="lineage")
 
     async def stop(self) -> None:
@@ -26,18 +30,23 @@ class LineageWatch:
         if self._far.is_local:
             await self._far.follow(self._store.lineage.marker)
 
+    async def look(self) -> None:
+        """Count the generations that wait for an operator again. Raises `StoreUnavailable`."""
+        self._held = await self._store.held_after_restore()
+
     def warnings(self) -> list[str]:
         """What an operator should do after a restore, and about the marker."""
-        held = self._store.held_after_restore()
         warnings = [] if self._far.trouble is None else [self._far.trouble]
-        if held:
+        if self._held:
             warnings.append(
-                f"{held} generation(s) buy nothing since an older ledger was restored: release them, attach their tasks"
-                " or let them fail (`video-gateway restored`, /v1/admin/restored)"
+                f"{self._held} generation(s) buy nothing since an older ledger was restored: release them, attach their"
+                " tasks or let them fail (`video-gateway restored`, /v1/admin/restored)"
             )
         return warnings
 
     async def _run(self) -> None:
         while True:
             await self._far.follow(self._store.lineage.marker)
+            with contextlib.suppress(StoreUnavailable):  # the health check shows that the store does not work
+                await self.look()
             await asyncio.sleep(self._far.follow_seconds)

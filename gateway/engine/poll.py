@@ -18,10 +18,9 @@ from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Completed, Failed, Pending, TaskRef, TaskSnapshot
 from gateway.domain.adapter.task_reading import PollRefused, read_poll
 from gateway.domain.errors import UnreadableReply
-from gateway.domain.generation.lifecycle import Poll, TaskRead, TaskUnread
+from gateway.domain.generation.facts_and_effects import Poll, TaskRead, TaskUnread
 from gateway.domain.generation.model import Generation
 from gateway.engine.content_check import ContentUnclear, find_file
-from gateway.engine.turns import Turns
 from gateway.inputs.prepare import InputPreparer
 from gateway.telemetry import Observer, PollFinished, ReadOutcome, UnknownStatusRead
 from gateway.upstream.client import POLL_REPLY_MAX, NoAnswer, NotSent, Upstream, retry_after_seconds
@@ -40,7 +39,6 @@ class Poller:
         self._health = health
         self._clock = clock
         self._observer = observer
-        self._turns = Turns()
 
     async def poll(self, generation: Generation, poll: Poll, provider: Provider | None) -> TaskRead | TaskUnread:
         """Read the task. Without its provider in the configuration nobody can read it (`TaskUnread.unreadable`)."""
@@ -54,7 +52,6 @@ class Poller:
         return fact
 
     async def _read(self, poll: Poll, provider: Provider, ref: TaskRef, kind: Kind) -> TaskRead | TaskUnread:
-        await self._turns.next()
         began_at = self._clock.now()
         adapter = provider.adapter
         # Where the adapter has no content call, the last reading is a refresh. Before a content call it is an ordinary
@@ -69,7 +66,6 @@ class Poller:
                 headers=provider.headers,
                 reply_max=POLL_REPLY_MAX,
             )
-            await self._turns.next()
             if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._health.reads[provider.name].record_429()
             snapshot = without_secrets(read_poll(adapter, reply, provider.base_url, kind), provider.redactor)

@@ -24,7 +24,7 @@ from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
-from gateway.domain.generation.lifecycle import SubmitEnded
+from gateway.domain.generation.facts_and_effects import SubmitEnded
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
 from gateway.domain.generation.outputs import accepted, missing_slots
@@ -36,8 +36,9 @@ from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
+from gateway.log_observer import answer_fields
 from gateway.store.port import Permission, Store
-from gateway.telemetry import Observer, SubmitFinished, answer_fields
+from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider

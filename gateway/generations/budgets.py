@@ -1,10 +1,12 @@
 """The budgets that a create must fit into, from the configured ones."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from gateway.domain.money.budgets import EVERYONE, Budget, BudgetsOf, Period
 from gateway.domain.usd import micros
 from gateway.settings.load import BudgetSettings
+
+_NO_BUDGETS = BudgetSettings()
 
 
 def budgets_of(own: Callable[[str], BudgetSettings], everyone: Callable[[], BudgetSettings]) -> BudgetsOf:
@@ -12,11 +14,11 @@ def budgets_of(own: Callable[[str], BudgetSettings], everyone: Callable[[], Budg
 
     They are read at each create, so that a changed configuration counts from the next create on.
     """
-    return lambda owner: (*_budgets(owner, own(owner)), *_budgets(EVERYONE, everyone()))
+    return lambda owner: _budgets(owner, own(owner)) + _budgets(EVERYONE, everyone())
 
 
-def _budgets(owner: str, configured: BudgetSettings) -> Iterator[Budget]:
+def _budgets(owner: str, configured: BudgetSettings) -> tuple[Budget, ...]:
+    if configured == _NO_BUDGETS:  # as of most clients: this is asked for each create
+        return ()
     limits = {Period.DAY: configured.day, Period.MONTH: configured.month, Period.TOTAL: configured.total}
-    for period, limit in limits.items():
-        if limit is not None:
-            yield Budget(owner, period, micros(limit))
+    return tuple(Budget(owner, period, micros(limit)) for period, limit in limits.items() if limit is not None)

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.options import Option
 from gateway.domain.adapter.request import Kind
-from gateway.domain.client_errors import ModelNotAllowed
 from gateway.domain.clients import matches
-from gateway.domain.errors import ConfigurationError, ModelNotFound
+from gateway.domain.errors import ConfigurationError, ModelNotAllowed, ModelNotFound
 from gateway.domain.generation.model import GenerationRequest, Policy
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.plan import Candidate

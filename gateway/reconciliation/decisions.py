@@ -13,6 +13,7 @@ from gateway.domain.generation.reconciliation import TASKS_MAX, Decision, awaits
 from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
 from gateway.reconciliation.adoption import Adoption
+from gateway.store.pages import cut
 from gateway.store.port import AttemptCursor, Store, attempt_cursor
 from gateway.store.task_claims import ClaimResult
 
@@ -42,7 +43,7 @@ class OperatorDecisions:
         self._notifier = notifier
         self._clock = clock
 
-    async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[list[UnclearAttempt], bool]:
+    async def page(self, *, held: bool, limit: int, after: str | None = None) -> tuple[Sequence[UnclearAttempt], bool]:
         """At most `limit` unknown attempts, the oldest first, and whether more follow. With `held` only held ones."""
         matches: list[UnclearAttempt] = []
         cursor = None if after is None else attempt_cursor(after)
@@ -54,7 +55,7 @@ class OperatorDecisions:
                 break
             cursor = AttemptCursor(chunk[-1].generation.id, chunk[-1].attempt.id)
             await asyncio.sleep(0)  # let other requests run
-        return matches[:limit], len(matches) > limit
+        return cut(matches, limit)
 
     async def read(self, attempt_id: str) -> UnclearAttempt:
         """One attempt in any state. Raises `NotFound`."""

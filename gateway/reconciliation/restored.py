@@ -13,6 +13,7 @@ from gateway.domain.generation.restored import let_fail, release
 from gateway.domain.generation.transitions import Write
 from gateway.generations.notifier import Notifier
 from gateway.generations.service import Drivers
+from gateway.store.pages import cut
 from gateway.store.port import Store
 
 log = structlog.get_logger()
@@ -30,8 +31,7 @@ class RestoredGenerations:
 
     async def page(self, *, limit: int, after: str | None = None) -> tuple[Sequence[Generation], bool]:
         """At most `limit` held generations, the oldest first, and whether more follow."""
-        page = await self._store.restored_page(limit + 1, after)
-        return page[:limit], len(page) > limit
+        return cut(await self._store.restored_page(limit + 1, after), limit)
 
     async def release(self, generation_id: str) -> Generation:
         """Let the generation buy again, knowing that this may pay twice. Raises `NotFound`, and `Conflict`."""

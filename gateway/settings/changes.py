@@ -25,6 +25,7 @@ RESTART = frozenset(
         "server.max_downloads",
         "server.log_format",
         "database.url",
+        "database.password",
         "artifacts.url",
         "artifacts.folder",
         "artifacts.endpoint",

@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "VIDEO_GATEWAY_API_KEY": ("server", "api_keys"),
     "VIDEO_GATEWAY_ADMIN_KEY": ("server", "admin_keys"),
     "VIDEO_GATEWAY_DATABASE_URL": ("database", "url"),
+    "VIDEO_GATEWAY_DATABASE_PASSWORD": ("database", "password"),
     "VIDEO_GATEWAY_ARTIFACTS": ("artifacts", "url"),
     "VIDEO_GATEWAY_WEBHOOK_SECRET": ("webhooks", "secret"),
 }
@@ -74,7 +75,7 @@ def _as_toml(variable: str, value: str) -> object:
             return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else value
         case "VIDEO_GATEWAY_API_KEY" | "VIDEO_GATEWAY_ADMIN_KEY":
             return [f"env:{variable}"]
-        case "VIDEO_GATEWAY_WEBHOOK_SECRET":
+        case "VIDEO_GATEWAY_WEBHOOK_SECRET" | "VIDEO_GATEWAY_DATABASE_PASSWORD":
             return f"env:{variable}"
         case "VIDEO_GATEWAY_ARTIFACTS":  # a plain path is allowed; one letter before the colon is a drive, not a scheme
             return value if re.match(r"[A-Za-z][A-Za-z0-9]+:", value) else f"file:{value}"

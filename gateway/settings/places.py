@@ -27,13 +27,17 @@ def places(path: Path | None, environ: Mapping[str, str]) -> Places:
     tables = {} if file is None else parse(file, read_file(file))
     reader = TomlReader(environ, fill(tables, environ, (), []))
     database, artifacts = tables.get("database", {}), tables.get("artifacts", {})
+    if isinstance(database, dict):
+        database = {key: value for key, value in database.items() if key in _OF_PLACE}
     if isinstance(artifacts, dict):
         artifacts = {key: value for key, value in artifacts.items() if key in _OF_PLACE}
     with suppress(InvalidValue):
-        result = Places(
-            reader.table(DatabaseSettings, database, ("database",)).path.resolve(),
-            reader.table(ArtifactSettings, artifacts, ("artifacts",)),
-        )
+        ledger = reader.table(DatabaseSettings, database, ("database",)).path
+        folders = reader.table(ArtifactSettings, artifacts, ("artifacts",))
         if not reader.faults:
-            return result
+            if ledger is None:
+                raise ConfigurationError(
+                    "database.url: this command works on a file of SQLite; use pg_dump and pg_restore for PostgreSQL"
+                )
+            return Places(ledger.resolve(), folders)
     raise ConfigurationError(str(reader.faults[0]))

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.routing.order import Order
 from gateway.domain.routing.price import Price
+from gateway.settings.databases import SQLITE, database_url
 from gateway.settings.toml import (
     HeaderValue,
     Host,
@@ -27,28 +28,12 @@ from gateway.settings.toml import (
     plain_text,
 )
 
-# What a database URL of each scheme must look like, or why the scheme is refused.
-DATABASES: dict[str, re.Pattern[str] | str] = {
-    "sqlite": re.compile(r"sqlite:///(?!:memory:)[^?#]*[^?#/]"),
-    "postgres": "PostgreSQL is not supported",
-    "postgresql": "PostgreSQL is not supported",
-}
 ARTIFACT_STORES = re.compile(r"file:(?!//[^/]).*[^/].*|(?:s3|gs|az)://[\w.-]+(?:/[^@?#\s]*)?")
 JWT_SECRET_MIN = 32  # characters; RFC 7518, section 3.2: a key for HS256 has at least the size of its hash
 WEBHOOK_SECRET_MIN = 24  # bytes; from the specification of Standard Webhooks, "Signature scheme"
 
 
 # --- single values ----------------------------------------------------------------------------------------------------
-
-
-def _database_url(raw: object, _: TomlReader) -> str:
-    url = plain_text(raw)
-    rule = DATABASES.get(url.partition(":")[0])
-    if isinstance(rule, str):
-        raise ValueError(f"{rule}; expected sqlite:///PATH")  # noqa: TRY004  # the value is wrong, not its type
-    if rule is None or not rule.fullmatch(url):
-        raise ValueError("expected sqlite:///PATH, such as sqlite:///video-gateway.db")
-    return url
 
 
 def _artifacts_url(raw: object, _: TomlReader) -> str:
@@ -84,7 +69,7 @@ def _jwt_secret(raw: object, reader: TomlReader) -> Secret:
     return secret
 
 
-DatabaseUrl = Annotated[str, TomlValue(_database_url)]
+DatabaseUrl = Annotated[str, TomlValue(database_url)]
 ArtifactsUrl = Annotated[str, TomlValue(_artifacts_url)]
 ApiKey = Annotated[Secret, TomlValue(header_secret)]
 NamedSecret = Annotated[Secret, TomlValue(_named_secret)]  # need not fit into a header: it may sign calls
@@ -150,13 +135,14 @@ class MetricsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class DatabaseSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[database]`: where the ledger is."""
 
-    # Three slashes and a relative path, or four slashes and an absolute one.
+    # Three slashes and a relative path, or four slashes and an absolute one; or `postgresql://USER@HOST:PORT/DATABASE`.
     url: DatabaseUrl = "sqlite:///video-gateway.db"
+    password: NamedSecret | None = None  # of the user of PostgreSQL
 
     @property
-    def path(self) -> Path:
-        """The file of the database."""
-        return Path(self.url.removeprefix("sqlite:///"))
+    def path(self) -> Path | None:
+        """The file of the database; None if it is one of PostgreSQL."""
+        return Path(self.url.removeprefix(SQLITE)) if self.url.startswith(SQLITE) else None
 
 
 class PollingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ class Holds(Protocol):
     Every method may raise `StoreUnavailable`.
     """
 
-    def now(self) -> list[Hold]:
+    async def now(self) -> list[Hold]:
         """All holds as they are stored, by the name of the provider."""
         ...
 

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from gateway.clock import Clock
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
 from gateway.domain.lineage import Reading
-from gateway.settings.load import Settings
+from gateway.settings.load import DatabaseSettings, Settings
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import Store
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.telemetry import Observer
 
 log = structlog.get_logger()
+NO_DRIVER = "database.url: PostgreSQL needs the package asyncpg, which is not here; install video-gateway[postgres]"
 HELD_SHOWN = 20  # generation ids that are logged
 
 
@@ -51,8 +54,9 @@ def open_store(
                 detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
             )
 
-    store = SqliteStore.open(
-        settings.database.path,
+    path = settings.database.path
+    opened = _postgres(settings.database) if path is None else partial(open_sqlite, path)
+    store = opened(
         now,
         check_clock=check_clock,
         observer=observer,
@@ -63,6 +67,18 @@ def open_store(
     )
     _log_copy(store.lineage)
     return store, hold
+
+
+def _postgres(database: DatabaseSettings) -> Callable[..., Store]:
+    """What opens a ledger in PostgreSQL; a gateway with SQLite needs neither the package nor its memory."""
+    try:
+        from gateway.store.postgres.open import open_postgres  # noqa: PLC0415
+        from gateway.store.postgres.server import Server  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigurationError(NO_DRIVER) from None
+    return partial(open_postgres, Server(database.url, database.password))
 
 
 def _log_copy(lineage: LedgerLineage) -> None:

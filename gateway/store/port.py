@@ -30,7 +30,7 @@ from gateway.domain.generation.transitions import (
 from gateway.domain.health.route_health import Completion
 from gateway.domain.money.budgets import Budget
 from gateway.store.artifacts import ArchivedFiles
-from gateway.store.clients import Adopted, ClientRows
+from gateway.store.clients import ClientRows
 from gateway.store.files import FileLimits, Library
 from gateway.store.files import StoredFile as StoredFile  # noqa: PLC0414  # a part of what a create stores
 from gateway.store.holds import Holds
@@ -38,6 +38,7 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
+from gateway.store.start import Start
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
 from gateway.store.usage import Usage
@@ -177,6 +178,7 @@ class Store(Protocol):
     webhooks: WebhookRows
     lineage: LedgerLineage
     clients: ClientRows
+    at_start: Start
 
     async def create(
         self,
@@ -216,23 +218,8 @@ class Store(Protocol):
         """One generation, or None if it does not exist; with `key`, only a generation that this API key owns."""
         ...
 
-    def newest_moment(self) -> datetime | None:
-        """The latest moment that is in the ledger or that `keep_time` has noted; None in a new ledger.
-
-        A start compares it with the system clock, which may have been set back.
-        """
-        ...
-
     def keep_time(self, now: datetime) -> None:
         """Note the current time for the next start, also while nothing else is written. A failure is ignored."""
-        ...
-
-    def secret(self, name: str) -> bytes:
-        """32 random bytes of this name. They are made at the first call, and later calls return the same."""
-        ...
-
-    def adopted(self) -> list[Adopted]:
-        """The keys whose things another owner has since a start of the gateway; a running gateway adds none."""
         ...
 
     async def page(self, query: Query) -> Page:
@@ -334,7 +321,7 @@ class Store(Protocol):
         """
         ...
 
-    def held_after_restore(self) -> int:
+    async def held_after_restore(self) -> int:
         """How many open generations wait for an operator, because the ledger was restored."""
         ...
 

@@ -1,5 +1,6 @@
 """Sends an `HttpCall` and returns the `HttpReply`. A failure says whether the call may have reached the provider."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,6 +12,7 @@ from gateway.domain.adapter.content_encoding import DecodedTooLarge, decoded
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.fetch.fetcher import BROWSER_AGENT
 from gateway.fetch.file_body import IDLE_SECONDS
+from gateway.sharing.turns import Turns
 from gateway.upstream.transport import ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a reply; `stream`, which is for results, has no such limit
@@ -32,7 +34,8 @@ class NoAnswer(Exception):
 class Upstream:
     """Sends calls to providers.
 
-    Submits use fresh connections, polls reuse open connections, and downloads have connections of their own.
+    Submits use fresh connections, polls reuse open connections, and downloads have connections of their own. Replies
+    over reused connections are read in turns: they are many, and a provider that hung may send all of them at once.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Upstream:
         """`idle_seconds` without a byte end the download of a file. Polls and submits end by their total time."""
         self._reused = transport or ReqwestTransport()
         self._fresh = fresh or transport or ReqwestTransport(fresh=True)
+        self._turns = Turns()
         self._files = transport or ReqwestTransport(idle_seconds=idle_seconds)
 
     async def send(
@@ -64,10 +68,9 @@ class Upstream:
         has answered, even if the body breaks off after that (`HttpReply.cut`).
         """
         request = _request(call, base_url, timeout_seconds, headers or {})
-        transport = self._fresh if fresh else self._reused
         reply_max = REPLY_MAX if reply_max is None else reply_max
         try:
-            response = await transport.handle_async_request(request)
+            response = await (self._fresh.handle_async_request(request) if fresh else self._in_turn(request))
             try:
                 body, broken = await _read(response, reply_max)
             finally:
@@ -88,6 +91,20 @@ class Upstream:
             path=call.path,
             cut=broken or not plain.whole,
         )
+
+    async def _in_turn(self, request: httpx.Request) -> httpx.Response:
+        """The reply over a reused connection, or its failure, once as many others as one round allows are read."""
+        try:
+            response = await self._reused.handle_async_request(request)
+        except httpx.TransportError:
+            await self._turns.next()
+            raise
+        try:
+            await self._turns.next()
+        except asyncio.CancelledError:
+            await response.aclose()
+            raise
+        return response
 
     async def stream(
         self, call: HttpCall, *, base_url: str, timeout_seconds: float, headers: Mapping[str, str] | None = None

@@ -65,7 +65,7 @@ class ProviderControl:
         self.check(name)
         hold = Hold(provider=name, held_at=self._clock.now(), held_by=held_by, note=note)
         stored = await self._holds.put(hold)
-        self._take_over()
+        await self._take_over()
         if stored == hold:
             log.warning("provider_held", provider=name, held_by=held_by, note=note)
 
@@ -74,7 +74,7 @@ class ProviderControl:
         self.check(name)
         if await self._holds.remove(name):
             log.info("provider_released", provider=name)
-        self._take_over()
+        await self._take_over()
 
     def reset(self, name: str, model: str | None) -> None:
         """Close the circuits of the account and of its models, or only that of one model.
@@ -89,6 +89,6 @@ class ProviderControl:
         log.info("circuits_reset", provider=name, model=model)
         self._reconsider()
 
-    def _take_over(self) -> None:
-        self.health.set_holds(self._holds.now())
+    async def _take_over(self) -> None:
+        self.health.set_holds(await self._holds.now())
         self._reconsider()

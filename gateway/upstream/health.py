@@ -91,15 +91,15 @@ class Health:
 
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""
-        if provider not in self._budgets:  # no longer configured: generations that are planned on it must still end
-            return RouteHealth(held=provider in self._holds)
-        now = self._clock.now()
-        chances = (next_chance(circuit, now) for circuit in self._both(provider, model))
-        allowed_at = max(retry_at(self._budgets[provider], now), *chances)
+        held, budget = provider in self._holds, self._budgets.get(provider)
+        if budget is None:  # no longer configured: generations that are planned on it must still end
+            return RouteHealth(held=held)
+        now, circuits = self._clock.now(), self._both(provider, model)
+        allowed_at = max([retry_at(budget, now), *(next_chance(circuit, now) for circuit in circuits)])
         times = self.completion_times(provider, model)
         return RouteHealth(
-            circuit=self.circuit(provider, model),
-            held=provider in self._holds,
+            circuit=_worst(circuits, now),
+            held=held,
             retry_at=allowed_at if allowed_at > now else None,
             seconds=times.median if times is not None else self._unknown_seconds(provider, model, now),
         )
@@ -115,11 +115,7 @@ class Health:
 
     def circuit(self, provider: str, model: str) -> CircuitState:
         """The worse of two circuit states: that of the account and that of the model."""
-        now = self._clock.now()
-        states = {state_of(circuit, now) for circuit in self._both(provider, model)}
-        return next(
-            state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED) if state in states
-        )
+        return _worst(self._both(provider, model), self._clock.now())
 
     def circuit_states(self) -> Iterator[tuple[str, str | None, CircuitState, FailureKind | None]]:
         """Every circuit that has seen an outcome, and those of all accounts: provider, model, state, and its reason.
@@ -270,7 +266,8 @@ class Health:
             self._summaries.pop(route, None)
 
     def _both(self, provider: str, model: str) -> list[Circuit]:
-        return [self._circuits.get(key, _NEW) for key in self._keys(provider, model)]
+        """The circuits of the account and of the model, without those that have counted nothing."""
+        return [self._circuits[key] for key in self._keys(provider, model) if key in self._circuits]
 
     @staticmethod
     def _keys(provider: str, model: str) -> list[tuple[str, str]]:
@@ -297,6 +294,13 @@ class Health:
             )
         elif circuit.opened_at is None and before.opened_at is not None:
             self._observer.observe(CircuitClosed(provider=key[0], model=key[1] or None))
+
+
+def _worst(circuits: Iterable[Circuit], now: datetime) -> CircuitState:
+    states = {state_of(circuit, now) for circuit in circuits}
+    return next(
+        (state for state in (CircuitState.OPEN, CircuitState.HALF_OPEN) if state in states), CircuitState.CLOSED
+    )
 
 
 def _summary(seconds: list[float]) -> CompletionTimes:

@@ -9,6 +9,8 @@ from hmac import digest
 
 from standardwebhooks import Webhook
 
+from gateway.settings.load import WebhookSettings
+
 SECRET_BYTES = 32
 _ADOPTED_MAX = 20  # further signatures of one delivery: each is 50 bytes of a header
 
@@ -37,6 +39,12 @@ class SigningKeys:
     def shown(self, key: str) -> str | None:
         """The secret that the client of an API key may read; None if the operator has configured one for all."""
         return None if self._configured else self.of(key)[0]
+
+
+def signing_keys(settings: WebhookSettings, root: bytes, owners_before: Callable[[str], Sequence[str]]) -> SigningKeys:
+    """The keys that sign webhooks, with the secrets that are configured."""
+    configured = (settings.secret, settings.previous_secret)
+    return SigningKeys([key.reveal() for key in configured if key is not None], root, owners_before)
 
 
 def new_secret() -> str:

@@ -6,7 +6,13 @@ from typing import Any
 
 import apsw
 import httpx
+import pytest
 import pytest_asyncio
+from msgspec.structs import replace
+
+from gateway.domain.adapter.task import Artifact
+
+from .results import keep, kept_generation
 
 ADMIN_KEY = "vg_" + "c" * 40
 ADMIN, VIDEOS = "/v1/admin/generations", "/v1/videos/generations"
@@ -113,6 +119,29 @@ async def test_a_submit_without_an_answer_is_found_as_doubtful_and_by_its_failur
     assert await ids(admin, failure_kind="submission_unknown") == [doubtful["id"]]
     assert (await admin.get(f"{ADMIN}/{refused['id']}")).json()["failure"] is not None
     assert await ids(admin, failure_kind="task_lost") == []
+
+
+@pytest.mark.parametrize("archived", [True, False])
+async def test_operators_see_links_of_providers_without_what_opens_them(
+    gateway: Any, admin: Any, archived: bool
+) -> None:
+    link = f"https://cdn.example/a.mp4?X-Oss-Signature={SECRET}"
+    artifact = Artifact(url=link, thumbnail_url=f"https://cdn.example/a.jpg?sig={SECRET}")
+    owner = (await gateway.stored((await gateway.create())["id"])).owner
+    made = kept_generation(owner, gateway.clock.now(), b"a video", artifact=artifact)
+    if not archived:
+        made = replace(made, outputs=(replace(made.outputs[0], kept=None),))
+    await keep(gateway.application, made, b"a video")
+
+    read, page = await admin.get(f"{ADMIN}/{made.id}"), await admin.get(ADMIN)
+
+    assert SECRET not in read.text + page.text
+    (output,) = read.json()["data"]
+    assert output["provider_url"] == "https://cdn.example/a.mp4?hidden"
+    assert output["thumbnail_url"] == "https://cdn.example/a.jpg?hidden"
+    assert (output["url"] == "https://cdn.example/a.mp4?hidden") is not archived
+    own = (await gateway.client.get(f"{VIDEOS}/{made.id}")).json()["data"][0]
+    assert own["provider_url"] == link, "a client needs the whole link"
 
 
 async def test_a_read_has_everything_that_is_stored_and_no_secret(gateway: Any, admin: Any) -> None:

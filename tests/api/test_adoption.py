@@ -19,7 +19,7 @@ from gateway.domain.clients import key_digest, owner_of_key
 from gateway.fetch.fetcher import Posted
 from gateway.settings.load import load
 from gateway.store import migrations
-from gateway.store.sqlite.adoption import MOVES
+from gateway.store.sql.adoption import MOVES
 
 from .conftest import ADAPTERS, KEY, OTHER_KEY, PROVIDER_KEYS, VIDEOS, Gateway, ManualClock, StubUpstream, running
 from .test_files import picture

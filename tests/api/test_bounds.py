@@ -9,6 +9,8 @@ import pytest
 
 from gateway.store.sqlite import writer
 
+from ..asgi import scope_of
+
 VIDEOS = "/v1/videos/generations"
 BODY = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}
 JSON = {"content-type": "application/json"}
@@ -118,14 +120,8 @@ async def ask(gateway: Any, messages: list[Any]) -> None:
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    headers = [
-        (b"host", b"x"),
-        (b"authorization", f"Bearer {gateway.key}".encode()),
-        (b"content-type", JSON["content-type"].encode()),
-    ]
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
-    place = {"path": VIDEOS, "raw_path": VIDEOS.encode(), "query_string": b"", "headers": headers}
-    await gateway.application.asgi({**scope, **place, "client": ("127.0.0.1", 1), "server": ("x", 80)}, receive, send)
+    headers = {"host": "x", "authorization": f"Bearer {gateway.key}", **JSON}
+    await gateway.application.asgi(scope_of("POST", VIDEOS, headers), receive, send)
 
 
 async def test_long_polls_are_bounded_and_one_that_ends_makes_room(start: Any, check_error: Any) -> None:

@@ -117,6 +117,7 @@ async def test_every_route_of_the_plan_is_reserved_and_what_is_not_spent_is_free
 
     assert spending(gateway) == (800_000, 0, 0), "both routes may be billed"
     assert (await post(gateway)).status_code == 402
+    assert (await post(gateway, max_cost=1e305)).status_code == 402, "a limit beyond all prices changes nothing"
     await gateway.finish()
     assert spending(gateway) == (0, 500_000, 0), "only the first was"
     assert (await post(gateway, max_cost=0.3)).status_code == 422, "max_cost is below the price"

@@ -23,6 +23,7 @@ from gateway.domain.generation.model import Generation
 from gateway.live import Live
 from gateway.tokens import TOKEN_MAX
 
+from ..asgi import scope_of
 from .results import ARTIFACT, keep, kept_generation
 
 VIDEOS = "/v1/videos/generations"
@@ -565,20 +566,8 @@ class Reader:
         self.taken = b""
         self._said = said
         self._waits = asyncio.Event()
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(b"host", b"x"), (b"authorization", f"Bearer {gateway.key}".encode())],
-            "http_version": "1.1",
-            "scheme": "http",
-            "root_path": "",
-            "server": ("127.0.0.1", 80),
-            "client": ("127.0.0.1", 1),
-            "state": {CUT: self.gone.set},
-        }
+        headers = {"host": "x", "authorization": f"Bearer {gateway.key}"}
+        scope = scope_of("GET", path, headers, state={CUT: self.gone.set})
         self.task = asyncio.create_task(gateway.application.asgi(scope, self._receive, self._send))
 
     async def stalls(self) -> None:

@@ -10,6 +10,8 @@ from litestar.routes import HTTPRoute
 from gateway.api.web import request_log
 from gateway.api.web.streaming import CUT
 
+from ..asgi import scope_of
+
 VIDEOS = "/v1/videos/generations"
 LARGE = 6_000_000  # bytes; more than the buffers of both sides
 
@@ -135,20 +137,8 @@ class Endless:
         self.cut = True
 
     async def ask(self) -> None:
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": VIDEOS,
-            "raw_path": VIDEOS.encode(),
-            "query_string": b"",
-            "headers": [(b"host", b"x"), (b"content-length", b"9" * 12)],
-            "client": ("127.0.0.1", 1),
-            "server": ("x", 80),
-            "state": {CUT: self.abort},
-        }
+        headers = {"host": "x", "content-length": "9" * 12}
+        scope = scope_of("POST", VIDEOS, headers, state={CUT: self.abort})
         await self._gateway.application.asgi(scope, self.receive, self.send)
 
 

@@ -13,6 +13,8 @@ from gateway.domain.generation.transitions import SaveStatus
 from gateway.generations.event_stream import KEEP_ALIVE_SECONDS
 from gateway.store.port import Event
 
+from ..asgi import scope_of
+
 VIDEOS = "/v1/videos/generations"
 QUEUED, IN_PROGRESS = "video.generation.queued", "video.generation.in_progress"
 CANCELLED = "video.generation.cancelled"
@@ -36,20 +38,8 @@ class Listener:
         self.gone = asyncio.Event()
         path = f"{VIDEOS}/{generation_id}/events"
         names = {"host": "gateway.test", "authorization": f"Bearer {gateway.key}", **headers}
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in names.items()],
-            "client": ("127.0.0.1", 1),
-            "server": ("gateway.test", 80),
-            "state": {CUT: self.gone.set},
-        }
+        sent = {name.replace("_", "-"): value for name, value in names.items()}
+        self.scope = scope_of(method, path, sent, query=query, state={CUT: self.gone.set})
         self.ready = asyncio.Event()  # set: the client reads on
         self.ready.set()
         self.status = 0

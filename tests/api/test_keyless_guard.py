@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from litestar.routes import HTTPRoute
 
+from ..asgi import scope_of
 from .conftest import VIDEOS
 
 LOCAL = "http://localhost"
@@ -51,22 +52,8 @@ async def answered_unread(gateway: Any, method: str, path: str) -> tuple[int, by
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", b"localhost"), (b"content-type", b"text/plain"), (b"content-length", b"9")]
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": b"",
-        "headers": [*headers, (b"origin", EVIL["origin"].encode())],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-    await gateway.application.asgi(scope, receive, send)
+    headers = {"host": "localhost", "content-type": "text/plain", "content-length": "9", **EVIL}
+    await gateway.application.asgi(scope_of(method, path, headers), receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 

@@ -240,7 +240,7 @@ async def test_a_list_takes_sixteen_filters_and_no_more(gateway: Any) -> None:
 
 
 async def test_a_search_that_is_too_long_says_how_to_go_on(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.store.sqlite.search.STEPS_MAX", 3)
+    monkeypatch.setattr("gateway.store.sql.search.STEPS_MAX", 3)
     wanted = (await gateway.create(metadata={"a": "1", "b": "1"}))["id"]
     for _ in range(3):
         await gateway.create(metadata={"a": "1"})

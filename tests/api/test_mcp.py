@@ -396,6 +396,12 @@ async def test_a_method_of_another_type_is_refused(gateway: Any, method: object)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32600)
 
 
+@pytest.mark.parametrize("body", [{}, {"jsonrpc": "2.0"}, {"jsonrpc": "2.0", "id": 1}, {"method": None}])
+async def test_a_body_that_is_no_message_is_refused(gateway: Any, body: object) -> None:
+    answer = await gateway.client.post("/mcp", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32600)
+
+
 async def test_an_older_client_reads_every_error_in_an_answer_with_200(gateway: Any) -> None:
     for method, params in (("resources/list", {}), ("tools/call", {"name": "nobody"}), ("tools/call", {"name": 7})):
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}

@@ -67,6 +67,8 @@ async def test_the_port_for_metrics_has_metrics_and_health_and_nothing_else(oper
         check_error(await client.post("/metrics"), 405, "method_not_allowed")
         message = check_error(await client.get("/metrics", headers={"host": "rebound.example"}), 403, "forbidden_host")
         assert "metrics.host" in message
+        two_hosts = [("host", "rebound.example"), ("host", "127.0.0.1:9464")]
+        check_error(await client.get("/metrics", headers=two_hosts), 400, "bad_request")
 
 
 class Stub:

@@ -13,6 +13,7 @@ from PIL import Image
 from gateway.api.web.streaming import CUT
 from gateway.generations.service import INLINE_LIFE
 
+from ..asgi import scope_of
 from .test_files import PNG
 
 
@@ -83,20 +84,9 @@ class StalledDownload:
     def __init__(self, gateway: Any, url: str) -> None:
         target = httpx.URL(url)
         self.has_begun, self.is_cut = asyncio.Event(), asyncio.Event()
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": target.path,
-            "raw_path": target.raw_path.partition(b"?")[0],
-            "query_string": target.query,
-            "headers": [(b"host", b"gateway.test")],
-            "client": ("127.0.0.1", 1),
-            "server": ("gateway.test", 80),
-            "state": {CUT: self.is_cut.set},
-        }
+        scope = scope_of(
+            "GET", target.path, {"host": "gateway.test"}, query=target.query.decode(), state={CUT: self.is_cut.set}
+        )
         self.task = asyncio.create_task(gateway.application.asgi(scope, self._receive, self._send))
 
     async def _receive(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import structlog
 
+from ..asgi import scope_of
+
 VIDEOS = "/v1/videos/generations"
 BODY = json.dumps({"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."}).encode()
 HEADERS = {"content-type": "application/json"}
@@ -92,20 +94,9 @@ async def test_a_client_that_leaves_in_mid_body_is_neither_answered_nor_a_failur
     async def send(message: Any) -> None:
         sent.append(message)
 
-    key = f"Bearer {gateway.key}".encode()
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": VIDEOS,
-        "raw_path": VIDEOS.encode(),
-        "query_string": b"",
-        "headers": [(b"host", b"x"), (b"authorization", key), (b"content-type", b"application/json")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
+    scope = scope_of(
+        "POST", VIDEOS, {"host": "x", "authorization": f"Bearer {gateway.key}", "content-type": "application/json"}
+    )
     with structlog.testing.capture_logs() as logs:
         await gateway.application.asgi(scope, receive, send)
     assert sent == []

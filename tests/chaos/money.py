@@ -7,7 +7,8 @@ from typing import Any
 import apsw
 
 from gateway.domain.usd import micros, usd
-from gateway.store.sqlite.money_audit import audit_money
+from gateway.store.sql.money_audit import audit_money
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 
 PRICES: Mapping[str, float] = {"keevx/V": 0.3, "kling_relay/kling-v1": 0.41, "foxapi/kling-v3-image-to-video": 0.07}
 
@@ -27,7 +28,8 @@ def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float
     connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.set_busy_timeout(5000)
-        violations = [f"money: {text}" for text in audit_money(connection)]
+        with connection:  # all of it is read at one moment
+            violations = [f"money: {text}" for text in drive(audit_money(SqliteTransaction(connection)))]
         row = connection.execute("select reserved, settled from spending where key = '' and period = 'total'")
         reserved, settled = row.fetchone() or (0, 0)
     finally:

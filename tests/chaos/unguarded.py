@@ -12,16 +12,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-import apsw
-
 from gateway.cli import main
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.store.port import Permission
+from gateway.store.sql.attempts import moved
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import lineage
-from gateway.store.sqlite.attempts import moved
-from gateway.store.sqlite.store import SqliteStore
 from gateway.upstream.client import Upstream
 
 _begin = EmbeddedEngine.begin
@@ -36,13 +35,13 @@ def begin_twice(self: EmbeddedEngine, generation: Generation) -> None:
     self._tasks[f"{generation.id} again"] = first
 
 
-async def begin_anyhow(self: SqliteStore, attempt_id: str, fence: int, now: datetime) -> Permission:
-    def work(connection: apsw.Connection) -> Permission:
-        generation_id = connection.execute(
+async def begin_anyhow(self: SqlStore, attempt_id: str, fence: int, now: datetime) -> Permission:
+    async def work(transaction: Transaction) -> Permission:
+        generation_id = await transaction.value(
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",
             (now.timestamp(), attempt_id),
-        ).get
-        moved(connection, generation_id, attempt_id, "submitting", now)
+        )
+        await moved(transaction, generation_id, attempt_id, "submitting", now)
         return Permission.GRANTED
 
     return await self._writer.run(work)
@@ -64,7 +63,7 @@ def twice() -> None:
 
 def unguarded() -> None:
     twice()
-    SqliteStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
+    SqlStore.begin_submit = begin_anyhow  # type: ignore[method-assign]  # and this
 
 
 def stale() -> None:

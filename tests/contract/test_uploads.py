@@ -1,6 +1,6 @@
 """The contract of every store for inputs that were uploaded to a provider."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,21 +9,24 @@ import pytest_asyncio
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.port import Store
-from gateway.store.sqlite.store import SqliteStore
 from gateway.store.uploads import UploadKey
+
+from .ledgers import KINDS, Opener, opener_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
-OPENERS: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW),
-}
 ONE = UploadKey("acme", "aa")
 URL = "https://cdn.acme.example/1.png"
 
 
-@pytest_asyncio.fixture(params=OPENERS.values(), ids=OPENERS.keys())
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store = request.param(tmp_path)
+@pytest.fixture(params=KINDS)
+def opener(request: pytest.FixtureRequest) -> Opener:
+    return opener_of(request, NOW)
+
+
+@pytest_asyncio.fixture
+async def store(opener: Opener, tmp_path: Path) -> AsyncIterator[Store]:
+    store = opener(tmp_path)
     yield store
     await store.close()
 
@@ -69,14 +72,13 @@ async def test_expired_uploads_are_removed_oldest_first(store: Store) -> None:
     assert [await store.uploads.find(key, long_ago) for key in keys] == [None, None, None, None, URL]
 
 
-async def test_uploads_outlive_the_process(tmp_path: Path) -> None:
-    for opener in OPENERS.values():
-        first = opener(tmp_path)
-        await first.uploads.keep(ONE, URL, LATER)
-        await first.close()
-        again = opener(tmp_path)
-        assert await again.uploads.find(ONE, NOW) == URL
-        await again.close()
+async def test_uploads_outlive_the_process(opener: Opener, tmp_path: Path) -> None:
+    first = opener(tmp_path)
+    await first.uploads.keep(ONE, URL, LATER)
+    await first.close()
+    again = opener(tmp_path)
+    assert await again.uploads.find(ONE, NOW) == URL
+    await again.close()
 
 
 async def test_a_closed_store_is_unavailable(store: Store) -> None:

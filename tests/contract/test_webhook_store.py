@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,22 @@ from gateway.domain.webhooks import (
 )
 from gateway.ids import new_id
 from gateway.store.port import Store
-from gateway.store.sqlite import webhooks as sqlite_webhooks
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql import webhooks as sqlite_webhooks
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.webhooks import TEST_LIFE, Claim, DeliveryQuery, is_delivery
+
+from .ledgers import KINDS, opener_of
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, 123456, tzinfo=UTC)
 LEASE = NOW + timedelta(seconds=25)
 HOOK = "https://hook.example/a"
 URLS = (HOOK, "https://hook.example/b", "https://other.example/", "http://10.1.2.3:99/")
 DAY = timedelta(days=1)
-OPENERS: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore.open(folder / "ledger.db", NOW)}
 
 
-@pytest_asyncio.fixture(params=OPENERS.values(), ids=OPENERS.keys())
+@pytest_asyncio.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    store: Store = request.param(tmp_path)
+    store = opener_of(request, NOW)(tmp_path)
     yield store
     await store.close()
 
@@ -606,14 +607,19 @@ async def test_pages_go_both_ways_and_filters_apply(store: Store) -> None:
 async def test_a_page_is_read_along_the_index_for_its_filters(
     tmp_path: Path, filters: dict[str, Any], place: dict[str, Any], index: str
 ) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
-    reader = store._read
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
+    reader = store._reader
     made: list[tuple[Any, ...]] = []
+
+    async def remember(*statement: Any) -> list[Any]:
+        made.append(statement)
+        return []
+
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reader, "all", lambda *statement: made.append(statement) or [])
+        patched.setattr(reader, "all", remember)
         await store.webhooks.page(DeliveryQuery(key="alice", limit=9, **filters, **place))
     ((sql, values),) = made
-    plan = [row[-1] for row in reader.all(f"explain query plan {sql}", values)]
+    plan = [row[-1] for row in await reader.all(f"explain query plan {sql}", values)]
     await store.close()
 
     assert len(plan) == 1  # without sorting

@@ -13,8 +13,7 @@ from gateway.api.images.blocking import OTHER_FAILURE, STATUS_OF_FAILURE, Genera
 from gateway.api.openapi.errors import error_codes, failure_rows
 from gateway.commands.client import DEFAULT_URL
 from gateway.domain.adapter.failure import PUBLIC_CODE
-from gateway.domain.client_errors import ScopeMissing
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, ScopeMissing
 from gateway.settings.changes import RESTART
 from gateway.settings.environment import CONFIG_VARIABLE, ENVIRONMENT
 from gateway.upstream.registry import load_adapters

@@ -86,7 +86,9 @@ async def test_thumbnail_is_drawn_where_a_provider_has_none(archiving: Gateway):
     assert {path.suffix for path in files(archiving)} == {".mp4", ".jpg"}
 
     assert (await archiving.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
-    await archiving.until(lambda: not archiving.app.store._read.all("select * from artifacts"))
+    await archiving.until(
+        lambda: not archiving.app.store._reader.connection.execute("select * from artifacts").fetchall()
+    )
     assert files(archiving) == []
 
 
@@ -285,7 +287,9 @@ async def test_delete_of_a_generation_removes_its_files(archiving: Gateway):
     made = await archiving.make(model=KEEVX, **IMAGE)
     assert len(files(archiving)) == 2
     assert (await archiving.client.delete(f"/v1/videos/generations/{made['id']}")).status_code == 200
-    await archiving.until(lambda: not archiving.app.store._read.all("select * from artifacts"))
+    await archiving.until(
+        lambda: not archiving.app.store._reader.connection.execute("select * from artifacts").fetchall()
+    )
     assert files(archiving) == []
 
 

@@ -111,9 +111,9 @@ async def test_a_key_is_forgotten_a_day_after_its_generation(gateway):
     await gateway.finish(made.json()["id"])
     stored = "select count(*) from idempotency_keys"
     await sweep(gateway, 23)
-    assert gateway.app.store._read._connection.execute(stored).get == 1
+    assert gateway.app.store._reader.connection.execute(stored).get == 1
     await sweep(gateway)
-    assert gateway.app.store._read._connection.execute(stored).get == 0
+    assert gateway.app.store._reader.connection.execute(stored).get == 0
 
 
 async def test_an_image_that_is_sent_again_while_the_sweeper_looks_is_there_for_its_submit(gateway, jpeg: bytes):

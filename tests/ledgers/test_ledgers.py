@@ -21,8 +21,9 @@ from gateway.app import Application
 from gateway.domain.clients import key_digest, owner_of_key
 from gateway.sandbox.media import Spec
 from gateway.sandbox.state import Task
+from gateway.store.sql.money_audit import audit_money
 from gateway.store.sqlite.file import connect
-from gateway.store.sqlite.money_audit import audit_money
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.uploads import UploadKey
 
 from ..e2e.conftest import KEY, Gateway, sandboxed
@@ -148,7 +149,7 @@ async def test_open_generations_end_and_nothing_is_bought_again(recorded: Record
     with closing(connect(gateway.folder / "ledger.db")) as ledger:
         assert set(ledger.execute("select distinct key from generations")) == {(owner_of_key(key_digest(KEY)),)}
         assert ledger.execute("select count(*) from generations").get == len(recorded.ids)
-        assert list(audit_money(ledger)) == []
+        assert drive(audit_money(SqliteTransaction(ledger))) == []
         settled = dict(ledger.execute("select generation_id, settled from accounts"))
     for label in ("completed", "several", "uploaded"):
         cost = recorded.before(label)["usage"]["cost_usd"] or 0  # the oldest ledgers were recorded without prices

@@ -12,19 +12,8 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Failed, Pending, Status, TaskRef, TaskSnapshot
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule, FileArchived, FileFact
-from gateway.domain.generation.lifecycle import (
-    IDLE_SECONDS,
-    Effect,
-    Fact,
-    Poll,
-    Step,
-    Submit,
-    SubmitEnded,
-    TaskRead,
-    TaskUnread,
-    advance,
-    cancel,
-)
+from gateway.domain.generation.facts_and_effects import Effect, Fact, Poll, Submit, SubmitEnded, TaskRead, TaskUnread
+from gateway.domain.generation.lifecycle import IDLE_SECONDS, Step, advance, cancel
 from gateway.domain.generation.model import (
     ArchivedFile,
     Attempt,

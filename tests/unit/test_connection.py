@@ -19,7 +19,10 @@ LARGE = 8_000_000  # bytes; more than fits into the buffers of both sides
 
 
 class App:
-    """`/echo` answers with the body, `/wait` after `go`, `/large` with many bytes; other paths do not read the body."""
+    """`/echo` answers with the body, `/wait` after `go`, `/large` at length, `/gone` waits for the client to leave.
+
+    Other paths do not read the body.
+    """
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -34,6 +37,11 @@ class App:
         body = b"ok"
         if path == "/wait":
             await self.go.wait()
+        if path == "/gone":
+            await receive()
+            assert (await receive())["type"] == "http.disconnect"
+            self.gone += 1
+            return
         if path == "/echo":
             body = b""
             while True:
@@ -217,6 +225,27 @@ async def test_one_request_may_wait_for_the_answer_to_another(served: Served) ->
 async def test_more_waiting_requests_end_the_connection(served: Served) -> None:
     assert await served.exchange(GET.replace(b"/text", b"/wait") + GET * 3) == b""
     assert served.app.seen == ["/wait"]
+
+
+async def test_the_application_learns_at_once_that_nobody_gets_its_answer(served: Served) -> None:
+    assert await served.exchange(GET.replace(b"/text", b"/echo") * 4) == b""
+    assert (served.app.seen, served.app.gone) == (["/echo"], 1)
+
+
+async def test_the_application_learns_that_a_client_has_left_although_a_further_request_waits(served: Served) -> None:
+    async with served.connection() as (_, writer):
+        writer.write(CHUNKED + b"1\r\nx\r\n")
+        await served.until(lambda: bool(served.app.seen))
+    await served.until(lambda: served.app.gone == 1)
+    async with served.connection() as (_, writer):
+        writer.write(GET.replace(b"/text", b"/gone") + GET)
+        await served.until(lambda: "/gone" in served.app.seen)
+        await asyncio.sleep(0)
+    await served.until(lambda: served.app.gone == 2)
+
+
+async def test_a_fault_in_a_waiting_body_is_not_taken_for_the_answer_to_the_first(served: Served) -> None:
+    assert await served.exchange(GET.replace(b"/text", b"/wait") + CHUNKED + b"1\r\nx\r\nnonsense\r\n") == b""
 
 
 async def test_a_faulty_second_request_is_not_taken_for_the_answer_to_the_first(served: Served) -> None:

@@ -13,6 +13,8 @@ import crossplane
 import pytest
 import yaml
 
+from gateway.commands.check import STARTS_NOT
+from gateway.commands.serve import REFUSED
 from gateway.drain import drain_of
 from gateway.settings.load import load
 from gateway.settings.sections import ServerSettings
@@ -69,6 +71,18 @@ def test_the_container_starts_again_and_its_stop_lasts_long_enough(
     grace = re.fullmatch(r"(\d+)s", service["stop_grace_period"])
     assert grace is not None
     assert int(grace[1]) > drain_seconds
+
+
+def test_a_faulty_configuration_is_not_started_again_and_again() -> None:
+    text = (ROOT / "compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    check, gateway = services["check"], services["gateway"]
+    assert gateway["depends_on"] == {"check": {"condition": "service_completed_successfully"}}
+    assert (check.pop("command"), check.pop("restart")) == (["check"], "no")
+    assert check.items() <= gateway.items(), "it reads the configuration, the environment and the ledger of the gateway"
+    assert gateway.keys() - check.keys() == {"depends_on", "ports", "stop_grace_period", "restart"}
+    assert "command" not in gateway
+    assert [str(REFUSED)] == [str(STARTS_NOT)] == unit_lines()["RestartPreventExitStatus"]
 
 
 def test_the_mounted_configuration_is_one(service: dict[str, Any], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import log_context
 from gateway.domain.adapter.contract import Credential, HttpCall
 from gateway.domain.adapter.request import Settings as Asked
 from gateway.domain.adapter.request import TextInput, UpstreamRequest
@@ -59,7 +60,7 @@ def shown(**fields: object) -> dict[str, Any]:
 
 
 def test_an_event_is_one_line_of_json_on_standard_error(lines) -> None:
-    structlog.contextvars.bind_contextvars(request_id="req_1")
+    log_context.begin(request_id="req_1")
     structlog.get_logger().info("attempt_finished", provider="foxapi", duration_seconds=1.5)
 
     (line,) = lines()
@@ -89,7 +90,7 @@ def test_the_standard_librarys_loggers_take_the_same_way(lines, name: str) -> No
     own = logging.StreamHandler()
     logging.getLogger("uvicorn").addHandler(own)
     configure("json", "info")
-    structlog.contextvars.bind_contextvars(request_id="req_1")
+    log_context.begin(request_id="req_1")
     logging.getLogger(name).info('GET "%s" %d', f"/v1/x?token={KEY}", 200, extra={"api_key": KEY, "port": 80})
 
     (line,) = lines()
@@ -196,6 +197,12 @@ def test_a_missing_value_may_be_logged() -> None:
         ("[(b'x-api-key', b'abc')]", "[(b'x-api-key', b'***')]"),
         ("password=abc", "password=***"),
         ("postgresql://user:word@db.example/x", "postgresql://***@db.example/x"),
+        ("see https://cdn.example/a.mp4?auth_key=17-0-0-ab, then", "see https://cdn.example/a.mp4?*** then"),
+        (
+            "'HTTPS://cdn.example/a?sig=x%2F' and http://b.example/?x",
+            "'HTTPS://cdn.example/a?***' and http://b.example/?***",
+        ),
+        ("https://cdn.example/a.mp4", "https://cdn.example/a.mp4"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJhIn0.c2ln", "***"),
         ("data:image/png;base64,iVBORw0KGgo= after", "data:… after"),
         ("A" * 300, "…"),
@@ -261,7 +268,24 @@ def test_a_key_on_the_edge_of_what_is_read_does_not_show_in_part() -> None:
 
 @every(
     "part",
-    ["a", "a_", "token ", "token=", "://", "bearer ", "data:;", "eyJaaaaaa.", "-eyJ", "sk-", "'\"", "\x00", "=", " "],
+    [
+        "a",
+        "a_",
+        "token ",
+        "token=",
+        "://",
+        "bearer ",
+        "data:;",
+        "eyJaaaaaa.",
+        "-eyJ",
+        "sk-",
+        "'\"",
+        "\x00",
+        "=",
+        " ",
+        "https://",
+        "?a",
+    ],
 )
 def test_hostile_texts_are_cleaned_in_linear_time(part: str) -> None:
     short, long = (part * (size // len(part)) for size in (READ_MAX // 4, READ_MAX))

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from gateway.api.admin.shown import without_secrets
 from gateway.api.attempts.controller import attempt_view
 from gateway.api.attempts.views import AdminAttempt
 from gateway.api.generations.request_echo import SettingsView, settings_view
-from gateway.api.generations.views import GenerationView, WarningView, generation_view, route_warnings
+from gateway.api.generations.views import GenerationView, OutputView, WarningView, generation_view, route_warnings
 from gateway.api.web.links import Links
 from gateway.api.web.lists import Listed
 from gateway.api.web.moments import unix
@@ -63,7 +63,7 @@ class AdminEventList(Struct, frozen=True, kw_only=True):
 
 
 class AdminGeneration(GenerationView, frozen=True, kw_only=True):
-    """A generation as an operator sees it. URLs in `request` and `metadata` are shown without their query."""
+    """A generation as an operator sees it. URLs of clients and of providers are shown without their query."""
 
     client: str  # who owns it: the name of the client, or the id of a key
     kind: Kind  # what it makes
@@ -115,6 +115,7 @@ def _fields(generation: Generation, links: Links, health: HealthOf) -> dict[str,
     view = generation_view(generation, links, health)
     fields: dict[str, Any] = {name: getattr(view, name) for name in GenerationView.__struct_fields__}
     return fields | {
+        "data": tuple(_without_signature(output, generation) for output in view.data),
         "request": without_secrets(view.request),
         "metadata": without_secrets(view.metadata),
         "client": client_shown(generation.owner),
@@ -123,6 +124,18 @@ def _fields(generation: Generation, links: Links, health: HealthOf) -> dict[str,
         "failure": None if generation.failure is None else generation.failure.kind.value,
         "plan": _plan_view(generation, health),
     }
+
+
+def _without_signature(view: OutputView, generation: Generation) -> OutputView:
+    """An output with the provider's own links without their query, which opens the file for everybody."""
+    artifacts = [output.artifact for output in generation.outputs if output.artifact is not None]
+    links = {link for artifact in artifacts for link in (artifact.url, artifact.thumbnail_url) if link is not None}
+    shown = {
+        name: without_secrets(url)
+        for name in ("url", "provider_url", "thumbnail_url")
+        if (url := getattr(view, name)) in links
+    }
+    return structs.replace(view, **shown)
 
 
 def _plan_view(generation: Generation, health: HealthOf) -> PlanView:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from litestar import Controller, Request, post, route
 from litestar.datastructures import State
 from litestar.response.base import ASGIResponse
+from msgspec.structs import replace
 
 from gateway.api.admin.generation_views import (
     AdminEventList,
@@ -18,7 +19,7 @@ from gateway.api.admin.generation_views import (
     submit_view,
 )
 from gateway.api.attempts.views import AdminAttemptList
-from gateway.api.generations.controller import LIST_QUERY, check_filters
+from gateway.api.generations.controller import LIST_QUERY, check_filters, list_query
 from gateway.api.generations.public_ids import changed_id, generation_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import admin_context_of
@@ -30,7 +31,8 @@ from gateway.api.web.small_body import BODY_ERRORS, Nothing, read_object
 from gateway.domain.adapter.failure import PUBLIC_CODE, FailureKind
 from gateway.domain.adapter.request import Kind
 from gateway.domain.errors import InvalidParameter
-from gateway.store.port import Query, is_cursor
+from gateway.store.pages import cut
+from gateway.store.port import Query
 from gateway.store.webhooks import DeliveryQuery
 
 Call = Request[Any, Any, State]
@@ -152,31 +154,20 @@ class AdminGenerationController(Controller):
         """List the events of one generation."""
         context = admin_context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         after = params.whole("after", 0, LATEST_MOMENT, "the id of an event,") or 0
         params.done()
         generation = await context.generations.any_one(generation_id(request))
-        rows = await context.generations.events(generation.id, after=after, limit=limit + 1)
-        return json_answer(AdminEventList(data=tuple(map(event_view, rows[:limit])), has_more=len(rows) > limit))
+        page, has_more = cut(await context.generations.events(generation.id, after=after, limit=limit + 1), limit)
+        return json_answer(AdminEventList(data=tuple(map(event_view, page)), has_more=has_more))
 
 
 def _query(params: Params) -> Query:
     """The page that an operator asks for; raises `InvalidParameter` or `UnknownParameter`."""
-    paging = params.paging(is_cursor, "a generation")
     client = params.text("client")
-    query = Query(
-        key=None if client is None else owner_of(client),
-        kind=params.choice("kind", get_args(Kind)),
-        limit=paging.limit,
-        order=paging.order,
-        after=paging.after,
-        before=paging.before,
-        status=params.status(),
-        model=params.text("model"),
-        provider=params.text("provider"),
-        created_after=params.moment("created_after"),
-        created_before=params.moment("created_before"),
-        metadata=params.metadata(),
+    owner = None if client is None else owner_of(client)
+    query = replace(
+        list_query(params, owner, params.choice("kind", get_args(Kind))),
         failures=_failures(params.choice("failure_kind", FAILURES)),
         fell_back=_only(params, "fallback", "true", "those for which several routes were tried"),
         maybe_billed=_only(params, "billed", "maybe", "those with an attempt that may have been billed"),

@@ -70,7 +70,7 @@ class AttemptController(Controller):
         context = admin_context_of(request)
         params = Params.of(request)
         state = params.choice("state", STATES) or "held"
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         after = params.cursor("after", lambda text: attempt_cursor(text) is not None, "an attempt")
         params.done()
         attempts, has_more = await context.attempts.page(held=state == "held", limit=limit, after=after)

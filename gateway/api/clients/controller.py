@@ -27,6 +27,7 @@ from gateway.api.web.operation import PAGE, Operation
 from gateway.api.web.query import Params, path_id
 from gateway.api.web.small_body import BODY_ERRORS, read_object
 from gateway.domain.clients import NAME, NO_LIMITS
+from gateway.store.pages import cut
 
 Call = Request[Any, Any, State]
 _AFTER = {**PAGE["after"], "description": "the `name` of the last client of a page: gives the page after it"}
@@ -51,12 +52,12 @@ class ClientController(Controller):
         """List every client with a name."""
         context = admin_context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         after = params.cursor("after", lambda text: NAME.fullmatch(text) is not None, "a client (its name)") or ""
         params.done()
         clients = [client for client in context.administration.clients() if (client.name or "") > after]
-        views = tuple(map(client_view, clients[:limit]))
-        return json_answer(ClientList(data=views, has_more=len(clients) > limit))
+        page, has_more = cut(clients, limit)
+        return json_answer(ClientList(data=tuple(map(client_view, page)), has_more=has_more))
 
     @post(
         status_code=200,

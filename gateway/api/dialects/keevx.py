@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from gateway.api.dialects.dialect import Call, Dialect, creator, with_names
 from gateway.api.generations.creating import Fields, own_fields
 from gateway.api.generations.file_urls import file_url
-from gateway.api.generations.image_values import ImageObject
+from gateway.api.generations.image_values import Image, Images, OneImage
 from gateway.api.generations.public_ids import KEEVX_IMAGE, KEEVX_VIDEO, parse_id, sent_id
 from gateway.api.web.answers import GET, json_answer
 from gateway.api.web.context import context_of
@@ -103,14 +103,13 @@ class KeevxError(Struct, frozen=True):
 
 
 class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
-    """The body of a create of videos."""
+    """The body of a create of videos. What is blank counts as absent."""
 
     model: str  # a name of a model, or `auto`
-    prompt: str  # what the video shows
-    image_url: str | ImageObject | None = None  # the first frame
-    end_image_url: str | ImageObject | None = None  # the last frame
-    # images whose subjects or style the video takes over, most simply their URLs; null counts as absent
-    reference_images: list[str | ImageObject | None] | ImageObject | None = None
+    prompt: str | None = None  # what the video shows
+    image_url: OneImage | None = None  # the first frame
+    end_image_url: OneImage | None = None  # the last frame
+    reference_images: Images | None = None  # images whose subjects or style the video takes over
     aspect_ratio: str | None = None  # for example `16:9`
     aspect_resolution: str | None = None  # for example `720p`
     duration: int | None = None  # seconds
@@ -120,12 +119,14 @@ class KeevxCreateVideo(Struct, frozen=True, kw_only=True):
 
 
 class KeevxCreateImage(Struct, frozen=True, kw_only=True):
-    """The body of a create of images. Without `model` any model that can do it is used."""
+    """The body of a create of images. What is blank counts as absent.
 
-    prompt: str  # what the images show
+    Without `model` any model that can do it is used.
+    """
+
+    prompt: str | None = None  # what the images show
     model: str | None = None  # a name of a model; `auto` if it is absent
-    # at most five images, most simply their URLs; null counts as absent
-    reference_images: list[str | ImageObject | None] | ImageObject | None = None
+    reference_images: Images | Image | None = None  # at most five images, or one
     module: str | None = None  # `std` or `pro`
     generate_count: int | None = None  # how many images
     image_quality: str | None = None  # `1K`, `2K` or `4K`

@@ -17,7 +17,7 @@ from gateway.api.dialects.dialect import Call, Dialect, creator, links_of, probl
 from gateway.api.generations.create_request import Given
 from gateway.api.generations.creating import Fields, Read
 from gateway.api.generations.file_urls import file_url
-from gateway.api.generations.image_values import ImageObject
+from gateway.api.generations.image_values import Image, Images, OneImage
 from gateway.api.generations.public_ids import XAI as PREFIX
 from gateway.api.generations.views import GenerationView
 from gateway.api.images import controller as images
@@ -82,22 +82,14 @@ class XaiRead(Struct, frozen=True, kw_only=True):
     error: XaiProblem | UnsetType = UNSET  # why it failed or expired
 
 
-class XaiImage(Struct, frozen=True, forbid_unknown_fields=True):
-    """An image."""
-
-    url: str | None  # a URL or a data URL; null: no image
-    type: Literal["image_url"] | UnsetType = UNSET  # accepted, because `@ai-sdk/xai` sends it
-
-
 class XaiCreate(Struct, frozen=True, kw_only=True):
-    """The body of a create. An image is `{"url": …}`."""
+    """The body of a create. An image is `{"url": …}`. What is blank counts as absent."""
 
     model: str  # a name of a model, or `auto`
-    prompt: str  # what the video shows
-    image: XaiImage | None = None  # the first frame
-    last_frame: XaiImage | None = None  # the last frame
-    # images whose subjects or style the video takes over; null counts as absent
-    reference_images: list[XaiImage | None] | None = None
+    prompt: str | None = None  # what the video shows
+    image: OneImage | None = None  # the first frame
+    last_frame: OneImage | None = None  # the last frame
+    reference_images: Images | None = None  # images whose subjects or style the video takes over
     duration: int | None = None  # seconds
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # for example `720p`
@@ -105,13 +97,16 @@ class XaiCreate(Struct, frozen=True, kw_only=True):
 
 
 class XaiCreateImages(Struct, frozen=True, kw_only=True):
-    """The body of a call that makes images. An image is `{"url": …}`. Fields of our own are accepted beside these."""
+    """The body of a call that makes images. An image is `{"url": …}`. Fields of our own are accepted beside these.
 
-    model: str  # a name of a model, or `auto`
-    prompt: str  # what the images show
+    What is blank counts as absent. Without `model` any model that can do it is used.
+    """
+
+    prompt: str | None = None  # what the images show
+    model: str | None = None  # a name of a model; `auto` if it is absent
     n: int | None = None  # how many images
-    image: ImageObject | str | None = None  # a reference image
-    images: list[ImageObject | str | None] | ImageObject | None = None  # reference images; null counts as absent
+    image: Images | Image | None = None  # a reference image, or several
+    images: Images | Image | None = None  # reference images, or one
     aspect_ratio: str | None = None  # for example `16:9`
     resolution: str | None = None  # `1k` or `2k`: another name of `quality`
     quality: str | None = None  # the quality, by the names of the model

@@ -27,8 +27,7 @@ from gateway.api.web.query import Params
 from gateway.api.web.small_body import BODY_ERRORS, INPUT_ERRORS
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
-from gateway.domain.client_errors import NotShown
-from gateway.domain.errors import InvalidParameter
+from gateway.domain.errors import InvalidParameter, NotShown
 from gateway.domain.generation.model import Generation
 from gateway.generations.kind import ROOT
 from gateway.generations.service import Created
@@ -219,10 +218,21 @@ VideoGenerationController = generation_controller("video", CreateVideo, _CREATE,
 async def _page(request: Call, kind: Kind) -> ASGIResponse:
     context, key = context_of(request)
     params = Params.of(request)
-    paging = params.paging(is_cursor, "a generation")
     if params.text("provider") is not None and not context.clients.sees(key, "provider"):
         raise NotShown("Your client may not see providers, so that no list can be by `provider`.", param="provider")
-    query = Query(
+    query = list_query(params, key, kind)
+    params.done()
+    check_filters(query)
+    page = await context.generations.page(query)
+    links = context.links(request)
+    views = (generation_view(generation, links, context.health.of) for generation in page.data)
+    return json_answer(GenerationList.of(views, has_more=page.has_more))
+
+
+def list_query(params: Params, key: str | None, kind: Kind | None) -> Query:
+    """The page and the filters that every list of generations has. A `key` or `kind` of None means all of them."""
+    paging = params.paging(is_cursor, "a generation")
+    return Query(
         key=key,
         kind=kind,
         limit=paging.limit,
@@ -236,12 +246,6 @@ async def _page(request: Call, kind: Kind) -> ASGIResponse:
         created_before=params.moment("created_before"),
         metadata=params.metadata(),
     )
-    params.done()
-    check_filters(query)
-    page = await context.generations.page(query)
-    links = context.links(request)
-    views = (generation_view(generation, links, context.health.of) for generation in page.data)
-    return json_answer(GenerationList.of(views, has_more=page.has_more))
 
 
 def check_filters(query: Query) -> None:

@@ -99,13 +99,14 @@ def normalise(
     kind: Kind = "video",
     *,
     option_shapes: Shapes | None = None,
+    sees: tuple[Sight, ...] = SIGHTS,
 ) -> Normalised:
     """Return what a decoded body asks for; raise a 400 that names the field at fault.
 
     `body` has our names of the fields, or is a list of the fields that a dialect has read from its own body.
     `name_file` gives the `file_…` name of an image's bytes, the same for equal bytes. `fetch_allow` are the networks
-    that a webhook may be in besides the public ones. `option_shapes` are those of the options of providers. Whether a
-    model and a named file exist is checked later.
+    that a webhook may be in besides the public ones. `option_shapes` are those of the options of providers; `sees`
+    is what errors may name. Whether a model and a named file exist is checked later.
     """
     table = PARAMETERS_OF[kind]
     fields = [Given(name, value) for name, value in body.items()] if isinstance(body, Mapping) else body
@@ -131,7 +132,7 @@ def normalise(
         **_held(values, table, Holder.REQUEST),
     )
     answer = _held(values, table, Holder.ANSWER)
-    return Normalised(request=request, files=files, names=names, answer=answer, size=size)
+    return Normalised(request=request, files=files, names=names, answer=answer, size=size, sees=sees)
 
 
 def _held(values: Mapping[str, Any], table: Parameters, holder: Holder) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Everything that decides whether something is bought is here or below, so that no
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -56,10 +55,14 @@ async def normalised(
 
     def normalise_body() -> Normalised:
         fields = _with_own_files(read(body), kind, partial(context.files.linked, key))
-        normal = normalise(
-            fields, partial(file_name, key), context.fetch_allow, kind, option_shapes=context.catalog.option_shapes
+        return normalise(
+            fields,
+            partial(file_name, key),
+            context.fetch_allow,
+            kind,
+            option_shapes=context.catalog.option_shapes,
+            sees=context.clients.limits_of(key).sees,
         )
-        return replace(normal, sees=context.clients.limits_of(key).sees)
 
     return normalise_body() if _weight(body) <= LARGE else await asyncio.to_thread(normalise_body)
 

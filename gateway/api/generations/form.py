@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Request
 
+from gateway.api.generations.foxapi_fields import OPTIONS
 from gateway.api.generations.parameter import FormStyle, Parameters
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.generations.readers import OPTIONS_MAX
@@ -18,6 +19,7 @@ from gateway.domain.parameters.spellings import boolean, is_empty
 _MEMBER = re.compile(r"([^\[\]]+)\[(.+)\]", re.DOTALL)
 _NUMBERED = re.compile(r"(.+)\[[0-9]{0,2}\]", re.DOTALL)
 _PATH = re.compile(r"[^\[\]]+(?:\[[^\[\]]+\]){2,7}(?:\[\])?")  # a provider, an option, and what is in it
+_IN_OPTION = re.compile(r"[^\[\]]+(?:\[[^\[\]]+\]){0,5}(?:\[\])?")  # an option at the top of a body, and what is in it
 _REPEATED = frozenset({FormStyle.IMAGES, FormStyle.WORDS})
 _WITH_MEMBERS = frozenset({FormStyle.IMAGE, FormStyle.PAIRS})
 
@@ -44,6 +46,9 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
     for part in parts:
         if _is_left_empty(part, table):
             continue
+        if table.kind == "video" and part.name.partition("[")[0] in OPTIONS:
+            _add_option(body, part)
+            continue
         name = _base(part.name, table)
         style = _style(name, table)
         if style in _REPEATED:
@@ -56,6 +61,9 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
         elif member is not None and _style(member[1], table) is FormStyle.JSON:
             if not part.content:  # an empty box
                 continue
+            if _PATH.fullmatch(part.name) is None:
+                message = f"`{part.shown}` must be written like `provider_options[PROVIDER][OPTION][0][FIELD]`."
+                raise InvalidForm(message, param=part.shown)
             holder, key = _holder(body, part)
             value = part.text()
         else:
@@ -76,20 +84,35 @@ def create_body(parts: list[Part], table: Parameters = VIDEO_PARAMETERS) -> dict
 def _holder(body: dict[str, Any], part: Part) -> tuple[dict[str, Any], str]:
     """The innermost object that a name such as `provider_options[foxapi][voice_ids][]` leads to, and the key in it.
 
-    The objects between are made where they are missing. `[]` is the next number: a later step makes a list of an
-    object whose keys are numbers, if the option is a list. Raises `InvalidForm`.
+    The objects between are made where they are missing. The name has no brackets but those of its keys. `[]` is the
+    next number: a later step makes a list of an object whose keys are numbers, if the option is a list. Raises
+    `InvalidForm`.
     """
-    if _PATH.fullmatch(part.name) is None:
-        message = f"`{part.shown}` must be written like `provider_options[PROVIDER][OPTION][0][FIELD]`."
-        raise InvalidForm(message, param=part.shown)
     base, *keys = re.findall(r"[^\[\]]+|(?<=\[)(?=\])", part.name)
     holder = body
-    for key in (base, *keys[:-1]):
+    for key in (base, *keys)[:-1]:
         inside = holder.setdefault(key, FormObject())
         if not isinstance(inside, FormObject):
             raise InvalidForm(f"The form has the field `{part.shown}` twice.", param=part.shown)
         holder = inside
-    return holder, keys[-1] or str(len(holder))
+    return holder, (base, *keys)[-1] or str(len(holder))
+
+
+def _add_option(body: dict[str, Any], part: Part) -> None:
+    """Add one of FoxAPI's options at the top of a body, such as `keep_audio` or `elements[0][element_id]`.
+
+    It is written as in `provider_options[foxapi]`, and means the same. Raises `InvalidForm`.
+    """
+    if not part.content and not part.filename:  # an empty box
+        return
+    if _IN_OPTION.fullmatch(part.name) is None:
+        option = part.name.partition("[")[0]
+        message = f"`{part.shown}` must be written like `{option}`, `{option}[]` or `{option}[0][FIELD]`."
+        raise InvalidForm(message, param=part.shown)
+    holder, key = _holder(body, part)
+    if key in holder:
+        raise InvalidForm(f"The form has the field `{part.shown}` twice.", param=part.shown)
+    holder[key] = part.text()
 
 
 def _style(name: str, table: Parameters) -> FormStyle | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from gateway.api.generations.create_request import OPTIONS as PATH
 from gateway.api.generations.create_request import Given
-from gateway.domain.errors import InvalidParameter
 
 PROVIDER = "foxapi"
 # Name → its schema. The shapes in the adapter of FoxAPI check the values; what they mean is on FoxAPI's pages.
@@ -36,8 +35,8 @@ def option_schemas() -> dict[str, Any]:
 def with_options(body: Mapping[str, object]) -> Mapping[str, object] | list[Given]:
     """Return the fields of a body in which FoxAPI's options may be fields of their own.
 
-    `null`, an empty list and empty text ask for nothing: FoxAPI's pages show its options so. Raises `InvalidParameter`
-    for an option in a form, whose parts do not say what is a list and what is text.
+    `null`, an empty list and empty text ask for nothing: FoxAPI's pages show its options so. A form writes them with
+    brackets, as it writes those in `provider_options`: see `form.py`.
     """
     if body.keys().isdisjoint(OPTIONS):
         return body
@@ -45,12 +44,6 @@ def with_options(body: Mapping[str, object]) -> Mapping[str, object] | list[Give
     for name, value in body.items():
         if name not in OPTIONS:
             fields.append(Given(name, value))
-        elif isinstance(value, bytes):
-            raise InvalidParameter(
-                f"`{name}` cannot be a field of a form. Send JSON, or put it into `provider_options` as JSON:"
-                f' {{"{PROVIDER}": {{"{name}": …}}}}.',
-                param=name,
-            )
         elif value not in (None, "", []):
             fields.append(Given(name, value, f"{PATH}{PROVIDER}.{name}"))
     return fields

@@ -49,7 +49,8 @@ class ImageObject(Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 Image = str | ImageObject
-OneImage = Image | Annotated[list[Image], Meta(max_length=1)]
+Images = Annotated[list[Image | None], Meta(max_length=REFERENCES_MAX)]  # null, "" and {} count as absent
+OneImage = Image | Annotated[list[Image | None], Meta(max_length=1)]
 
 
 def read_image(value: object, name: str) -> str | bytes | None:
@@ -60,11 +61,10 @@ def read_image(value: object, name: str) -> str | bytes | None:
     """
     if not isinstance(value, list):
         return _image(value, name, _DEPTH_MAX)
-    images = value if len(value) > REFERENCES_MAX else [image for image in value if not is_empty(image)]
-    if len(images) > 1:
+    if len(value) > 1:
         message = f"`{name}` takes one image, not a list of several; those go into `reference_images`."
         raise InvalidImage(message, param=name)
-    return _image(images[0], name, _DEPTH_MAX) if images else None
+    return _image(value[0], name, _DEPTH_MAX) if value else None
 
 
 def read_images(value: object, name: str) -> list[str | bytes] | None:

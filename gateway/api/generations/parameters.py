@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.api.generations.image_values import REFERENCES_MAX, Image, OneImage, read_image, read_images
+from gateway.api.generations.image_values import Images, OneImage, read_image, read_images
 from gateway.api.generations.parameter import (
     FormStyle,
     Holder,
@@ -103,7 +103,7 @@ _ROWS = (
     Parameter(
         name="reference_images",
         read=read_images,
-        json_type=Annotated[list[Image], Meta(max_length=REFERENCES_MAX)],
+        json_type=Images,
         target=_input("references"),
         aliases=("image_urls",),
         hints=("images", "input_images", "reference_image_urls", "references", "subject_images"),

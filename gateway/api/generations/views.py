@@ -169,7 +169,9 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
         progress=summary.progress_percent,
         provider=generation.provider if shows_provider else UNSET,
         provider_model=generation.provider_model if shows_provider else UNSET,
-        data=tuple(_output_view(generation, output, links) for output in summary.outputs),
+        data=tuple(
+            _output_view(generation, output, links, shows_provider=shows_provider) for output in summary.outputs
+        ),
         error=_error_view(summary.error),
         warnings=tuple(_warning_view(warning, shows_provider=shows_provider) for warning in summary.warnings),
         attempts=tuple(
@@ -194,8 +196,7 @@ def generation_view(generation: Generation, links: Links, health: HealthOf = unk
     )
 
 
-def _output_view(generation: Generation, output: OutputSummary, links: Links) -> OutputView:
-    shows_provider = links.shows(generation, "provider")
+def _output_view(generation: Generation, output: OutputSummary, links: Links, *, shows_provider: bool) -> OutputView:
     archived, thumbnail_url = output.archived, output.thumbnail_url if shows_provider else None
     if archived is not None and archived.thumbnail is not None:
         thumbnail_url = links.opened(generation, output.index, "thumbnail", archived.kept_until)

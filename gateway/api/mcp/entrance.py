@@ -22,6 +22,8 @@ from gateway.domain.errors import InvalidJson
 # The library would hold a stream open for each of these calls, and the gateway has nothing to say on it.
 _REFUSED = frozenset({"subscriptions/listen"})
 
+_OF_A_RESPONSE = frozenset({"result", "error"})  # clients may answer a server, although this one asks nothing
+
 
 class Entrance(ASGIMiddleware):
     """Comes before the handler of `litestar-mcp`, which reads a body of any size and knows no keys."""
@@ -42,6 +44,10 @@ class Entrance(ASGIMiddleware):
         method = message.get("method")
         if not isinstance(method, str | None):
             body = _error(None, INVALID_REQUEST, "The `method` of a request must be a string, such as `tools/list`.")
+            await _answer(body, 400)(scope, receive, send)
+            return
+        if method is None and message.keys().isdisjoint(_OF_A_RESPONSE):
+            body = _error(None, INVALID_REQUEST, "The body must be a request of JSON-RPC 2.0 with `method`.")
             await _answer(body, 400)(scope, receive, send)
             return
         if method in _REFUSED:

@@ -73,17 +73,26 @@ _LIMITS = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems
 
 
 def _limit(body: dict[str, Any], ours: Mapping[str, Any]) -> None:
-    """Give the fields of a body the limits that our own fields of the same name have for values of the same type."""
+    """Give the fields of a body the limits that our own fields of the same name have for values of the same type.
+
+    A field is read as ours is, whatever the dialect calls a number or a boolean. So it may come as text as well, which
+    may be blank where the field may be absent.
+    """
     for name, schema in body["properties"].items():
         of_type = {member.get("type"): member for member in _members(ours.get(name, {}))}
         if "number" in of_type:
             of_type.setdefault("integer", of_type["number"])
         members = _members(schema)
-        if {"type": "boolean"} in members and "integer" in of_type:
-            members += [{"type": "integer"}, {"type": "string"}]  # 1, 0 and words are read as well
+        types = {member.get("type") for member in members}
+        if "boolean" in types and "integer" in of_type:
+            members += [{"type": "integer"}]
+        if types & {"boolean", "integer", "number"} and "string" in of_type and "string" not in types:
+            members += [{"type": "string"}]
         for member in members:
             limits = of_type.get(member.get("type"), {})
             member |= {word: limits[word] for word in _LIMITS if word in limits}
+            if "null" in types:
+                member.pop("minLength", None)
 
 
 def _members(schema: dict[str, Any]) -> list[dict[str, Any]]:

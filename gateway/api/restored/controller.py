@@ -41,7 +41,7 @@ class RestoredController(Controller):
         """List the generations that wait for a decision, the oldest first."""
         context = admin_context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or 20
+        limit = params.limit()
         after = params.cursor("after", is_cursor, "a generation")
         params.done()
         generations, has_more = await context.restored.page(limit=limit, after=after)

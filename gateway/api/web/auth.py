@@ -5,9 +5,8 @@ from litestar import Request
 from gateway.api.web.access_keys import AccessKeys, is_jwt
 from gateway.clients.directory import Directory, KnownKey
 from gateway.clock import Clock
-from gateway.domain.client_errors import AdminRequired, ScopeMissing
 from gateway.domain.clients import ANONYMOUS, SCOPES, Caller, Client, Scope, check_valid, key_digest
-from gateway.domain.errors import BadRequest, Unauthenticated
+from gateway.domain.errors import AdminRequired, BadRequest, ScopeMissing, Unauthenticated
 
 _KEYS = "keys are set by server.api_keys, or VIDEO_GATEWAY_API_KEY."
 _ADMIN_KEYS = "the gateway's are set by server.admin_keys, or VIDEO_GATEWAY_ADMIN_KEY."
@@ -114,13 +113,13 @@ def _token_of(request: Request) -> str:  # type: ignore[type-arg]  # as above
     """
     keys: set[str] = set()
     for name, value in request.scope["headers"]:
+        if name not in _SENT:
+            continue
         text = value.decode("latin-1")
         if name == b"authorization":
             scheme, _, text = text.partition(" ")
             if scheme.lower() != "bearer":
                 continue
-        elif name not in _OTHER_HEADERS:
-            continue
         keys.add(text.strip())
     keys.discard("")
     if not keys:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
+from gateway.domain.keyless_access import origin_of
 from gateway.live import Live
+from gateway.settings.load import ServerSettings
 
 # Headers of answers that a script on another origin may read, besides the few that every script may read.
 EXPOSED = (
@@ -75,3 +77,8 @@ async def _answer_preflight(scope: HTTPScope, send: Send, headers: list[tuple[by
     ]
     await send({"type": "http.response.start", "status": 204, "headers": lines})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def trusted_origins(server: ServerSettings) -> tuple[str, ...]:
+    """The origins of web pages that may call the gateway: those that are configured, and its own."""
+    return (*server.cors_origins, *([origin_of(server.public_url)] if server.public_url else []))

@@ -85,10 +85,14 @@ class Params:
             raise InvalidParameter(f"`{name}` must be the id of {of}.", param=name)
         return value
 
+    def limit(self, default: int = 20, *, most: int = 100) -> int:
+        """The parameter `limit`: the objects of a page, at most `most`; `default` when it is absent."""
+        return self.whole("limit", 1, most) or default
+
     def paging(self, is_id: Callable[[str], bool], of: str) -> Paging:
         """`limit`, `order`, `after` and `before` of a list whose ids `is_id` recognises; `of` says what has them."""
         paging = Paging(
-            limit=self.whole("limit", 1, 100) or 20,
+            limit=self.limit(),
             order=self.order(),
             after=self.cursor("after", is_id, of),
             before=self.cursor("before", is_id, of),

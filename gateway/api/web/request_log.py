@@ -212,9 +212,19 @@ def _is_text(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return (kind.startswith(b"text/") or b"json" in kind) and b"content-encoding" not in values
 
 
+def _without_secrets(headers: list[tuple[bytes, bytes]], redactor: Redactor) -> list[tuple[bytes, bytes]]:
+    """The headers without secrets. All values are searched as one text: a search costs much more than its length."""
+    together = b"\n".join(value for _, value in headers)  # no form of a secret and no escape goes on after a line
+    if redactor.body(together) == together:
+        return headers
+    return [(name, redactor.body(value)) for name, value in headers]
+
+
 def _headers(scope: Scope, headers: Iterable[tuple[bytes, bytes]], redactor: Redactor) -> list[tuple[bytes, bytes]]:
     """The headers of an answer without secrets, those that every answer has, and those of the client's rate."""
-    own = [(lower, redactor.body(value)) for name, value in headers if (lower := name.lower()) != REQUEST_ID]
+    own = _without_secrets(
+        [(lower, value) for name, value in headers if (lower := name.lower()) != REQUEST_ID], redactor
+    )
     names = {name for name, _ in own}
     if b"cache-control" not in names:
         own.append(_REVALIDATE if b"etag" in names else _NO_STORE)

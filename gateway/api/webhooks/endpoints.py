@@ -33,6 +33,7 @@ from gateway.api.webhooks.views import (
 )
 from gateway.domain.errors import InvalidParameter
 from gateway.domain.webhooks import ALL_EVENTS, ENDPOINTS_MAX, EVENTS, OPENAI_EVENTS, ROTATION_SECONDS
+from gateway.store.pages import cut
 from gateway.store.webhooks import is_endpoint
 from gateway.webhooks.endpoints import EndpointChanges
 
@@ -91,13 +92,13 @@ class WebhookEndpointController(Controller):
         """List the endpoints of the caller's key; without `limit` all that it may have."""
         context, key = context_of(request)
         params = Params.of(request)
-        limit = params.whole("limit", 1, 100) or ENDPOINTS_MAX
+        limit = params.limit(ENDPOINTS_MAX)
         after = params.cursor("after", is_endpoint, "a webhook endpoint") or ""
         params.done()
         # Ids sort by the time of creation, so the position of an endpoint that was deleted is still valid.
         endpoints = [endpoint for endpoint in await context.webhooks.endpoints(key) if endpoint.id > after]
-        views = map(endpoint_view, endpoints[:limit])
-        return json_answer(WebhookEndpointList.of(views, has_more=len(endpoints) > limit))
+        page, has_more = cut(endpoints, limit)
+        return json_answer(WebhookEndpointList.of(map(endpoint_view, page), has_more=has_more))
 
     @route(
         "/{endpoint_id:str}",

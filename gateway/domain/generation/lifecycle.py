@@ -7,7 +7,6 @@ reads a clock or a database, so that every order of events can be tested.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,13 +14,9 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Completed, Failed, Pending, Status
-from gateway.domain.adapter.task import TaskSnapshot as Snapshot
-from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
-    ArchiveFile,
     ArchiveSchedule,
     FileArchived,
-    FileFact,
     FileUnread,
     absorb_file,
     file_moments,
@@ -32,6 +27,16 @@ from gateway.domain.generation.archiving import (
 )
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.cost_limit import billed_of, within_limit
+from gateway.domain.generation.facts_and_effects import (
+    CallbackReceived,
+    Effect,
+    Fact,
+    Poll,
+    Submit,
+    SubmitEnded,
+    TaskRead,
+    TaskUnread,
+)
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, unnamed_slots
 from gateway.domain.generation.new_attempts import reserve_attempts
 from gateway.domain.generation.next_attempt import history
@@ -46,9 +51,8 @@ from gateway.domain.generation.outputs import (
 )
 from gateway.domain.generation.readings import Readings
 from gateway.domain.generation.restored import is_held
-from gateway.domain.generation.task_cancels import CancelTask, TaskCancelled, absorb_cancel, cancels_due
+from gateway.domain.generation.task_cancels import TaskCancelled, absorb_cancel, cancels_due
 from gateway.domain.generation.task_polling import (
-    How,
     PollSchedule,
     RouteProfileOf,
     TaskKey,
@@ -65,64 +69,6 @@ from gateway.domain.health.route_health import HealthOf, unknown_health
 UNANSWERED = frozenset({AttemptState.RESERVED, AttemptState.SUBMITTING})  # no reply to the submit was read yet
 NOTHING: Mapping[int, ArchiveSchedule] = {}
 IDLE_SECONDS = 3600  # how long a driver sleeps when nothing is due, unless a fact or a change of the store wakes it
-
-
-class SubmitEnded(Struct, frozen=True, kw_only=True):
-    """Fact: a submit ended without a task."""
-
-    attempt_id: str
-    state: Literal[AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN]
-    failure: Failed | None  # None: it was not sent because it was no longer wanted
-    retry_after_seconds: float | None = None
-    next_variant: str | None = None
-    upstream: UpstreamAnswer | None = None
-
-
-class TaskRead(Struct, frozen=True, kw_only=True):
-    """Fact: a task was polled and the reply was understood."""
-
-    attempt_id: str
-    index: int  # of the task within its attempt
-    snapshot: Snapshot
-    asked_at: datetime  # when the poll began: the reply may not show what happened at the provider after that
-
-
-class TaskUnread(Struct, frozen=True, kw_only=True):
-    """Fact: a poll proved nothing about its task. `not_found` counts against the task once it is repeated enough."""
-
-    attempt_id: str
-    index: int  # of the task within its attempt
-    asked_at: datetime  # when the poll began
-    not_found: bool = False
-    unreadable: bool = False  # no key for the provider is configured, so no call was made
-    adapter_failed: bool = False  # the adapter raised
-    retry_after_seconds: float | None = None
-
-
-class CallbackReceived(Struct, frozen=True):
-    """Fact: a callback arrived for an attempt. Its contents are not trusted; it only makes the gateway poll now."""
-
-    attempt_id: str
-
-
-Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | TaskCancelled | FileFact
-
-
-class Submit(Struct, frozen=True, gc=False):
-    """Effect: prepare and send this reserved attempt. This is the purchase."""
-
-    attempt_id: str
-
-
-class Poll(Struct, frozen=True, kw_only=True, gc=False):
-    """Effect: read a task from its provider."""
-
-    attempt_id: str
-    index: int  # of the task within its attempt
-    how: How = "poll"
-
-
-Effect = Submit | Poll | CancelTask | ArchiveFile
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -330,13 +276,12 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
     """End the generation if nothing is open or its deadline has passed; otherwise update its status and progress."""
     end_extras(changes, {AttemptState.COMPLETED, AttemptState.FAILED})
     generation = changes.generation
-    late = _why_late(generation, readings)
     if changes.now >= generation.deadline_at and readings.may_expire():
         for output in generation.outputs:
             if not (output.status.terminal or output.extra or is_being_archived(output)):
                 fill_from_extra(changes, output, NOTHING)  # a paid result is better than an output that expires
         settle(changes, {}, profile_of, everything=True)
-        changes.close(Status.EXPIRED, late)
+        changes.close(Status.EXPIRED, _why_late(generation, readings))
     elif is_unfinished(generation):
         running = generation.status is Status.IN_PROGRESS or any(
             task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
@@ -348,7 +293,7 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
     if Status.COMPLETED in ends:
         changes.status(Status.COMPLETED, None)
     elif Status.EXPIRED in ends:
-        changes.status(Status.EXPIRED, late)
+        changes.status(Status.EXPIRED, _why_late(generation, readings))
     else:
         changes.status(Status.FAILED, ends[Status.FAILED])
 

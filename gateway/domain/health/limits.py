@@ -70,6 +70,8 @@ def spent(budget: RetryBudget, now: datetime) -> RetryBudget:
 
 def retry_at(budget: RetryBudget, now: datetime) -> datetime:
     """When the next repeat may be sent: `now` if the budget has one."""
+    if budget.saved >= 1:  # time adds to it, so that nothing need be computed
+        return now
     saved = _filled(budget, now, 0.0).saved
     return now if saved >= 1 else now + timedelta(seconds=(1 - saved) / RETRIES_PER_SECOND)
 

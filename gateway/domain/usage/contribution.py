@@ -8,23 +8,23 @@ Two changes of a generation are not reported to the rows: a submit that begins, 
 here may depend on them; money under way therefore counts as reserved until its attempt has ended.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from operator import add, sub
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from gateway.domain.adapter.failure import Billed
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.cost_limit import billed_of, cost, maybe
-from gateway.domain.generation.model import Generation, Output
-from gateway.domain.money.account import account, settled_attempts
+from gateway.domain.generation.model import Generation, Output, Task
+from gateway.domain.money.account import Account, account, settled_attempts
 from gateway.domain.usage.completion_times import bucket_of
 
 NO_PROVIDER = ""  # in place of a provider: none was tried
 
 
-class Counts(Struct, frozen=True, kw_only=True):
+class Counts(Struct, frozen=True):
     """Numbers that add up. Amounts are in millionths of a US dollar."""
 
     queued: int = 0  # generations by status: these and the next five
@@ -56,8 +56,8 @@ class Contribution(Struct, frozen=True):
 NOTHING = Contribution({}, None)
 
 
-def contribution(generation: Generation) -> Contribution:
-    """What a generation contributes now.
+def contribution(generation: Generation, money: Account | None = None) -> Contribution:
+    """What a generation contributes now. `money` is its account, if that is computed already.
 
     Its status, its fallback, its time and what it has reserved count for one provider, that of `provider_of`. An
     attempt and what it cost count for the provider of the attempt, and so do the outputs that it delivered.
@@ -67,7 +67,7 @@ def contribution(generation: Generation) -> Contribution:
         own: {
             generation.status.value: 1,
             "fallbacks": int(has_fallen_back(generation)),
-            "reserved": account(generation).reserved,
+            "reserved": (money or account(generation)).reserved,
         }
     }
 
@@ -93,6 +93,33 @@ def contribution(generation: Generation) -> Contribution:
     return Contribution({provider: Counts(**numbers) for provider, numbers in counts.items()}, _time(generation, own))
 
 
+def counts_alike(before: Generation, after: Generation) -> bool:
+    """True if a change of a generation is progress alone, which neither its account nor its contribution depends on.
+
+    So it is for most polls that change something. Every other change is taken for one that counts.
+    """
+    if len(before.attempts) != len(after.attempts):
+        return False
+    if replace(after, attempts=before.attempts, progress=before.progress) != before:
+        return False
+    return all(
+        old is new or (replace(new, tasks=old.tasks) == old and _progress_alone(old.tasks, new.tasks))
+        for old, new in zip(before.attempts, after.attempts, strict=True)
+    )
+
+
+def _progress_alone(before: Sequence[Task], after: Sequence[Task]) -> bool:
+    """Whether these are the same tasks, and those with another status or progress run as they did before."""
+    return len(before) == len(after) and all(
+        old == new
+        or (
+            not (old.status.terminal or new.status.terminal)
+            and replace(new, status=old.status, raw_status=old.raw_status, progress=old.progress) == old
+        )
+        for old, new in zip(before, after, strict=True)
+    )
+
+
 def provider_of(generation: Generation) -> str:
     """The provider for which a generation counts.
 
@@ -114,7 +141,7 @@ def differences(before: Contribution, after: Contribution) -> Iterator[tuple[str
     for provider in dict.fromkeys((*before.counts, *after.counts)):
         old, new = before.counts.get(provider, NONE), after.counts.get(provider, NONE)
         if old != new:
-            yield provider, Counts(**dict(zip(NAMES, map(sub, astuple(new), astuple(old)), strict=True)))
+            yield provider, new if old is NONE else Counts(*map(sub, astuple(new), astuple(old)))
 
 
 def time_differences(before: Contribution, after: Contribution) -> Iterator[tuple[tuple[str, int], int]]:
@@ -129,7 +156,7 @@ def time_differences(before: Contribution, after: Contribution) -> Iterator[tupl
 
 def added(left: Counts, right: Counts) -> Counts:
     """The sums of all numbers."""
-    return Counts(**dict(zip(NAMES, map(add, astuple(left), astuple(right)), strict=True)))
+    return Counts(*map(add, astuple(left), astuple(right)))
 
 
 NAMES = Counts.__struct_fields__

@@ -17,9 +17,11 @@ from gateway.domain.generation.model import ArchivedFile
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.domain.money.budgets import Period, name_of
 from gateway.domain.webhooks import RETRY_AFTER_MAX, ROTATION_SECONDS, SigningSecret
-from gateway.store.sqlite.clients import recount
-from gateway.store.sqlite.columns import to_json
+from gateway.store.sql.clients import recount
+from gateway.store.sql.columns import to_json
 from gateway.store.sqlite.file import keep_time, kept_time
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
+from gateway.store.sqlite.transaction import transaction
 
 log = structlog.get_logger()
 _NEWEST = (  # one statement each, because a ledger that is not migrated yet may lack a table
@@ -95,8 +97,7 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
     at = now.timestamp()
     values = {"now": at, "due": _DUE_SECONDS, "link": _LINK_DAYS * 86_400}
     before = connection.total_changes()
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         for sql in _TO_COME:
             connection.execute(sql, values)
         _count_today(connection, now)
@@ -105,11 +106,6 @@ def bring_back(connection: apsw.Connection, lock: IO[bytes], now: datetime, keep
         for table, columns in _HAPPENED:
             for column in columns:
                 connection.execute(f"update {table} set {column} = ?1 where {column} > ?1", (at,))
-        connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise
     keep_time(lock, now)
     log.warning(
         "ledger_brought_back", to=now.isoformat(timespec="seconds"), changes=connection.total_changes() - before
@@ -130,7 +126,7 @@ def _count_today(connection: apsw.Connection, now: datetime) -> None:
                 values,
             )
             connection.execute(f"delete from {table} where {later}", values)
-    recount(connection, now)
+    drive(recount(SqliteTransaction(connection), now))
 
 
 def _shorten_results(connection: apsw.Connection, until: datetime) -> None:

@@ -1,5 +1,9 @@
 """Explains errors of SQLite to the operator: what is wrong, and what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
 import apsw
 
 from gateway.domain.errors import StoreUnavailable
@@ -80,3 +84,22 @@ def unmarked(error: Exception) -> StoreUnavailable:
         retry_after=RETRY_AFTER_SECONDS,
         reason=f"database.url: the marker beside the ledger cannot be written: {reason}",
     )
+
+
+class Damageable(Protocol):
+    """What refuses to go on once the file is damaged."""
+
+    damage: str | None  # the explanation of the first damage of the file that was met
+
+
+@contextmanager
+def readable(writer: Damageable) -> Iterator[None]:
+    """Raise `StoreUnavailable` if the file cannot be read. Damage is reported to the writer, which refuses to go on."""
+    try:
+        yield
+    except apsw.InterruptError:  # the reader itself has stopped the read
+        raise
+    except apsw.Error as error:
+        if is_damage(error):
+            writer.damage = explain(error)
+        raise unavailable(error, "The store cannot be read now.") from error

@@ -13,6 +13,7 @@ import apsw
 from gateway.domain.errors import ConfigurationError
 from gateway.store import migrations
 from gateway.store.sqlite.progress import migration_progress
+from gateway.store.sqlite.transaction import transaction
 
 # The write-ahead log is cut to this size when SQLite starts it from the beginning again. SQLite does so at about 4 MB,
 # unless a read of an older state is under way.
@@ -126,8 +127,7 @@ def migrate(connection: apsw.Connection, now: datetime) -> None:
     A migration of a long history takes a while. The log says how far it is, so that nobody takes the start for hung.
     Raises `ConfigurationError` if the schema is newer than this program or an applied migration was changed.
     """
-    connection.execute("begin immediate")
-    try:
+    with transaction(connection):
         connection.execute(
             "create table if not exists schema_migrations"
             " (number integer primary key, name text not null, checksum text not null, applied_at real not null) strict"
@@ -141,9 +141,3 @@ def migrate(connection: apsw.Connection, now: datetime) -> None:
                 "insert into schema_migrations values (?, ?, ?, ?)",
                 (migration.number, migration.name, migration.checksum, now.timestamp()),
             )
-        with migration_progress(connection, "commit"):
-            connection.execute("commit")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("rollback")
-        raise

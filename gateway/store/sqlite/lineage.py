@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import reduce
 from pathlib import Path
 from secrets import token_hex
 
@@ -10,25 +9,18 @@ import apsw
 from msgspec import Struct
 
 from gateway.domain.errors import ConfigurationError
-from gateway.domain.generation.restored import hold
-from gateway.domain.generation.transitions import apply
 from gateway.domain.lineage import Copy, Lineage, Marker, Reading, verdict
 from gateway.store.lineage import Said
-from gateway.store.sqlite.accounting import follow
-from gateway.store.sqlite.generations import carry_out
+from gateway.store.sql.restored import hold_open
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.store.sqlite.marker import MarkerFile, file_number, marker_path, read_marker, write_marker
-from gateway.store.sqlite.rows import OPEN, SELECT, generation_of
 
 # The newest event that was ever stored. SQLite keeps the number when events are removed, and writes it with each event.
 POSITION = "select seq from sqlite_sequence where name = 'events'"
-_HELD = f"from generations indexed by generations_restored where restored_at is not null and status in {OPEN}"
-HELD = f"select count(*) {_HELD}"
-HELD_IDS = f"select id {_HELD} and id > ? order by id limit ?"
 _NEWEST = "select id, marked from lineages order by number desc limit 1"
 _BEGIN = "insert into lineages (id, began_at, reason) values (?, ?, ?)"
 _MARKED = "update lineages set marked = 1 where id = ?"
 _SKIP_TO = "update sqlite_sequence set seq = max(seq, ?) where name = 'events'"
-_OPEN_IDS = f"select id from generations where status in {OPEN} and restored_at is null order by id"
 
 ReadFar = Callable[[str], Reading | None]  # from the id of a lineage to its marker in the artifact store
 
@@ -61,7 +53,7 @@ def begin(connection: apsw.Connection, path: Path, now: datetime, read_far: Read
         lineage = token_hex(16)
         with connection:
             if copy is not None:
-                held = tuple(_hold_open(connection, now))
+                held = tuple(drive(hold_open(SqliteTransaction(connection), now)))
                 connection.execute(_SKIP_TO, (copy.position,))  # no number of an event is given twice
             connection.execute(_BEGIN, (lineage, now.timestamp(), said if copy is None else copy.reason))
             position = position_of(connection)
@@ -93,13 +85,3 @@ def position_of(connection: apsw.Connection) -> int:
 def _continues(near: Reading, ledger: Lineage) -> bool:
     """Whether the ledger goes on with its lineage: its marker is there, or was not written yet."""
     return not ledger.marked or (isinstance(near, Marker) and near.lineage == ledger.id)
-
-
-def _hold_open(connection: apsw.Connection, now: datetime) -> list[str]:
-    ids = [str(row[0]) for row in connection.execute(_OPEN_IDS)]
-    for generation_id in ids:
-        generation = generation_of(connection.execute(f"{SELECT} where id = ?", (generation_id,)).fetchall()[0])
-        writes = hold(generation, now)
-        carry_out(connection, generation_id, writes, now)
-        follow(connection, generation, reduce(apply, writes, generation), now)
-    return ids

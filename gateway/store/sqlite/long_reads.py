@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import apsw
 
 from gateway.domain.errors import Overloaded, SearchTooLong
 from gateway.sharing.limiter import FairQueue
-from gateway.store.sqlite.columns import Row
-from gateway.store.sqlite.reader import readable
+from gateway.store.sql.database import Row
+from gateway.store.sqlite.errors import readable
 from gateway.store.sqlite.writer import CommitWriter
 
 PLACES = 2  # reads at the same time
@@ -44,7 +45,7 @@ class LongReads:
         """How many reads wait for a place."""
         return self._places.waiting
 
-    async def all(self, client: str, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
+    async def all(self, client: str, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Every row of a statement. The event loop converts each of them, so there should be few.
 
         Raises `SearchTooLong` after `READ_SECONDS`, `Overloaded` if too many reads wait or this one waited for
@@ -123,7 +124,7 @@ class _Reader:
         self._connection: apsw.Connection | None = None
         self._until = 0.0
 
-    def all(self, sql: str, values: tuple[Any, ...]) -> list[Row]:
+    def all(self, sql: str, values: Sequence[Any]) -> list[Row]:
         """The rows of a statement. Raises `apsw.InterruptError` when the time is over."""
         self._until = time.monotonic() + READ_SECONDS
         if self._connection is None:

@@ -1,41 +1,28 @@
-"""The connection for short reads of the SQLite ledger, which run on the event loop."""
+"""Reads of the SQLite ledger beside its writer: short ones on the event loop, long ones on threads."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
 
-from gateway.store.sqlite.columns import Row
-from gateway.store.sqlite.errors import explain, is_damage, unavailable
+from gateway.store.sql.database import Row
+from gateway.store.sqlite.errors import readable
+from gateway.store.sqlite.long_reads import LongReads
 from gateway.store.sqlite.writer import CommitWriter
 
 
-@contextmanager
-def readable(writer: CommitWriter) -> Iterator[None]:
-    """Raise `StoreUnavailable` if the file cannot be read. Damage is reported to the writer, which refuses to go on."""
-    try:
-        yield
-    except apsw.InterruptError:  # the reader itself has stopped the read
-        raise
-    except apsw.Error as error:
-        if is_damage(error):
-            writer.damage = explain(error)
-        raise unavailable(error, "The store cannot be read now.") from error
+class SqliteReader:
+    """Implements `Reader`. `all` runs at once and never suspends."""
 
-
-class ReadConnection:
-    """Reads beside the writer, and sees what is committed. A read of unknown length belongs into `LongReads`."""
-
-    def __init__(self, connection: apsw.Connection, writer: CommitWriter) -> None:
-        self._connection = connection
+    def __init__(self, connection: apsw.Connection, writer: CommitWriter, long_reads: LongReads) -> None:
+        self.connection = connection
         self._writer = writer
+        self.long = long_reads.all
 
-    def all(self, sql: str, values: tuple[Any, ...] = ()) -> list[Row]:
-        """Every row of a statement. Raises `StoreUnavailable` if the file cannot be read."""
+    async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         with readable(self._writer):
-            return list(self._connection.execute(sql, values))
+            return list(self.connection.execute(sql, values))
 
     def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+        """Close the connection for short reads."""
+        self.connection.close()

@@ -18,13 +18,14 @@ import structlog
 from gateway import log_context
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.failpoints import reach
+from gateway.store.sql.database import Transaction, Work
 from gateway.store.sqlite.errors import RETRY_AFTER_SECONDS, FileMovedError, explain, is_damage, not_written, unmarked
+from gateway.store.sqlite.jobs import SqliteTransaction, drive
 from gateway.telemetry import NOBODY, BatchCommitted, Observer
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
-Work = Callable[[apsw.Connection], T]
 _OF_NOBODY = log_context.nothing()  # a batch is about many requests: its lines name none of them
 _BATCH_MAX = 64  # jobs in one transaction: their statements hold the event loop for about 10 ms
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
@@ -118,9 +119,7 @@ class CommitWriter:
         `StoreUnavailable` is raised before the work is done.
         """
         if self._unmarked is not None:
-            await self._enqueue(
-                lambda _: None, without_marker=lambda _: None
-            )  # changes nothing but tries the marker again
+            await self._enqueue(_nothing, without_marker=lambda _: None)  # only tries the marker again
             if self._unmarked is not None:
                 raise self._unmarked
         return await self._enqueue(work, without_marker=without_marker)
@@ -315,15 +314,20 @@ class CommitWriter:
         self._failing = fault
 
 
+async def _nothing(_: Transaction) -> None:
+    """A job without statements."""
+
+
 def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:
     """Carry out all jobs in one transaction, which is left open. A job that fails changes nothing and keeps its error.
 
     Raises if the transaction as a whole cannot go on.
     """
+    transaction = SqliteTransaction(connection)
     connection.execute("begin immediate")
     try:
         for job in jobs:
-            job.result = job.work(connection)
+            job.result = drive(job.work(transaction))
     except Exception:  # noqa: BLE001  # it belongs to one job, which raises it again below
         if connection.in_transaction:
             connection.execute("rollback")
@@ -333,7 +337,7 @@ def _carry_out(connection: apsw.Connection, jobs: list[_Job]) -> None:
     for job in jobs:
         connection.execute("savepoint job")
         try:
-            job.result = job.work(connection)
+            job.result = drive(job.work(transaction))
         except Exception as error:
             if not connection.in_transaction:  # SQLite rolled all of it back: the disk is full or broken
                 raise

@@ -13,8 +13,8 @@ import pytest
 
 from gateway.artifacts.bucket import ArtifactBucket
 from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.opening import open_artifact_store
 from gateway.artifacts.store import CHUNK_BYTES
-from gateway.build import open_artifact_store
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.failpoints import VARIABLE
 from gateway.settings.load import Settings, load

@@ -26,7 +26,7 @@ from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.live import Live
 from gateway.media.first_frame import BYTES_MAX
 from gateway.sandbox.media import Spec, render
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.telemetry import Event, ThumbnailDropped
 
 from ..builders import generation
@@ -200,7 +200,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = SqliteStore.open(folder / "ledger.db", NOW)
+        self.store = open_sqlite(folder / "ledger.db", NOW)
         self.artifacts = ArtifactFolder(folder / "artifacts")
         self.changed: list[str] = []
         self.dropped: list[ThumbnailDropped] = []

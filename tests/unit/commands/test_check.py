@@ -21,7 +21,7 @@ from gateway.domain.generation.model import (
     Route,
     Task,
 )
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def run(*arguments: str) -> Result:
 
 async def write_ledger(at: datetime, provider: str) -> str:
     """Write a ledger with an open generation that has a task; the id of the generation."""
-    store = SqliteStore.open(Path("video-gateway.db"), at)
+    store = open_sqlite(Path("video-gateway.db"), at)
     sent = Attempt(
         id="att_01JDKQ00000000000000000000_1",
         number=1,

@@ -49,10 +49,14 @@ def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
     assert REDACTOR.body(text.encode()) == text.encode()
 
 
-@given(st.text(alphabet=st.characters(codec="ascii", min_codepoint=33), min_size=8, max_size=60), st.data())
+@given(
+    st.text(alphabet=st.characters(codec="ascii", min_codepoint=33), min_size=8, max_size=60)
+    | st.text(alphabet="0123456789", min_size=8, max_size=30),
+    st.data(),
+)
 def test_any_secret_is_hidden_at_any_place(secret: str, data: st.DataObject) -> None:
     before = data.draw(st.text(alphabet=" .é", max_size=20))
-    parts = [part for part in (secret[:8], secret[-8:]) if part == secret or not part.isdigit()]
+    parts = [secret[:8], secret[-8:], secret[2:10]] if len(secret) >= 10 else [secret[:8], secret[-8:]]
     form = data.draw(st.sampled_from([secret, secret.encode().hex(), quote(secret, safe=""), *parts]))
     redactor = Redactor([secret])
     assert redactor.words(f"{before} {form} .") == f"{before} *** ."
@@ -116,3 +120,17 @@ def test_a_run_of_digits_that_an_id_has_in_common_with_a_key_stays() -> None:
     assert redactor.words("request id: 20261129202812345678901abcDEF") == "request id: 20261129202812345678901abcDEF"
     assert redactor.words("key 3456789abc") == "key ***"
     assert Redactor(["8839201774"]).words("key 8839201774") == "key ***"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("the key 39201774 is wrong", "the key *** is wrong"),
+        ("the key 3920177466 is wrong", "the key *** is wrong"),
+        ("request 2026112939201774x", "request 2026112939201774x"),
+        ("request 839201774", "request 839201774"),
+        ("request 1839201774665544331", "request 18***1"),
+    ],
+)
+def test_digits_count_as_a_number_of_their_own_or_if_they_are_many(text: str, shown: str) -> None:
+    assert Redactor(["a7539201774665544338"]).words(text) == shown

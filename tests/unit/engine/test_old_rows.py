@@ -30,8 +30,9 @@ from gateway.ids import new_id
 from gateway.live import Live
 from gateway.settings.sections import RetentionSettings
 from gateway.store.port import Idempotency
-from gateway.store.sqlite import webhooks as sqlite_webhooks
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql import webhooks as webhook_rows
+from gateway.store.sql.store import SqlStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.usage import UsageQuery
 from gateway.store.webhooks import DeliveryQuery
 
@@ -42,8 +43,8 @@ KEEP = KeepFor(generations=7 * DAY, events=7 * DAY, deliveries=7 * DAY, usage=7 
 
 
 @pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     yield store
     await store.close()
 
@@ -92,17 +93,15 @@ NEEDED: dict[str, Callable[[], Generation]] = {
 }
 
 
-def removed(store: SqliteStore, keep: KeepFor) -> Any:
+def removed(store: SqlStore, keep: KeepFor) -> Any:
     return OldRows(store, Live(keep)).remove(NOW, lambda: False)
 
 
-async def exists(store: SqliteStore, generation_id: str) -> bool:
+async def exists(store: SqlStore, generation_id: str) -> bool:
     return await store.get(generation_id) is not None
 
 
-async def test_only_generations_that_nobody_needs_are_removed(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_generations_that_nobody_needs_are_removed(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_rows, "BATCH_OF_GENERATIONS", 2)
     needed = {name: (await store.create(make())).id for name, make in NEEDED.items()}
     with_file = await store.create(generation())
@@ -118,7 +117,7 @@ async def test_only_generations_that_nobody_needs_are_removed(
     assert [name for name, generation_id in needed.items() if not await exists(store, generation_id)] == []
     assert await exists(store, with_file.id)
     tables = {
-        table: store._read.all(f"select count(*) from {table} where generation_id = ?", (gone[0],))[0][0]  # noqa: S608  # names of tables
+        table: (await store._reader.all(f"select count(*) from {table} where generation_id = ?", (gone[0],)))[0][0]  # noqa: S608  # names of tables
         for table in ("attempts", "outputs", "events", "generation_metadata", "purchases", "deleted_generations")
     }
     assert tables == {
@@ -132,7 +131,7 @@ async def test_only_generations_that_nobody_needs_are_removed(
     assert await removed(store, replace(KEEP, events=None, usage=None)) == 1
 
 
-async def test_a_repeat_after_the_removal_is_what_a_repeat_after_that_time_is(store: SqliteStore) -> None:
+async def test_a_repeat_after_the_removal_is_what_a_repeat_after_that_time_is(store: SqlStore) -> None:
     """An idempotency key counts for 24 hours, and no retention is shorter than that."""
     idempotency = Idempotency(key="k", digest=b"1")
     ended = NOW - DAY - timedelta(seconds=1)
@@ -143,7 +142,7 @@ async def test_a_repeat_after_the_removal_is_what_a_repeat_after_that_time_is(st
     assert await store.recall("alice", idempotency, NOW) is None
 
 
-async def test_events_go_except_that_of_the_end(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_events_go_except_that_of_the_end(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_rows, "BATCH", 2)
     plain = generation(status=Status.QUEUED, completed_at=None, attempts=())
     ended = [await store.create(replace(plain, id=new_id("gen_", OLD))) for _ in range(3)]
@@ -172,7 +171,7 @@ async def test_events_go_except_that_of_the_end(store: SqliteStore, monkeypatch:
     assert await rows.remove(NOW, lambda: False) == 1  # it waited for the open one, and goes on from there
 
 
-async def test_deliveries_that_have_ended_go(store: SqliteStore) -> None:
+async def test_deliveries_that_have_ended_go(store: SqlStore) -> None:
     made = [await store.create(generation(status=Status.QUEUED, completed_at=None)) for _ in range(2)]
     ids = []
     for number, parent in enumerate(made):
@@ -186,7 +185,7 @@ async def test_deliveries_that_have_ended_go(store: SqliteStore) -> None:
             generation_id=parent.id,
             next_at=OLD,
         )
-        await store._writer.run(lambda connection, row=delivery: sqlite_webhooks._insert(connection, row))
+        await store._writer.run(lambda transaction, row=delivery: webhook_rows._insert(transaction, row))
         ids.append(delivery.id)
     (claim, _) = await store.webhooks.claim({("alice", "client.example:443"): 2}, NOW, NOW + DAY)
     assert await store.webhooks.note(claim, DeliveryTry(at=NOW, duration_seconds=0.1, status=200))
@@ -197,7 +196,7 @@ async def test_deliveries_that_have_ended_go(store: SqliteStore) -> None:
     assert [(row.id, row.state) for row in left] == [(({*ids} - {claim.delivery.id}).pop(), DeliveryState.PENDING)]
 
 
-async def test_a_stop_ends_the_removal_after_its_batch(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_ends_the_removal_after_its_batch(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_rows, "BATCH_OF_GENERATIONS", 2)
     for _ in range(6):
         await store.create(generation())

@@ -8,7 +8,7 @@ import httpx
 from gateway.clock import SystemClock
 from gateway.domain.adapter.contract import Credential
 from gateway.domain.adapter.task import TaskRef
-from gateway.domain.generation.lifecycle import Poll
+from gateway.domain.generation.facts_and_effects import Poll
 from gateway.engine.poll import Poller
 from gateway.telemetry import Event, PollFinished, ReadOutcome
 from gateway.upstream.client import POLL_REPLY_MAX, Upstream

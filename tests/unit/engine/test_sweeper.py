@@ -34,7 +34,7 @@ from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.live import Live
 from gateway.store.port import Idempotency, StoredFile
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KEEP_PURCHASES = timedelta(days=400)
@@ -77,7 +77,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.clock = ManualClock()
         self.folder = folder / "blobs"
-        self.store = SqliteStore.open(folder / "ledger.db", NOW)
+        self.store = open_sqlite(folder / "ledger.db", NOW)
         self.blobs = Blobs(self.folder, self.clock, min_free_bytes=Live(0))
         self.artifacts = ArtifactFolder(folder / "artifacts")
         self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=Live(KEEP_PURCHASES))
@@ -236,7 +236,7 @@ async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
 ) -> None:
     await bench.create(b"one", idempotency=KNOWN)
     bench.clock.moment += 2 * HOUR
-    with closing(apsw.Connection(str(bench.store._path))) as another:
+    with closing(apsw.Connection(str(bench.store._writer._path))) as another:
         another.execute("begin immediate")
         await bench.round()
 
@@ -326,14 +326,14 @@ async def test_a_result_that_cannot_be_removed_does_not_keep_the_others(
     bench.clock.moment += DAY
     await bench.round()
 
-    assert bench.store._read.all("select name from artifacts") == [("a/stuck.mp4",)]
+    assert await bench.store._reader.all("select name from artifacts") == [("a/stuck.mp4",)]
     assert await bench.store.recall("alice", KNOWN, NOW) is None, "the rest of the round was done"
     assert [event["files"] for event in events if event["event"] == "results_not_removed"] == [1]
 
     monkeypatch.undo()
     bench.clock.moment += 2 * HOUR
     await bench.round()
-    assert bench.store._read.all("select name from artifacts") == []
+    assert await bench.store._reader.all("select name from artifacts") == []
 
 
 async def test_a_file_that_is_stored_after_the_delete_keeps_its_row_until_it_expires(bench: Bench) -> None:

@@ -24,7 +24,8 @@ from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.ids import new_id
 from gateway.reconciliation.callbacks import CallbackUrls
 from gateway.store.port import Permission
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sql.store import SqlStore
+from gateway.store.sqlite.open import open_sqlite
 from gateway.store.task_claims import ClaimResult
 from gateway.tokens import Signer
 
@@ -58,13 +59,13 @@ def test_the_number_of_tasks_of_an_attempt_is_limited() -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    opened = SqliteStore.open(tmp_path / "ledger.db", T0)
+async def store(tmp_path: Path) -> AsyncIterator[SqlStore]:
+    opened = open_sqlite(tmp_path / "ledger.db", T0)
     yield opened
     await opened.close()
 
 
-async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, str]:
+async def submitting(store: SqlStore, slots: int = 1) -> tuple[Generation, str]:
     """A generation whose only attempt is being submitted."""
     made = replace(generation(count=slots), id=new_id("gen_", T0), fence=1, version=1)
     await store.create(made)
@@ -81,19 +82,19 @@ async def submitting(store: SqliteStore, slots: int = 1) -> tuple[Generation, st
     return await stored(store, made.id), attempt.id
 
 
-async def stored(store: SqliteStore, generation_id: str) -> Generation:
+async def stored(store: SqlStore, generation_id: str) -> Generation:
     stored = await store.get(generation_id)
     assert stored is not None
     return stored
 
 
-async def moved(store: SqliteStore, made: Generation, state: AttemptState, **changes: Any) -> int | None:
+async def moved(store: SqlStore, made: Generation, state: AttemptState, **changes: Any) -> int | None:
     """Write the attempt's move, as its driver does."""
     (attempt,) = made.attempts
     return await store.write(made, [SaveAttempt(replace(attempt, state=state, **changes), attempt.state)], SOON)
 
 
-async def report(store: SqliteStore, attempt_id: str, *ids: str) -> ClaimResult:
+async def report(store: SqlStore, attempt_id: str, *ids: str) -> ClaimResult:
     return await store.task_claims.claim(attempt_id, refs(*ids), SOON, "callback")
 
 
@@ -108,11 +109,11 @@ def remembered_in(folder: Path) -> list[Any]:
         return database.execute("select attempt_id, task_id from callbacks").fetchall()
 
 
-async def types(store: SqliteStore, made: Generation) -> list[str]:
+async def types(store: SqlStore, made: Generation) -> list[str]:
     return [event.type for event in await store.events(made.id) if event.type.startswith("attempt.")]
 
 
-async def test_a_task_reported_before_the_reply_is_adopted_when_no_reply_comes(store: SqliteStore) -> None:
+async def test_a_task_reported_before_the_reply_is_adopted_when_no_reply_comes(store: SqlStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await report(store, attempt, "a") is ClaimResult.REMEMBERED
     assert await report(store, attempt, "b", "a") is ClaimResult.REMEMBERED
@@ -125,7 +126,7 @@ async def test_a_task_reported_before_the_reply_is_adopted_when_no_reply_comes(s
     assert await types(store, made) == ["attempt.reserved", "attempt.submitting", "attempt.accepted"]
 
 
-async def test_a_task_that_the_reply_names_too_is_stored_once(store: SqliteStore) -> None:
+async def test_a_task_that_the_reply_names_too_is_stored_once(store: SqlStore) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
@@ -133,7 +134,7 @@ async def test_a_task_that_the_reply_names_too_is_stored_once(store: SqliteStore
     assert ids_of(await stored(store, made.id)) == ["a"]
 
 
-async def test_a_callback_may_name_a_task_that_a_reply_with_too_few_tasks_left_out(store: SqliteStore) -> None:
+async def test_a_callback_may_name_a_task_that_a_reply_with_too_few_tasks_left_out(store: SqlStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert await store.task_claims.free_slots(attempt) == TASKS_MAX - 1
@@ -145,7 +146,7 @@ async def test_a_callback_may_name_a_task_that_a_reply_with_too_few_tasks_left_o
 
 @pytest.mark.parametrize("state", [AttemptState.FAILED, AttemptState.ABANDONED])
 async def test_a_task_reported_for_an_attempt_that_delivered_nothing_is_adopted(
-    store: SqliteStore, state: AttemptState
+    store: SqlStore, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
     assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
@@ -160,7 +161,7 @@ async def test_a_task_reported_for_an_attempt_that_delivered_nothing_is_adopted(
 
 @pytest.mark.parametrize("state", [AttemptState.REFUSED, AttemptState.NOT_SENT, AttemptState.UNKNOWN])
 async def test_a_submit_that_ended_without_a_task_gets_the_task_that_a_callback_names(
-    store: SqliteStore, state: AttemptState
+    store: SqlStore, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
     failure = failed(FailureKind.RATE_LIMITED)
@@ -174,7 +175,7 @@ async def test_a_submit_that_ended_without_a_task_gets_the_task_that_a_callback_
 
 
 async def test_reported_tasks_that_the_reply_does_not_name_come_after_its_tasks(
-    store: SqliteStore, tmp_path: Path
+    store: SqlStore, tmp_path: Path
 ) -> None:
     made, attempt = await submitting(store, 2)
     await report(store, attempt, "b", "c", "d")
@@ -187,7 +188,7 @@ async def test_reported_tasks_that_the_reply_does_not_name_come_after_its_tasks(
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED])
 async def test_a_task_reported_before_the_reply_counts_more_than_a_refusal(
-    store: SqliteStore, tmp_path: Path, state: AttemptState
+    store: SqlStore, tmp_path: Path, state: AttemptState
 ) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
@@ -201,7 +202,7 @@ async def test_a_task_reported_before_the_reply_counts_more_than_a_refusal(
 
 @pytest.mark.parametrize("state", [AttemptState.NOT_SENT, AttemptState.REFUSED, AttemptState.UNKNOWN])
 async def test_reported_tasks_that_another_attempt_got_meanwhile_are_dropped_and_logged(
-    store: SqliteStore, tmp_path: Path, state: AttemptState
+    store: SqlStore, tmp_path: Path, state: AttemptState
 ) -> None:
     (made, attempt), (_, other) = await submitting(store), await submitting(store)
     await report(store, attempt, "a", "b")
@@ -214,7 +215,7 @@ async def test_reported_tasks_that_another_attempt_got_meanwhile_are_dropped_and
     assert remembered_in(tmp_path) == []
 
 
-async def test_an_attempt_adopts_only_reported_tasks_that_no_other_attempt_has(store: SqliteStore) -> None:
+async def test_an_attempt_adopts_only_reported_tasks_that_no_other_attempt_has(store: SqlStore) -> None:
     (first_generation, first), (second_generation, second), (_, other) = [await submitting(store) for _ in range(3)]
     await report(store, first, "a", "b")
     await report(store, second, "a", "b")
@@ -227,7 +228,7 @@ async def test_an_attempt_adopts_only_reported_tasks_that_no_other_attempt_has(s
     assert [(log["attempt"], log["tasks"]) for log in logs] == [(first, ["a"]), (second, ["a", "b"])]
 
 
-async def test_reported_tasks_without_room_after_the_reply_are_logged(store: SqliteStore) -> None:
+async def test_reported_tasks_without_room_after_the_reply_are_logged(store: SqlStore) -> None:
     _, attempt = await submitting(store)
     await report(store, attempt, "a", "b")
     named = [Task(ref=ref, slot=slot) for slot, ref in enumerate(refs(*map(str, range(TASKS_MAX - 1))))]
@@ -236,14 +237,14 @@ async def test_reported_tasks_without_room_after_the_reply_are_logged(store: Sql
     assert [log["tasks"] for log in logs] == [["b"]]
 
 
-async def test_a_task_that_a_reply_names_is_stored_even_if_another_attempt_has_it(store: SqliteStore) -> None:
+async def test_a_task_that_a_reply_names_is_stored_even_if_another_attempt_has_it(store: SqlStore) -> None:
     (first_generation, first), (second_generation, second) = await submitting(store), await submitting(store)
     for attempt in (first, second):
         assert await store.accept(attempt, [Task(ref=refs("a")[0], slot=0)], SOON) is not None
     assert [ids_of(await stored(store, made.id)) for made in (first_generation, second_generation)] == [["a"], ["a"]]
 
 
-async def test_a_write_with_an_old_fence_adopts_nothing(store: SqliteStore) -> None:
+async def test_a_write_with_an_old_fence_adopts_nothing(store: SqlStore) -> None:
     made, attempt = await submitting(store)
     await report(store, attempt, "a")
     assert await store.take_over([made.id], SOON) != []
@@ -251,7 +252,7 @@ async def test_a_write_with_an_old_fence_adopts_nothing(store: SqliteStore) -> N
     assert (await stored(store, made.id)).attempts[0].state is AttemptState.SUBMITTING
 
 
-async def test_the_number_of_remembered_tasks_is_limited(store: SqliteStore) -> None:
+async def test_the_number_of_remembered_tasks_is_limited(store: SqlStore) -> None:
     made, attempt = await submitting(store)
     results = [await report(store, attempt, str(number)) for number in range(REMEMBERED_MAX + 2)]
     assert results == [ClaimResult.REMEMBERED] * REMEMBERED_MAX + [ClaimResult.REFUSED] * 2
@@ -259,7 +260,7 @@ async def test_the_number_of_remembered_tasks_is_limited(store: SqliteStore) -> 
     assert len(ids_of(await stored(store, made.id))) == REMEMBERED_MAX
 
 
-async def test_tasks_reported_later_join_those_that_are_polled_already(store: SqliteStore) -> None:
+async def test_tasks_reported_later_join_those_that_are_polled_already(store: SqlStore) -> None:
     made, attempt = await submitting(store, 2)
     assert await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON) is not None
     assert await report(store, attempt, "a") is ClaimResult.ADOPTED
@@ -278,7 +279,7 @@ async def test_tasks_reported_later_join_those_that_are_polled_already(store: Sq
     assert await report(store, attempt, *map(str, range(TASKS_MAX))) is ClaimResult.REFUSED
 
 
-async def test_reports_at_the_same_time_are_all_adopted(store: SqliteStore) -> None:
+async def test_reports_at_the_same_time_are_all_adopted(store: SqlStore) -> None:
     made, attempt = await submitting(store)
     await moved(store, made, AttemptState.UNKNOWN, ended_at=SOON)
     results = await asyncio.gather(*(report(store, attempt, task_id) for task_id in "abca"))
@@ -287,7 +288,7 @@ async def test_reports_at_the_same_time_are_all_adopted(store: SqliteStore) -> N
 
 
 async def test_adopted_tasks_are_no_longer_remembered_and_an_unknown_attempt_adopts_nothing(
-    store: SqliteStore, tmp_path: Path
+    store: SqlStore, tmp_path: Path
 ) -> None:
     (made, first), (_, second) = await submitting(store), await submitting(store)
     await report(store, first, "a")

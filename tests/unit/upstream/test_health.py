@@ -20,8 +20,8 @@ from gateway.domain.generation.transitions import AddAttempt, SaveAttempt
 from gateway.domain.health.circuit import OPEN_SECONDS, PROBE_SECONDS, CircuitState
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.engine.health_feedback import report_discarded, report_ended, report_reserved
+from gateway.log_observer import LogObserver
 from gateway.settings.load import ProviderSettings, Secret, Settings
-from gateway.telemetry import LogObserver
 from gateway.upstream.health import ASK_AGAIN_SECONDS, TIMES_MAX, TIMES_SECONDS, CompletionTimes, Health
 from gateway.upstream.provider import bind
 from gateway.upstream.registry import load_adapters

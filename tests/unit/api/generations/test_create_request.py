@@ -354,6 +354,14 @@ def test_an_empty_image_is_the_same_as_absent(empty: Any) -> None:
         assert read(reference_images=[empty]) == read()
 
 
+@pytest.mark.parametrize("odd", [{"data": {}}, {"file_id": []}, {"b64_json": [""]}])
+def test_an_image_whose_text_is_an_object_or_a_list_is_refused_also_in_a_list(odd: Any) -> None:
+    for image in (odd, [odd]):
+        with pytest.raises(InvalidImage) as raised:
+            read(image=image)
+        assert raised.value.param == f"image.{next(iter(odd))}"
+
+
 def test_white_space_around_free_text_is_kept() -> None:
     request = read(prompt=" a\n", negative_prompt=" b ", metadata={"order": " 1 "}).request
     assert (request.prompt, request.settings.negative_prompt, request.metadata) == (" a\n", " b ", {"order": " 1 "})

@@ -14,6 +14,7 @@ from PIL import Image
 
 from gateway.api.generations.create_request import Normalised, normalise
 from gateway.api.generations.form import create_body
+from gateway.api.generations.foxapi_fields import with_options
 from gateway.api.generations.parameters import VIDEO_PARAMETERS
 from gateway.api.web import multipart
 from gateway.api.web.json_body import parse_json
@@ -273,7 +274,8 @@ def test_a_fault_names_its_field(parts: tuple[bytes, ...], kind: type[GatewayErr
     assert param.partition("[")[0].partition(".")[0] in message
 
 
-def test_options_in_brackets_mean_the_same_as_in_json() -> None:
+@pytest.mark.parametrize("at_top", [False, True])
+def test_options_in_brackets_mean_the_same_as_in_json(at_top: bool) -> None:
     parts = {
         "[multi_prompt][1][duration]": "3",
         "[multi_prompt][0][prompt]": "a",
@@ -282,13 +284,18 @@ def test_options_in_brackets_mean_the_same_as_in_json() -> None:
         "[keep_audio]": "true",
         "[shot_type]": "",
     }
+
+    def named(name: str) -> str:
+        option, _, rest = name.removeprefix("[").partition("]")
+        return option + rest if at_top else f"provider_options[foxapi]{name}"
+
     raw = form(
         field("model", "m"),
-        *(field(f"provider_options[foxapi]{name}", value) for name, value in parts.items()),
-        *(field("provider_options[foxapi][voice_ids][]", voice) for voice in ("v", "w")),
+        *(field(named(name), value) for name, value in parts.items()),
+        *(field(named("[voice_ids][]"), voice) for voice in ("v", "w")),
     )
     shapes = {"foxapi": {name: (shape,) for name, shape in OPTIONS.items()}}
-    request = normalise(create_body(parsed(raw)), name_of, option_shapes=shapes).request
+    request = normalise(with_options(create_body(parsed(raw))), name_of, option_shapes=shapes).request
     assert request.provider_options == {
         "foxapi": {
             "multi_prompt": [{"prompt": "a", "duration": 2}, {"prompt": "b", "duration": 3}],
@@ -302,6 +309,32 @@ def test_options_in_brackets_mean_the_same_as_in_json() -> None:
 def test_options_in_unclear_brackets_are_refused_with_the_form_that_they_have(name: str) -> None:
     path = f"provider_options{name}"
     assert "`provider_options[PROVIDER][OPTION][0][FIELD]`" in refused(InvalidForm, field(path, "1"), param=path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "param", "words"),
+    [
+        ({"voice_ids": '["v"]'}, "voice_ids", "must be a list"),
+        ({"voice_ids[": "v"}, "voice_ids[", "`voice_ids[]`"),
+        ({"elements[][video_url]": "v"}, "elements[][video_url]", "`elements[0][FIELD]`"),
+        ({"voice_ids": "v", "voice_ids[]": "w"}, "voice_ids[]", "twice"),
+        ({"elements[0][nothing]": "v"}, "elements[0].nothing", "does not exist"),
+        ({"keep_audio": "maybe"}, "keep_audio", "true or false"),
+    ],
+)
+def test_an_option_at_the_top_of_a_form_is_refused_by_its_own_name(
+    parts: dict[str, str], param: str, words: str
+) -> None:
+    shapes = {"foxapi": {name: (shape,) for name, shape in OPTIONS.items()}}
+    sent = parsed(form(field("model", "m"), *(field(name, text) for name, text in parts.items())))
+
+    def read() -> Normalised:
+        return normalise(with_options(create_body(sent)), name_of, option_shapes=shapes)
+
+    with pytest.raises(GatewayError) as raised:
+        read()
+    assert raised.value.param == param
+    assert words in raised.value.detail
 
 
 def test_an_option_in_brackets_beside_json_is_refused() -> None:

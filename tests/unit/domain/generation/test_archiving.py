@@ -13,7 +13,7 @@ from gateway.domain.generation.archiving import (
     FileArchived,
     FileUnread,
 )
-from gateway.domain.generation.lifecycle import CallbackReceived, Poll, TaskRead
+from gateway.domain.generation.facts_and_effects import CallbackReceived, Poll, TaskRead
 from gateway.domain.generation.model import AttemptState
 
 from ...builders import POLLING, RUNNING, T0, World, archived_file, done, generation

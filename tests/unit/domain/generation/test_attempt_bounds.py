@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.generation import next_attempt
-from gateway.domain.generation.lifecycle import Submit
+from gateway.domain.generation.facts_and_effects import Submit
 from gateway.domain.generation.model import AttemptState
 
 from ...builders import World, generation

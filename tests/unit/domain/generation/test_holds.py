@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Status
-from gateway.domain.generation.lifecycle import Submit
+from gateway.domain.generation.facts_and_effects import Submit
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.next_attempt import AwaitRelease, NextTry, Stop, has_another_route, next_try, wait_of
 from gateway.domain.generation.summary import summarize

@@ -9,7 +9,8 @@ from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Completed, Pending, Status
 from gateway.domain.generation.archiving import FileArchived
-from gateway.domain.generation.lifecycle import Poll, Submit, SubmitEnded, TaskRead, advance
+from gateway.domain.generation.facts_and_effects import Poll, Submit, SubmitEnded, TaskRead
+from gateway.domain.generation.lifecycle import advance
 from gateway.domain.generation.model import AttemptState, Policy
 from gateway.domain.generation.outputs import FILES_MAX
 from gateway.domain.generation.task_polling import GIVE_UP_UNREAD, RouteProfile

@@ -13,16 +13,16 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Failed, Pending, Status
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.archiving import ArchiveFile, FileArchived, FileUnread
-from gateway.domain.generation.lifecycle import (
+from gateway.domain.generation.facts_and_effects import (
     CallbackReceived,
     Fact,
     Poll,
-    Step,
     Submit,
     SubmitEnded,
     TaskRead,
     TaskUnread,
 )
+from gateway.domain.generation.lifecycle import Step
 from gateway.domain.generation.model import AttemptState, Generation, Policy, expected_outputs
 from gateway.domain.generation.next_attempt import REPEATS_MAX
 from gateway.domain.generation.reconciliation import Decision, awaits_decision, decide

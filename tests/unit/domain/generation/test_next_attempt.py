@@ -10,7 +10,8 @@ from gateway.domain.adapter.failure import PUBLIC_CODE, REMEDY, TASK_BILLED, Bil
 from gateway.domain.adapter.messages import PRIVATE, failed
 from gateway.domain.adapter.task import Failed, Status
 from gateway.domain.backoff import exponential, spread
-from gateway.domain.generation.lifecycle import Fact, Step, Submit, SubmitEnded, advance
+from gateway.domain.generation.facts_and_effects import Fact, Submit, SubmitEnded
+from gateway.domain.generation.lifecycle import Step, advance
 from gateway.domain.generation.model import AttemptState, Generation, Policy
 from gateway.domain.generation.next_attempt import (
     REPEAT_MAX_SECONDS,

@@ -6,7 +6,7 @@ import pytest
 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.task import Failed, Status
-from gateway.domain.generation.lifecycle import Poll, Submit, TaskUnread
+from gateway.domain.generation.facts_and_effects import Poll, Submit, TaskUnread
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.task_polling import DECIDE_UNREAD, GIVE_UP_UNREAD
 

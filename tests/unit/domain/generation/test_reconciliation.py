@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from gateway.domain.adapter.task import Artifact, Completed, TaskRef
-from gateway.domain.generation.lifecycle import CallbackReceived, Poll
+from gateway.domain.generation.facts_and_effects import CallbackReceived, Poll
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.reconciliation import with_tasks
 from gateway.domain.generation.transitions import SaveAttempt, apply

@@ -2,14 +2,15 @@
 
 from msgspec.structs import replace
 
-from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.failure import Billed, FailureKind
+from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import Settings
-from gateway.domain.adapter.task import Artifact, Completed
+from gateway.domain.adapter.task import Artifact, Completed, Status
 from gateway.domain.generation.archiving import FileArchived
-from gateway.domain.generation.model import Generation
+from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.summary import usage_of
 from gateway.domain.usage.completion_times import bucket_of
-from gateway.domain.usage.contribution import NO_PROVIDER, NOTHING, Counts, contribution, differences
+from gateway.domain.usage.contribution import NO_PROVIDER, NOTHING, Counts, contribution, counts_alike, differences
 from gateway.domain.usd import micros
 
 from ...builders import World, archived_file, done, generation
@@ -130,3 +131,28 @@ def test_differences_lead_from_one_contribution_to_the_other() -> None:
     assert dict(differences(NOTHING, new)) == dict(new.counts)
     assert list(differences(new, new)) == []
     assert micros(0.1) == new.counts[NO_PROVIDER].reserved
+
+
+def test_only_progress_counts_alike() -> None:
+    """Every other change is computed: a change that is taken for progress by mistake would never be counted."""
+    world = World(priced("acme/one", "bolt/two"))
+    world.accept(1)
+    (attempt,) = world.generation.attempts
+    (task,) = attempt.tasks
+
+    def alike(**of_task: object) -> bool:
+        moved = replace(attempt, tasks=(replace(task, **of_task),))
+        return counts_alike(world.generation, replace(world.generation, attempts=(moved,), progress=0.5))
+
+    assert alike(status=Status.IN_PROGRESS, raw_status="rendering", progress=0.5)
+    assert not alike(status=Status.COMPLETED)
+    assert not alike(billed=Billed.NO)
+    assert not alike(failure=failed(FailureKind.TASK_FAILED))
+    for name, value in {
+        "attempts": (replace(attempt, state=AttemptState.UNKNOWN),),
+        "outputs": (replace(world.generation.outputs[0], status=Status.COMPLETED),),
+        "status": Status.CANCELLED,
+        "provider": "bolt",
+    }.items():
+        assert not counts_alike(world.generation, replace(world.generation, **{name: value})), name
+    assert not counts_alike(world.generation, replace(world.generation, attempts=()))

@@ -30,8 +30,9 @@ from gateway.domain.webhooks import Endpoint, SigningSecret, rotated
 from gateway.ids import new_id
 from gateway.store import migrations
 from gateway.store.port import Idempotency, StoredFile
+from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite.clock import _HAPPENED, _TO_COME
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 FUTURE = NOW + timedelta(days=3653)
@@ -71,14 +72,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
 
 
-async def reopened(path: Path, store: SqliteStore) -> SqliteStore:
+async def reopened(path: Path, store: SqlStore) -> SqlStore:
     """The ledger after a start with the right clock, which the operator has accepted."""
     await store.close()
-    return SqliteStore.open(path, NOW, keep_results=KEEP)
+    return open_sqlite(path, NOW, keep_results=KEEP)
 
 
 async def test_a_start_that_is_refused_writes_nothing(path: Path) -> None:
-    store = SqliteStore.open(path, FUTURE)
+    store = open_sqlite(path, FUTURE)
     store.keep_time(FUTURE + HOUR)
     await store.close()
     seen: list[LedgerTime] = []
@@ -90,7 +91,7 @@ async def test_a_start_that_is_refused_writes_nothing(path: Path) -> None:
     before = path.with_name("ledger.db-lock").read_bytes()
     for _ in range(2):
         with pytest.raises(ConfigurationError):
-            SqliteStore.open(path, NOW, check_clock=refuse)
+            open_sqlite(path, NOW, check_clock=refuse)
     assert seen == [LedgerTime(newest=FUTURE + HOUR, has_open=False)] * 2
     assert path.with_name("ledger.db-lock").read_bytes() == before
 
@@ -104,38 +105,38 @@ async def test_the_clock_is_judged_before_the_schema_is_changed(path: Path) -> N
         raise ConfigurationError(f"clock: {ledger.newest}")
 
     with pytest.raises(ConfigurationError, match="clock: 2036-"):
-        SqliteStore.open(path, NOW, check_clock=refuse)
+        open_sqlite(path, NOW, check_clock=refuse)
     with closing(apsw.Connection(str(path))) as connection:
         assert connection.execute("select group_concat(name) from sqlite_schema where type = 'table'").get == "events"
 
 
 @pytest.mark.parametrize("at", [1e11, 1e18])
 async def test_a_moment_that_no_calendar_has_counts_as_the_latest(path: Path, at: float) -> None:
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     made = await store.create(generation(NOW))
     await store.close()
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("update events set at = ?", (at,))
     seen: list[LedgerTime] = []
-    store = SqliteStore.open(path, NOW, check_clock=seen.append, keep_results=KEEP)
+    store = open_sqlite(path, NOW, check_clock=seen.append, keep_results=KEEP)
     assert seen[0].newest is not None
     assert seen[0].newest > NOW + timedelta(days=365)
-    assert store.newest_moment() == NOW
+    assert store.at_start.newest == NOW
     assert await store.get(made.id) == made
     await store.close()
 
 
 async def test_moments_in_the_future_stay_unless_the_operator_accepts_the_clock(path: Path) -> None:
-    store = SqliteStore.open(path, FUTURE)
+    store = open_sqlite(path, FUTURE)
     made = await store.create(generation(FUTURE))
     await store.close()
-    store = SqliteStore.open(path, NOW)
-    assert (await store.get(made.id), store.newest_moment()) == (made, FUTURE)
+    store = open_sqlite(path, NOW)
+    assert (await store.get(made.id), store.at_start.newest) == (made, FUTURE)
     await store.close()
 
 
 async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(path: Path) -> None:
-    store = SqliteStore.open(path, FUTURE)
+    store = open_sqlite(path, FUTURE)
     store.keep_time(FUTURE)
     early = generation(NOW - HOUR / 2)  # created with a right clock, and driven with a wrong one
     early = await store.create(replace(early, attempts=(attempt(early, FUTURE),)))
@@ -183,7 +184,7 @@ async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(
 
     store = await reopened(path, store)
 
-    assert store.newest_moment() == NOW
+    assert store.at_start.newest == NOW
     with closing(apsw.Connection(str(path))) as raw:
         late = {
             (table, column): raw.execute(f"select max({column}) from {table}").get  # noqa: S608  # the names come from the schema
@@ -220,14 +221,14 @@ async def test_every_moment_is_at_most_now_and_every_expiry_is_counted_from_now(
 
 
 async def test_a_repaired_ledger_is_like_any_other(path: Path) -> None:
-    store = SqliteStore.open(path, FUTURE)
+    store = open_sqlite(path, FUTURE)
     store.keep_time(FUTURE)
     await store.create(generation(FUTURE))
     store = await reopened(path, store)
     await store.close()
     seen: list[LedgerTime] = []
 
-    store = SqliteStore.open(path, NOW + HOUR, check_clock=seen.append)
+    store = open_sqlite(path, NOW + HOUR, check_clock=seen.append)
 
     assert seen == [LedgerTime(newest=NOW, has_open=True)]
     await store.close()

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.port import Idempotency
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 from .test_store import NOW, generation
 
@@ -51,7 +51,7 @@ def disk() -> Iterator[Disk]:
 
 async def test_an_unknown_outcome_is_reported_and_a_repeat_finds_the_truth(disk: Disk, tmp_path: Path) -> None:
     here, crashed = tmp_path / "ledger.db", tmp_path / "crashed.db"
-    store = SqliteStore.open(here, NOW)
+    store = open_sqlite(here, NOW)
     before = await store.create(generation())  # so that the write-ahead log exists
     disk.broken = True
     created = generation()
@@ -72,7 +72,7 @@ async def test_an_unknown_outcome_is_reported_and_a_repeat_finds_the_truth(disk:
     again = await store.create(generation(), idempotency=KEY)
     assert await store.open_ids(NOW) == sorted([before.id, again.id])
     await store.close()
-    after = SqliteStore.open(crashed, NOW)
+    after = open_sqlite(crashed, NOW)
     repeated = await after.create(generation(), idempotency=KEY)
     assert repeated.id == created.id
     assert await after.open_ids(NOW) == sorted([before.id, created.id]), "the first is returned, no second is made"
@@ -80,7 +80,7 @@ async def test_an_unknown_outcome_is_reported_and_a_repeat_finds_the_truth(disk:
 
 
 async def test_a_write_that_failed_before_its_commit_is_reported_as_not_accepted(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     connection = store._writer._connection
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').get}")
     with pytest.raises(StoreUnavailable) as refused:

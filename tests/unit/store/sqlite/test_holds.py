@@ -9,7 +9,7 @@ from gateway.domain.generation.model import Attempt, AttemptState
 from gateway.domain.health.hold import Hold
 from gateway.ids import new_id
 from gateway.store.port import Permission
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 from ...builders import generation
 
@@ -18,7 +18,7 @@ HOLD = Hold(provider="bolt", held_at=NOW, held_by="ada", note="why")
 
 
 async def test_a_hold_refuses_submits_also_after_a_restart(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     attempts = tuple(
         Attempt(id=f"att_{n}", number=n, route=n - 1, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
         for n in (1, 2)
@@ -28,9 +28,10 @@ async def test_a_hold_refuses_submits_also_after_a_restart(tmp_path: Path) -> No
     assert await store.holds.put(replace(HOLD, note="other")) == HOLD
     await store.close()
 
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     try:
-        assert store.holds.now() == [HOLD]
+        assert store.at_start.holds == (HOLD,)
+        assert await store.holds.now() == [HOLD]
         assert await store.begin_submit("att_2", made.fence, NOW) is Permission.HELD
         unchanged = await store.get(made.id)
         assert unchanged is not None

@@ -46,7 +46,7 @@ class Gate:
 async def reads(tmp_path: Path) -> AsyncIterator[LongReads]:
     path = tmp_path / "ledger.db"
     writer = CommitWriter(connect(path), path)
-    await writer.run(lambda connection: connection.execute("create table history (n)"))
+    await writer.run(lambda transaction: transaction.run("create table history (n)"))
     reads = LongReads(path, writer)
     yield reads
     reads.close()

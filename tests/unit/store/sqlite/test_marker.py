@@ -17,7 +17,7 @@ from gateway.store.port import Permission
 from gateway.store.sqlite import writer
 from gateway.store.sqlite.lineage import POSITION
 from gateway.store.sqlite.marker import MarkerFile, file_number, read_marker
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 from .test_store import NOW, generation
 
@@ -26,7 +26,7 @@ async def test_one_synchronous_write_serves_all_submits_of_a_transaction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     ids = []
     for _ in range(50):
         made = generation()
@@ -55,7 +55,7 @@ async def test_one_synchronous_write_serves_all_submits_of_a_transaction(
     assert marker.file in {0, file_number(path)}
     await store.close()
 
-    store = SqliteStore.open(path, NOW + timedelta(seconds=1))
+    store = open_sqlite(path, NOW + timedelta(seconds=1))
     assert (store.lineage.copy, store.lineage.held) == (None, ())
     await store.close()
 
@@ -64,7 +64,7 @@ async def test_a_submit_whose_marker_fails_is_refused_and_the_next_ones_change_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ledger.db"
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     made = await store.create(
         replace(
             generation(),
@@ -107,7 +107,7 @@ async def test_a_submit_whose_marker_fails_is_refused_and_the_next_ones_change_n
 
 async def test_events_after_a_restore_have_numbers_that_were_never_given(tmp_path: Path) -> None:
     path, copy = tmp_path / "ledger.db", tmp_path / "copy.db"
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     first = await store.create(generation())
     connection = apsw.Connection(str(path))
     connection.execute("vacuum into ?", (str(copy),))
@@ -117,7 +117,7 @@ async def test_events_after_a_restore_have_numbers_that_were_never_given(tmp_pat
     await store.close()
     copy.replace(path)
 
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     assert store.lineage.held == (first.id,)
     await store.create(later := generation())
     assert [event.seq > newest for event in await store.events(later.id)] == [True]

@@ -7,16 +7,16 @@ import apsw
 import pytest
 
 from gateway.store import migrations
-from gateway.store.sqlite import (
+from gateway.store.sql import (
     accounts,
     attempts,
     clients,
     files,
     holds,
     idempotency,
-    lineage,
     money,
     purchases,
+    restored,
     retention,
     store,
     uploads,
@@ -56,9 +56,9 @@ STATEMENTS = {
     "accounts_of_open": money._ALL_OPEN,
     "accounts_has_closable": money._HAS_CLOSABLE,
     "accounts_closable": money._CLOSABLE,
-    "restored": lineage.HELD,
-    "restored_page": lineage.HELD_IDS,
-    "open_to_hold": lineage._OPEN_IDS,
+    "restored": restored.COUNT_HELD,
+    "restored_page": restored.HELD_IDS,
+    "open_to_hold": restored._OPEN_IDS,
     "purchases_expire": purchases._EXPIRE,
     "forgettable": idempotency.FORGETTABLE,
     "forget_keys": idempotency._FORGET_KEYS,
@@ -105,8 +105,8 @@ SHORT = {
     "SCAN g",
     "SCAN provider_holds EXISTS",
     "SCAN k",
-    "SCAN (subquery-1)",  # up to the limit of open generations of a client
-    "SCAN (subquery-2)",
+    "SCAN open_ones",  # up to the limit of open generations of a client
+    "SCAN equal",
     "SCAN accounts_missing",  # one row
     "SCAN generations USING INDEX generations_restored",
 }

@@ -36,11 +36,13 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.ids import new_id
 from gateway.store import migrations
 from gateway.store.port import Idempotency, Permission, StoredFile
+from gateway.store.sql.columns import to_json
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import file as sqlite_file
 from gateway.store.sqlite import writer
-from gateway.store.sqlite.columns import to_json
 from gateway.store.sqlite.file import check_place
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 FACTS = ImageFacts(content_type="image/png", bytes=3, width=1, height=1)
@@ -67,15 +69,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest_asyncio.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore.open(path, NOW)
+async def store(path: Path) -> AsyncIterator[SqlStore]:
+    store = open_sqlite(path, NOW)
     yield store
     await store.close()
 
 
 async def refusal(path: Path) -> str:
     with pytest.raises(ConfigurationError) as refused:
-        SqliteStore.open(path, NOW)
+        open_sqlite(path, NOW)
     message = str(refused.value)
     assert message.startswith("database.url: ")
     return message
@@ -88,12 +90,12 @@ import asyncio, json, os, resource, sys, time
 from pathlib import Path
 import tests_sqlite as t
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 path = Path(sys.argv[1])
 """
 # A process that opens the file, prints a line, and waits until it is killed.
 HOLDER = """
-store = SqliteStore.open(path, t.NOW)
+store = open_sqlite(path, t.NOW)
 print("open", flush=True)
 sys.stdin.read()
 """
@@ -126,12 +128,12 @@ async def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: P
 
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     await store.ping()
     await store.close()
 
 
-async def test_the_same_file_by_another_name_is_refused_too(store: SqliteStore, path: Path, tmp_path: Path) -> None:
+async def test_the_same_file_by_another_name_is_refused_too(store: SqlStore, path: Path, tmp_path: Path) -> None:
     link = tmp_path / "other.db"
     link.symlink_to(path)
 
@@ -140,7 +142,7 @@ async def test_the_same_file_by_another_name_is_refused_too(store: SqliteStore, 
 
 async def test_a_closed_store_unlocks_the_file(path: Path) -> None:
     for _ in range(3):
-        store = SqliteStore.open(path, NOW)
+        store = open_sqlite(path, NOW)
         await store.close()
 
 
@@ -149,14 +151,14 @@ async def test_a_refused_start_unlocks_the_file(path: Path) -> None:
     await refusal(path)
     path.unlink()
 
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     await store.close()
 
 
 # Creates generations one after the other, and prints the id of each as soon as `create` has returned.
 WRITER = """
 async def main():
-    store = SqliteStore.open(path, t.NOW)
+    store = open_sqlite(path, t.NOW)
     async def forever():
         while True:
             os.write(1, ((await store.create(t.generation())).id + "\\n").encode())
@@ -174,7 +176,7 @@ async def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Pa
                 answered.add(writer_process.stdout.readline().strip())
             writer_process.send_signal(signal.SIGKILL)
             answered.update(line.strip() for line in writer_process.stdout if line.endswith("\n"))
-        store = SqliteStore.open(path, NOW)
+        store = open_sqlite(path, NOW)
         assert answered <= set(await store.open_ids(NOW))
         for name in await store.open_ids(NOW):
             stored = await store.get(name)
@@ -189,7 +191,7 @@ async def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Pa
 
 
 async def edit(path: Path, sql: str) -> None:
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     await store.close()
     connection = apsw.Connection(str(path))
     connection.execute(sql)
@@ -218,7 +220,7 @@ async def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: py
     connection = apsw.Connection(str(path))
     assert connection.execute("select count(*) from sqlite_schema").get == 0
     connection.close()
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     await store.create(generation())
     await store.close()
 
@@ -297,7 +299,7 @@ import importlib.readers
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 try:
-    SqliteStore.open(path, t.NOW)
+    open_sqlite(path, t.NOW)
 except ConfigurationError as error:
     print(error)
 """
@@ -339,7 +341,7 @@ def test_a_folder_out_of_reach_is_refused(tmp_path: Path, shared: Path) -> None:
 
 async def test_a_read_only_file_is_refused(tmp_path: Path, shared: Path) -> None:
     path = shared / "ledger.db"
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     await store.close()
     for file in shared.iterdir():
         file.chmod(0o666)
@@ -366,14 +368,14 @@ async def test_a_file_that_is_not_a_database_is_refused_and_not_changed(path: Pa
 
 
 async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     created = await store.create(generation())
-    root = store._read._connection.execute("select rootpage from sqlite_schema where name = 'outputs'").get
+    root = store._reader.connection.execute("select rootpage from sqlite_schema where name = 'outputs'").get
     await store.close()
     with path.open("r+b") as file:
         file.seek((root - 1) * 4096)
         file.write(os.urandom(4096))
-    broken = SqliteStore.open(path, NOW)
+    broken = open_sqlite(path, NOW)
 
     with pytest.raises(StoreUnavailable):
         await broken.get(created.id)
@@ -386,14 +388,14 @@ async def test_a_corrupt_page_makes_a_read_unavailable(path: Path) -> None:
 # -- settings of the connections
 
 
-async def test_commits_are_on_the_disk_when_they_return(store: SqliteStore) -> None:
-    for connection in (store._writer._connection, store._read._connection):
+async def test_commits_are_on_the_disk_when_they_return(store: SqlStore) -> None:
+    for connection in (store._writer._connection, store._reader.connection):
         assert connection.execute("pragma synchronous").get == 2  # full
         assert connection.execute("pragma journal_mode").get == "wal"
         assert connection.execute("pragma foreign_keys").get == 1
 
 
-async def test_writes_that_arrive_together_commit_together(store: SqliteStore) -> None:
+async def test_writes_that_arrive_together_commit_together(store: SqlStore) -> None:
     commits: list[int] = []
     store._writer._connection.set_commit_hook(lambda: bool(commits.append(1)))  # type: ignore[func-returns-value]  # None: go on
     created = [generation() for _ in range(300)]
@@ -404,9 +406,7 @@ async def test_writes_that_arrive_together_commit_together(store: SqliteStore) -
     assert len(await store.open_ids(NOW)) == 300
 
 
-async def test_more_waiting_writes_than_one_transaction_takes(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_waiting_writes_than_one_transaction_takes(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "_BATCH_MAX", 7)
     created = [generation() for _ in range(50)]
 
@@ -416,7 +416,7 @@ async def test_more_waiting_writes_than_one_transaction_takes(
 
 
 async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_WAITING_MAX", 20)
 
@@ -428,7 +428,7 @@ async def test_too_many_waiting_writes_are_refused_and_the_others_kept(
     assert len(await store.open_ids(NOW)) == 20
 
 
-async def test_a_generation_is_read_in_one_statement(store: SqliteStore, path: Path) -> None:
+async def test_a_generation_is_read_in_one_statement(store: SqlStore, path: Path) -> None:
     """A commit while a generation is being read shows in all its parts or in none."""
     before = await store.create(generation())
     other = apsw.Connection(str(path))
@@ -437,7 +437,7 @@ async def test_a_generation_is_read_in_one_statement(store: SqliteStore, path: P
         other.execute("update generations set status = 'failed'; update outputs set status = 'failed'")
         return True
 
-    store._read._connection.exec_trace = commit_between
+    store._reader.connection.exec_trace = commit_between
     first = await store.get(before.id)
     other.execute("update generations set status = 'queued'; update outputs set status = 'queued'")
     # With several statements a commit could come between two of them: there is only one statement.
@@ -447,9 +447,9 @@ async def test_a_generation_is_read_in_one_statement(store: SqliteStore, path: P
         statements.append(sql)
         return True
 
-    store._read._connection.exec_trace = note
+    store._reader.connection.exec_trace = note
     await store.get(before.id)
-    store._read._connection.exec_trace = None
+    store._reader.connection.exec_trace = None
     other.close()
     assert first is not None
     assert {first.status, first.outputs[0].status} == {Status.FAILED}
@@ -459,7 +459,7 @@ async def test_a_generation_is_read_in_one_statement(store: SqliteStore, path: P
 # -- a disk that refuses
 
 
-async def fill(store: SqliteStore) -> list[str]:
+async def fill(store: SqlStore) -> list[str]:
     """Create until the store refuses; the ids of the generations that were created."""
     answered: list[str] = []
     while len(answered) < 2000:
@@ -472,7 +472,7 @@ async def fill(store: SqliteStore) -> list[str]:
     raise AssertionError("the disk never became full")
 
 
-async def test_a_full_database_refuses_writes_whole_and_works_again(store: SqliteStore) -> None:
+async def test_a_full_database_refuses_writes_whole_and_works_again(store: SqlStore) -> None:
     connection = store._writer._connection
     connection.execute(f"pragma max_page_count = {connection.execute('pragma page_count').get + 30}")
 
@@ -486,7 +486,7 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
         stored = await store.get(name)
         assert stored is not None
         assert len(stored.outputs) == 1
-    assert store._read._connection.execute("select count(*) from events").get == len(answered)
+    assert store._reader.connection.execute("select count(*) from events").get == len(answered)
 
     connection.execute("pragma max_page_count = 1000000")
     more = [await store.create(generation()) for _ in range(3)]
@@ -496,7 +496,7 @@ async def test_a_full_database_refuses_writes_whole_and_works_again(store: Sqlit
 # A limit on the size of a file is like a full disk, and needs no rights: a write stops in its middle.
 FULL_DISK = """
 async def main():
-    store = SqliteStore.open(path, t.NOW)
+    store = open_sqlite(path, t.NOW)
     answered = [(await store.create(t.generation())).id for _ in range(5)]
     resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, resource.RLIM_INFINITY))
     answered += await t.fill(store)
@@ -528,7 +528,7 @@ async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, 
     assert seen["pinged"] == "unavailable"
     assert seen["refused"] == ["StoreUnavailable"] * 9
     assert seen["ids"] == sorted([*seen["answered"], seen["after"]])
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     assert await store.open_ids(NOW) == seen["ids"]
     for name in seen["ids"]:
         stored = await store.get(name)
@@ -538,7 +538,7 @@ async def test_a_full_disk_refuses_writes_whole_and_works_again(tmp_path: Path, 
     await store.close()
 
 
-async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store: SqliteStore) -> None:
+async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store: SqlStore) -> None:
     connection = store._writer._connection
     before = await store.create(generation())
     reserved = Attempt(id="att_1", number=1, route=0, slots=(0,), state=AttemptState.RESERVED, reserved_at=NOW)
@@ -560,20 +560,22 @@ async def test_a_broken_commit_fails_every_write_in_it_and_stores_nothing(store:
     assert await store.begin_submit("att_1", 1, NOW) is Permission.GRANTED
 
 
-async def test_a_commit_that_is_refused_and_stays_open_does_not_block_the_next(store: SqliteStore) -> None:
-    def orphan(connection: apsw.Connection) -> None:
-        connection.execute("pragma defer_foreign_keys = on")
-        connection.execute("insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)")
+async def test_a_commit_that_is_refused_and_stays_open_does_not_block_the_next(store: SqlStore) -> None:
+    async def orphan(transaction: Transaction) -> None:
+        await transaction.run("pragma defer_foreign_keys = on")
+        await transaction.run(
+            "insert into outputs (generation_id, number, status, extra) values ('none', 0, 'queued', 0)"
+        )
 
     with pytest.raises(StoreUnavailable):
         await store._writer.run(orphan)
 
     created = await store.create(generation())
     assert await store.open_ids(NOW) == [created.id]
-    assert store._read._connection.execute("select count(*) from outputs").get == 1
+    assert store._reader.connection.execute("select count(*) from outputs").get == 1
 
 
-async def test_the_loop_goes_on_while_a_write_waits_for_another_programs_lock(store: SqliteStore, path: Path) -> None:
+async def test_the_loop_goes_on_while_a_write_waits_for_another_programs_lock(store: SqlStore, path: Path) -> None:
     other = apsw.Connection(str(path))
     other.execute("begin immediate")
     waiting = asyncio.ensure_future(store.create(generation()))
@@ -589,7 +591,7 @@ async def test_the_loop_goes_on_while_a_write_waits_for_another_programs_lock(st
 
 
 async def test_a_lock_that_stays_makes_writes_unavailable(
-    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "_BUSY_MILLISECONDS", 50)
     other = apsw.Connection(str(path))
@@ -649,7 +651,7 @@ async def test_a_ledger_of_the_first_schema_is_migrated_with_its_contents(path: 
     )
     connection.close()
 
-    store = SqliteStore.open(path, NOW)
+    store = open_sqlite(path, NOW)
     try:
         with pytest.raises(Conflict, match="already belongs to the attempt att_2"):
             await store.task_claims.claim("att_1", [TaskRef(id="a")], NOW, "operator")

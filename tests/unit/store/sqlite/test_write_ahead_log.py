@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.store.sqlite import long_reads, write_ahead_log
-from gateway.store.sqlite.store import SqliteStore
+from gateway.store.sqlite.open import open_sqlite
 
 from .test_store import NOW, generation
 
@@ -29,14 +29,14 @@ async def test_reads_that_never_leave_a_gap_do_not_make_the_log_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(long_reads, "READ_SECONDS", 0.03)
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     done, reads = asyncio.Event(), 0
 
     async def read(client: str) -> None:
         nonlocal reads
         while not done.is_set():
             with pytest.raises(Exception, match="search"):
-                await store._long_reads.all(client, ENDLESS)
+                await store._database.long_reads.all(client, ENDLESS)
             reads += 1
 
     readers = [asyncio.create_task(read(client)) for client in ("alice", "bob", "carol")]
@@ -52,7 +52,7 @@ async def test_reads_that_never_leave_a_gap_do_not_make_the_log_grow(
 
 
 async def test_a_read_of_another_program_is_named_and_does_not_stop_the_ledger(tmp_path: Path) -> None:
-    store = SqliteStore.open(tmp_path / "ledger.db", NOW)
+    store = open_sqlite(tmp_path / "ledger.db", NOW)
     await store.create(generation())
     other = apsw.Connection(str(tmp_path / "ledger.db"))
     other.execute("begin")
@@ -74,5 +74,5 @@ async def test_a_read_of_another_program_is_named_and_does_not_stop_the_ledger(t
 
 
 async def settled(store: Any) -> None:
-    while (emptying := store._log._emptying) is not None:
+    while (emptying := store._database.log._emptying) is not None:
         await asyncio.wait([emptying])

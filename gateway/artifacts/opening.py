@@ -1,0 +1,13 @@
+"""Opens the store of results that is configured."""
+
+from gateway.artifacts.bucket import ArtifactBucket, bucket_of
+from gateway.artifacts.folder import ArtifactFolder
+from gateway.artifacts.store import ArtifactStore
+from gateway.settings.load import Settings
+
+
+def open_artifact_store(settings: Settings) -> ArtifactStore:
+    """The bucket or the folder in which results are archived, as configured."""
+    if settings.artifacts.is_bucket:
+        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
+    return ArtifactFolder(settings.artifacts.path)

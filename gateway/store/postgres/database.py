@@ -1,0 +1,48 @@
+"""An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.store.lineage import LedgerLineage
+from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
+from gateway.store.postgres.reader import PoolReader
+from gateway.store.postgres.server import Server
+from gateway.store.postgres.writer import GroupWriter
+from gateway.store.start import Start
+from gateway.telemetry import Observer
+
+
+class PostgresDatabase:
+    """Implements `Database`."""
+
+    dialect: Literal["postgres"] = "postgres"
+
+    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer) -> None:
+        self._begun = begun
+        self.lineage: LedgerLineage = begun
+        self.at_start = at_start
+        self.writer = GroupWriter(server, observer)
+        self.writer.after_commit = self._mark
+        self.reader = PoolReader(server)
+
+    async def _mark(self) -> None:
+        with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
+            await self._begun.follow(self._newest_event)
+
+    async def _newest_event(self) -> int:
+        return int((await self.reader.all(NEWEST_EVENT))[0][0])
+
+    def check(self) -> None:
+        """Nothing is damaged permanently: another connection, or another server, may work."""
+
+    def keep_time(self, now: datetime) -> None:
+        """Nothing: a start compares the clock with what is stored, and other gateways go on storing."""
+
+    def log_bytes(self) -> int:
+        return 0
+
+    async def close(self) -> None:
+        await self.writer.close()
+        await self.reader.close()

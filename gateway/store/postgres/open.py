@@ -1,0 +1,113 @@
+"""Opens a PostgreSQL database as the ledger."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from gateway.domain.errors import ConfigurationError
+from gateway.domain.ledger_clock import LedgerTime
+from gateway.store.lineage import Said
+from gateway.store.postgres.database import PostgresDatabase
+from gateway.store.postgres.inspect import has_schema, ledger_time
+from gateway.store.postgres.lineage import Begun, ReadFar, begin
+from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
+from gateway.store.postgres.statements import Statements
+from gateway.store.postgres.writer import LOCK
+from gateway.store.sql.adoption import adopt
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.money import fill_open
+from gateway.store.sql.start import read_start
+from gateway.store.sql.store import SqlStore
+from gateway.store.start import Start
+from gateway.telemetry import NOBODY, Observer
+
+_LOCK_SECONDS = 60  # how long a start waits until other gateways let it have the lock of the ledger
+
+
+class _Opening(Struct, frozen=True, kw_only=True):
+    """The arguments of a start."""
+
+    now: datetime
+    check_clock: Callable[[LedgerTime], None]
+    brings_back: bool
+    read_far: ReadFar
+    said: Said | None
+    owners: Mapping[str, str]
+
+
+def open_postgres(
+    server: Server,
+    now: datetime,
+    *,
+    check_clock: Callable[[LedgerTime], None] = lambda _: None,
+    keep_results: timedelta | None = None,
+    read_far: ReadFar = lambda _: None,
+    said: Said | None = None,
+    observer: Observer = NOBODY,
+    adopt: Mapping[str, str] | None = None,
+) -> SqlStore:
+    """Bring the schema up to date; raises `ConfigurationError` with the reason if the database cannot be used.
+
+    Any number of gateways can have the database open. The arguments are those of `open_sqlite`. With `keep_results`,
+    moments in the future would have to be changed, which is refused here. The call waits for the database, also on an
+    event loop. Connections of the running gateway are opened later, on its event loop.
+    """
+    opening = _Opening(
+        now=now,
+        check_clock=check_clock,
+        brings_back=keep_results is not None,
+        read_far=read_far,
+        said=said,
+        owners=adopt or {},
+    )
+    with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
+        begun, at_start = threads.submit(asyncio.run, _begin(server, opening)).result()
+    return SqlStore(PostgresDatabase(server, begun, at_start, observer))
+
+
+async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
+    try:
+        connection = await server.connect()
+        try:
+            statements = Statements(connection)
+            await check_fitness(connection)
+            await warn_of_loss(connection)
+            if await has_schema(statements):
+                _check_clock(opening, await ledger_time(statements))
+            await migrate(connection, opening.now)
+            async with connection.transaction(isolation="read_committed"):
+                await connection.execute(
+                    f"set local lock_timeout = '{_LOCK_SECONDS}s'; select pg_advisory_xact_lock({LOCK});"
+                    " set constraints all deferred"  # an adoption moves the uses of files after the files
+                )
+                return await _prepare(statements, opening)
+        finally:
+            await connection.close()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        reason = complaint(server, error)
+        if reason is None:
+            raise
+        raise ConfigurationError(reason) from error
+
+
+async def _prepare(transaction: Transaction, opening: _Opening) -> tuple[Begun, Start]:
+    await fill_open(transaction)
+    await adopt(transaction, opening.owners, opening.now)
+    begun = await begin(transaction, opening.now, opening.read_far, opening.said)
+    newest = (await ledger_time(transaction)).newest
+    return begun, await read_start(transaction, newest)
+
+
+def _check_clock(opening: _Opening, ledger: LedgerTime) -> None:
+    opening.check_clock(ledger)
+    if opening.brings_back and ledger.newest is not None and ledger.newest > opening.now:
+        raise ConfigurationError(
+            "database.url: the newest moment in the ledger is in the future, and moments in PostgreSQL are not changed;"
+            " set the clocks of all machines, and wait until that moment is over"
+        )

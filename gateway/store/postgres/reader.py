@@ -1,0 +1,119 @@
+"""Reads of the ledger beside the writer, on connections of a pool."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
+from gateway.sharing.limiter import FairQueue
+from gateway.store.postgres.dialect import translate
+from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, unavailable
+from gateway.store.postgres.server import Connection, Server
+from gateway.store.sql.database import Row
+
+CONNECTIONS = 8  # at most, for short reads
+PLACES = 2  # long reads at the same time
+WAITING_MAX = 32  # long reads of one client that may wait
+WAITING_IN_ALL = 512  # long reads of all clients that may wait
+WAIT_SECONDS = 10.0  # how long a read waits for a connection
+SHORT_SECONDS = 10.0  # after this time a short read is stopped: it means that the server does not answer
+LONG_SECONDS = 2.0  # after this time a long read is stopped; with the indexes in memory none takes a tenth of it
+_CLOSING_SECONDS = 5.0
+
+
+class PoolReader:
+    """Implements `Reader`. Connections are opened when they are needed. It serves one event loop."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._pool: Any = None
+        self._places = FairQueue(PLACES, share=1)
+        self._is_closed = False
+
+    async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """See `Reader`. A read whose connection breaks is repeated once on another one."""
+        return await self._fetch(sql, values, SHORT_SECONDS)
+
+    async def long(self, client: str, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """See `Reader`."""
+        if self._places.waiting_of(client) >= WAITING_MAX or self._places.waiting >= WAITING_IN_ALL:
+            raise Overloaded(
+                "Too many of your searches are waiting; send fewer at the same time.", retry_after=WAIT_SECONDS / 2
+            )
+        slot = self._places.request(client)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await slot
+        except TimeoutError:
+            self._places.withdraw(client, slot)
+            raise Overloaded(
+                f"The search has waited for {WAIT_SECONDS:g} seconds while others ran.", retry_after=WAIT_SECONDS
+            ) from None
+        except asyncio.CancelledError:
+            self._places.withdraw(client, slot)
+            raise
+        try:
+            return await self._fetch(sql, values, LONG_SECONDS)
+        except _TooLong:
+            raise SearchTooLong(
+                f"The search was stopped after {LONG_SECONDS:g} seconds. Narrow it, for example with `created_after`,"
+                " or send it again later.",
+                retry_after=1,
+            ) from None
+        finally:
+            self._places.leave(client)
+
+    async def close(self) -> None:
+        """Wait for the reads under way, then close the connections."""
+        self._is_closed = True
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(_CLOSING_SECONDS):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    async def _fetch(self, sql: str, values: Sequence[Any], limit: float) -> list[Row]:
+        statement = translate(sql)
+        given = statement.values(values)
+        try:
+            try:
+                return await self._once(statement.sql, given, limit)
+            except Exception as error:
+                if not is_lost(error) or isinstance(error, TimeoutError):
+                    raise
+                return await self._once(statement.sql, given, limit)
+        except _TooLong:
+            if limit == LONG_SECONDS:
+                raise
+            raise unavailable(TimeoutError(), "The store cannot be read now.") from None
+        except Exception as error:
+            if explain(error) is None:
+                raise
+            raise unavailable(error, "The store cannot be read now.") from error
+
+    async def _once(self, sql: str, values: Sequence[Any], limit: float) -> list[Row]:
+        if self._is_closed:
+            raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
+        if self._pool is None:
+            self._pool = asyncpg.create_pool(
+                self._server.url, **self._server.options(), min_size=0, max_size=CONNECTIONS, reset=_as_it_is
+            )
+        await self._pool  # opens it at the first time
+        async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+            try:
+                rows: list[Row] = await connection.fetch(sql, *values, timeout=limit)
+            except TimeoutError:
+                raise _TooLong from None
+        return rows
+
+
+class _TooLong(TimeoutError):
+    """The statement was stopped at its limit."""
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Nothing has to be taken back before the next read: reads set nothing."""

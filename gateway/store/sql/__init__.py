@@ -1,0 +1,1 @@
+"""Statements and rules of a ledger that every kind of SQL database shares."""

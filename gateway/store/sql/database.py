@@ -1,0 +1,146 @@
+"""What the statements of this package ask of a database, and the SQL that they may use.
+
+A change of the ledger is a job: a coroutine that gets a `Transaction`. It waits for nothing but its transaction. In
+SQLite it never waits at all, because its statements run at once on the thread of the event loop; another database sends
+them over a connection. A job may be carried out a second time, if another job of the same transaction failed, so it
+changes nothing but the database, or forgets at its begin what it noted the first time.
+
+The text of a statement is SQLite's, limited to what PostgreSQL has as well, or to what is easily replaced:
+
+- Placeholders are `?` and `?N`. Every value is used in the statement, because PostgreSQL infers its type there.
+- A list of values is one JSON text: `in (select value from json_each(?))`, and for numbers
+  `in (select cast(value as bigint) from json_each(?))`.
+- A field of a JSON column is `json_extract(column, '$.path')`. PostgreSQL's schema has a function of this name that
+  returns text, so numbers are cast. JSON is changed in Python.
+- Rows become one JSON text with `json_group_array(json_array(…) order by …)`; in place of `json_array(…)` there may be
+  a column of text, or `json(column)` for a column of JSON.
+- The hints `indexed by NAME`, `+column`, and `cross join … on` are for SQLite. They change no result.
+- A conflict has a target where it updates, and a value of the stored row is named with its table:
+  `on conflict (key) do update set bytes = inline_bytes.bytes + excluded.bytes`.
+- A violated constraint breaks a transaction of PostgreSQL. Where a row may exist already, a statement says
+  `on conflict … do nothing`, and the number of changed rows says whether it was inserted.
+- Sums of integers are cast to `bigint`, a table in `from` that is a select has a name, booleans are not numbers,
+  `is not distinct from` compares what may be null, and a limit is never negative.
+- The whole minute of a moment is `cast(created_at / 60 as integer)`, as SQLite's index has it.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from gateway.store.lineage import LedgerLineage
+from gateway.store.start import Start
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+
+class Transaction(Protocol):
+    """The statements of one job. What they write is committed with everything else that the job writes, or not at all.
+
+    A statement gets its values in the order of its placeholders.
+    """
+
+    async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row."""
+        ...
+
+    async def first(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
+        """The first row; None if there is no row."""
+        ...
+
+    async def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first column of the first row; None if there is no row."""
+        ...
+
+    async def run(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Carry out an insert, an update or a delete; returns the number of rows that it changed."""
+        ...
+
+    async def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Carry out the same statement for each of several rows of values."""
+        ...
+
+
+Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+
+class Reader(Protocol):
+    """Reads what is committed, beside the writer. Every method raises `StoreUnavailable` if that is not possible."""
+
+    async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row of a statement that takes a millisecond or so."""
+        ...
+
+    async def long(self, client: str, sql: str, values: Sequence[Any] = ()) -> list[Row]:
+        """Every row, of which there should be few, of a statement that may take long.
+
+        Such reads are shared fairly between clients, and end at a deadline. Raises `SearchTooLong` then, and
+        `Overloaded` if too many of them wait.
+        """
+        ...
+
+
+class Writer(Protocol):
+    """Carries out jobs, each in a transaction that it may share with others."""
+
+    async def run(self, work: Work[T], *, yields: bool = False) -> T:
+        """The result of `work`, once it is committed and durable. Raises `StoreUnavailable` if that did not succeed.
+
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
+        """
+        ...
+
+    async def purchase(self, work: Work[T], without_marker: Callable[[T], T]) -> T:
+        """The result of `work` that may allow a submit: it comes after the marker of the ledger says so as well.
+
+        If the marker cannot be written although the work is committed, the result is `without_marker(result)`. While
+        that goes on, `StoreUnavailable` is raised before the work is done. A database without a marker does the same as
+        in `run`.
+        """
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait for the next transaction."""
+        ...
+
+
+class Database(Protocol):
+    """An open ledger. What is not a statement of this package is up to the kind of database."""
+
+    @property
+    def reader(self) -> Reader:
+        """For reads outside of jobs."""
+        ...
+
+    @property
+    def writer(self) -> Writer:
+        """For jobs."""
+        ...
+
+    @property
+    def lineage(self) -> LedgerLineage:
+        """What the start has learnt about the lineage of the ledger."""
+        ...
+
+    @property
+    def at_start(self) -> Start:
+        """What the start has read; `gateway/store/sql/start.py` reads it."""
+        ...
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` if the database is damaged, so that a repeat cannot help."""
+        ...
+
+    def keep_time(self, now: datetime) -> None:
+        """See `Store.keep_time`."""
+        ...
+
+    def log_bytes(self) -> int:
+        """See `Store.log_bytes`; 0 for a database without such a log."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the jobs that wait, then close everything."""
+        ...

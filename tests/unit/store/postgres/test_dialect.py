@@ -1,0 +1,123 @@
+"""Statements in the words of SQLite become those of PostgreSQL, and every one of the ledger can be prepared there."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.adapter.failure import FailureKind
+from gateway.domain.adapter.request import InputKind
+from gateway.store import sql as package
+from gateway.store.port import Query
+from gateway.store.postgres.dialect import translate
+from gateway.store.sql import usage
+from gateway.store.sql.search import Search
+from gateway.store.usage import UsageQuery
+
+from ....cases import every
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+_VERBS = ("select ", "insert ", "update ", "delete ", "with ")
+
+
+@every(
+    "sql, expected, values",
+    [
+        ("a = ? and b = ?", "a = $1 and b = $2", ("x", "y")),
+        ("a = ?2 and b = ?1 and c = ?2", "a = $1 and b = $2 and c = $1", ("y", "x")),
+        ("a = ?3 and b = ?", "a = $1 and b = $2", ("z", "w")),  # `?` comes after the largest number
+        ("a = '?' and b = \"?\" -- ?\n and c = ?", "a = '?' and b = \"?\" and c = $1", ("x",)),
+        ("from g indexed by i where +a = ?", "from g where a = $1", ("x",)),
+        ("from g as h indexed by i where a + b = - 1 and not +c", "from g as h where a + b = - 1 and not c", ()),
+        ("g cross join a on a.i = g.i cross join b where c", "g join a on a.i = g.i cross join b where c", ()),
+        ("g cross join (select 1 from x) as a on b", "g join (select 1 from x) as a on b", ()),
+        ("in (select value from json_each(?))", "in (select value from json_elements($1))", ("x",)),
+        ("cast(created_at / 60 as integer)", "cast(floor(created_at / 60) as bigint)", ()),
+        ("cast(round(cast(a as real)) as integer)", "cast(round(cast(a as double precision)) as bigint)", ()),
+        (
+            "json_group_array(json_array(a, '(') order by n) filter (where b > ?), c",
+            "cast(coalesce(json_agg(json_build_array(a, '(') order by n) filter(where b > $1), '[]') as text), c",
+            ("x",),
+        ),
+        ("json_group_array(json(a))", "cast(coalesce(json_agg(cast(a as json)), '[]') as text)", ()),
+    ],
+)
+def test_statements_are_translated(sql: str, expected: str, values: tuple[str, ...]) -> None:
+    statement = translate(sql)
+    assert statement.sql == expected
+    assert tuple(statement.values(("x", "y", "z", "w")))[: len(values)] == values
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(1, 9)), min_size=1, max_size=12))
+def test_each_placeholder_gets_the_value_that_sqlite_would_give_it(numbers: list[int | None]) -> None:
+    sql = "select " + ", ".join("?" if number is None else f"?{number}" for number in numbers)
+    given_values = [f"value {place}" for place in range(21)]
+    largest, wanted = 0, []
+    for number in numbers:
+        largest = max(largest, number or largest + 1)
+        wanted.append(given_values[(number or largest) - 1])
+
+    statement = translate(sql)
+
+    values = statement.values(given_values)
+    assert [values[int(part[1:]) - 1] for part in statement.sql.removeprefix("select ").split(", ")] == wanted
+
+
+@given(st.text(st.sampled_from("?$'()-+ json_each\n"), max_size=20))
+def test_a_text_in_quotes_stays(text: str) -> None:
+    quoted = "'" + text.replace("'", "''") + "'"
+    assert translate(f"select {quoted}, ?").sql == f"select {quoted}, $1"
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """Every constant of `gateway/store/sql` that is a statement, and those that queries build."""
+    for module in pkgutil.iter_modules(package.__path__):
+        for name, value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items():
+            for text in value if isinstance(value, tuple) else [value]:
+                if isinstance(text, str) and text.startswith(_VERBS) and "{" not in text:
+                    yield f"{module.name}.{name}", text
+    day = NOW.date()
+    for groups in ((), ("day",), ("client", "model"), ("day", "client", "model", "provider")):
+        query = UsageQuery(reader="", first_day=day, last_day=day, group_by=groups, owner="a", model="m", provider="p")
+        where, _ = usage._conditions(query)
+        yield f"usage {groups}", usage._TIMES.format(names=usage._groups(query), where=where)
+    filters: list[dict[str, Any]] = [
+        {},
+        {"status": "failed"},
+        {"model": "m", "provider": "p"},
+        {"status": "failed", "created_after": NOW, "created_before": NOW + timedelta(1), "offset": 3},
+        {"failures": tuple(FailureKind)[:2]},
+        {"failures": tuple(FailureKind)[:1], "fell_back": True, "maybe_billed": True},
+    ]
+    of_key = [*filters, {"metadata": {"a": "b", "c": "d"}, "inputs": tuple(InputKind)[:2]}]
+    for key, kind, some in (("alice", "video", of_key), (None, None, filters), (None, "image", filters)):
+        for order in ("asc", "desc"):
+            for chosen in some:
+                query_ = Query(key=key, kind=kind, limit=3, order=order, **chosen)  # type: ignore[arg-type]
+                yield f"search {chosen}", Search(query_).statement()[0]
+
+
+async def test_every_statement_can_be_prepared(postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    wrong, number = [], 0
+    for name, sql in statements():
+        number += 1
+        try:
+            await connection.prepare(translate(sql).sql)
+        except asyncpg.PostgresError as error:
+            wrong.append(f"{name}: {error}\n{translate(sql).sql}")
+    await connection.close()
+    assert not wrong, "\n".join(wrong)
+    assert number > 150
+
+
+@pytest.mark.parametrize("sql", ["select (1", "select json_each(1"])
+def test_an_open_bracket_is_a_defect(sql: str) -> None:
+    with pytest.raises(ValueError, match="bracket"):
+        translate(f"{sql} cross join (")

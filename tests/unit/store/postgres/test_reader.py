@@ -1,0 +1,90 @@
+"""Reads beside the writer: repeated when a connection breaks, stopped at a limit, shared between clients."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
+from gateway.store.postgres import reader as reader_module
+from gateway.store.postgres.reader import PLACES, PoolReader
+from gateway.store.postgres.server import Server
+
+BACKEND = "select pg_backend_pid()"
+
+
+@pytest_asyncio.fixture
+async def reader(postgres_url: str) -> AsyncIterator[PoolReader]:
+    reader = PoolReader(Server(postgres_url))
+    yield reader
+    await reader.close()
+
+
+@pytest_asyncio.fixture
+async def other(postgres_url: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(postgres_url)
+    yield connection
+    await connection.close()
+
+
+async def test_reads_run_at_once_and_leave_their_connection_to_others(reader: PoolReader) -> None:
+    first = await asyncio.gather(*(reader.all(f"{BACKEND}, cast(? as integer)", (number,)) for number in range(20)))
+    assert [rows[0][1] for rows in first] == list(range(20))
+    assert 1 < len({rows[0][0] for rows in first}) <= reader_module.CONNECTIONS
+
+
+async def test_a_read_whose_connection_breaks_is_repeated(reader: PoolReader, other: Any) -> None:
+    [[pid]] = await reader.all(BACKEND)
+    await other.execute(f"select pg_terminate_backend({pid})")
+    [[another]] = await reader.all(BACKEND)
+    assert another != pid
+
+
+async def test_a_server_that_is_gone_is_unavailable() -> None:
+    reader = PoolReader(Server("postgresql://postgres@127.0.0.1:1/none"))
+    with pytest.raises(StoreUnavailable, match="cannot be read now") as refusal:
+        await reader.all("select 1")
+    assert "the connection to PostgreSQL is lost" in str(refusal.value.reason)
+    await reader.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await reader.all("select 1")
+
+
+async def test_a_long_read_is_stopped_and_a_short_one_too(
+    reader: PoolReader, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "LONG_SECONDS", 0.05)
+    monkeypatch.setattr(reader_module, "SHORT_SECONDS", 0.06)
+    with pytest.raises(SearchTooLong):
+        await reader.long("alice", "select pg_sleep(60)")
+    with pytest.raises(StoreUnavailable):
+        await reader.all("select pg_sleep(60)")
+    left = "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'"
+    async with asyncio.timeout(10):
+        while await other.fetchval(left):
+            pass
+
+
+async def test_long_reads_are_shared_between_clients(reader: PoolReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "WAITING_MAX", 1)
+    monkeypatch.setattr(reader_module, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(reader_module, "LONG_SECONDS", 1.0)
+    greedy = [asyncio.create_task(reader.long("alice", "select pg_sleep(60)")) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="send fewer"):
+        await reader.long("alice", "select 1")
+    assert await reader.long("bob", "select 1") == [(1,)], f"one client has one of {PLACES} places"
+    with pytest.raises(Overloaded, match="has waited"):
+        await greedy[1]
+    greedy[0].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await greedy[0]
+    assert await reader.long("alice", "select 2") == [(2,)], "the place of a caller that is gone is free"
+
+
+async def test_a_defect_is_not_taken_for_a_state_of_the_server(reader: PoolReader) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await reader.all("select 1 from no_table")
