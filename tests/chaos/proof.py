@@ -31,7 +31,7 @@ async def decide_unread(folder: Path) -> Report:
     world = World(folder, task_seconds=0.5, attempt_seconds=2)
     async with _played(world, "stale"):
         submits = "select count(*) from attempts where sent_at is not null"
-        if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS, 30):
+        if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS, 120):
             raise ChaosError("the defect had no effect")
         await world.kill()
         return await _report(world, final=False)
