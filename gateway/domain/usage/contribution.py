@@ -160,6 +160,7 @@ def added(left: Counts, right: Counts) -> Counts:
 
 
 NAMES = Counts.__struct_fields__
+_SECONDS_MAX = 1_000_000  # no video lasts for eleven days
 
 
 def _maker(generation: Generation, output: Output) -> str | None:
@@ -173,11 +174,16 @@ def _milliseconds(generation: Generation, output: Output) -> int:
         return 0
     for file in (output.kept, output.artifact):
         if file is not None and file.duration_seconds is not None:
-            return round(file.duration_seconds * 1000)
+            return _bounded(file.duration_seconds)
     if output.attempt_id is None:
         return 0
     wanted = generation.route(generation.attempt(output.attempt_id)).settings.duration_seconds
-    return round(1000 * (wanted or 0))
+    return _bounded(wanted or 0)
+
+
+def _bounded(seconds: float) -> int:
+    """Milliseconds of a length that a provider may have named: a sum of them must fit into 64 bits."""
+    return round(1000 * min(max(seconds, 0), _SECONDS_MAX))
 
 
 def _time(generation: Generation, own: str) -> tuple[str, int] | None:

@@ -70,8 +70,8 @@ async def test_a_long_read_is_stopped_and_a_short_one_too(
 
 async def test_long_reads_are_shared_between_clients(reader: PoolReader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "WAITING_MAX", 1)
-    monkeypatch.setattr(reader_module, "WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(reader_module, "LONG_SECONDS", 1.0)
+    monkeypatch.setattr(reader_module, "WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(reader_module, "LONG_SECONDS", 10.0)
     greedy = [asyncio.create_task(reader.long("alice", "select pg_sleep(60)")) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="send fewer"):
