@@ -39,7 +39,7 @@ def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> Ledg
     """Look at a database of PostgreSQL; see `inspect_ledger`."""
     try:
         from gateway.store.postgres.inspect import inspect_postgres  # noqa: PLC0415  # most gateways do without
-        from gateway.store.postgres.server import Server  # noqa: PLC0415
+        from gateway.store.postgres.server import Server  # noqa: PLC0415  # most gateways do without
     except ModuleNotFoundError:
         raise ConfigurationError(NO_DRIVER) from None
     seen = inspect_postgres(Server(database.url, database.password), providers)

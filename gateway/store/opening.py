@@ -72,8 +72,8 @@ def open_store(
 def _postgres(database: DatabaseSettings) -> Callable[..., Store]:
     """What opens a ledger in PostgreSQL; a gateway with SQLite needs neither the package nor its memory."""
     try:
-        from gateway.store.postgres.open import open_postgres  # noqa: PLC0415
-        from gateway.store.postgres.server import Server  # noqa: PLC0415
+        from gateway.store.postgres.open import open_postgres  # noqa: PLC0415  # most gateways do without
+        from gateway.store.postgres.server import Server  # noqa: PLC0415  # most gateways do without
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise
