@@ -9,6 +9,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
+from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
 from gateway.store.postgres.sole import SoleGateway
 from gateway.store.postgres.writer import GroupWriter
@@ -29,6 +30,7 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer)
 
     async def _mark(self) -> None:
         with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
@@ -47,6 +49,7 @@ class PostgresDatabase:
         return 0
 
     async def close(self) -> None:
+        await self.replicas.close()
         await self.writer.close()
         await self.reader.close()
         await asyncio.to_thread(self._sole.release)
