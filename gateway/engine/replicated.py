@@ -6,7 +6,7 @@ dead, and the others take it. The ledger decides about each, so a mistake here c
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -74,6 +74,7 @@ class ReplicatedEngine:
         self._is_failing = False
         self._draining = False
         self._left = False
+        self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
 
     @property
     def driven(self) -> int:
@@ -171,6 +172,10 @@ class ReplicatedEngine:
         """See `Duties`."""
         if count := await self._replicas.hand_over_orphans(self._clock.now()):
             log.warning("orphans_handed_over", generations=count)
+
+    async def sweep(self) -> None:
+        """See `Duties`."""
+        self.on_sweep()
 
     # -- heartbeats
 

@@ -35,12 +35,15 @@ class Sweeper:
         keep_purchases: Live[timedelta],
         keep: Live[KeepFor] = KEEP_ALL,
         hold: SweepHold | None = None,
+        by_turns: bool = False,
     ) -> None:
         """`keep_purchases`: how long the cost of a deleted generation is kept, counted from the delete.
 
         `keep`: how long other rows are kept.
 
         `hold`: the clock may be wrong, so for a while another time decides what has expired.
+
+        `by_turns`: several processes share the work, and `take_turn` says when this one sweeps.
         """
         self._store = store
         self._blobs = blobs
@@ -49,6 +52,8 @@ class Sweeper:
         self._keep_purchases = keep_purchases
         self._old_rows = OldRows(store, keep)
         self._hold = hold
+        self._by_turns = by_turns
+        self._has_turn = False
         self._wake = asyncio.Event()
         self._stopping = False
         self._results_due = False  # a generation was deleted, so results are to be removed before the hour is over
@@ -71,6 +76,11 @@ class Sweeper:
         self._results_due = True
         self._wake.set()
 
+    def take_turn(self) -> None:
+        """Do a whole round now: among several processes it is the turn of this one."""
+        self._has_turn = True
+        self._wake.set()
+
     def stop(self) -> None:
         """Let `run` return after its current batch."""
         self._stopping = True
@@ -83,6 +93,10 @@ class Sweeper:
     async def _round(self, now: datetime) -> None:
         results_only, self._results_due = self._results_due, False
         is_whole = not results_only or self._next_at is None or now >= self._next_at
+        if self._by_turns:
+            is_whole, self._has_turn = self._has_turn, False
+            if not is_whole and not results_only:
+                return
         if is_whole:
             self._next_at = now + timedelta(seconds=INTERVAL_SECONDS)
         expired_at = now if self._hold is None else self._hold.moment(now)

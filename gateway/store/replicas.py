@@ -26,6 +26,10 @@ class Duties(Protocol):
         """Look for generations that nobody drives. Every few seconds one of all replicas is called."""
         ...
 
+    async def sweep(self) -> None:
+        """Begin to remove what has expired. Every hour one of all replicas is called."""
+        ...
+
 
 class Replicas(Protocol):
     """The replicas of a ledger, seen from this one. Every method may raise `StoreUnavailable`.
