@@ -137,10 +137,9 @@ class ReplicatedEngine:
         self.drain()
         if self._left:
             return
-        await self._replicas.stop_work()
-        handing_over = asyncio.create_task(self._hand_over_all())
+        at_once = asyncio.gather(self._hand_over_all(), self._replicas.stop_work())
         await self._inner.stop(drain_seconds)
-        await handing_over
+        await at_once
         await self._hand_over_all()
         self._left = True
         for task in filter(None, [*self._tasks, self._evening]):

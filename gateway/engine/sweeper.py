@@ -87,8 +87,10 @@ class Sweeper:
         self._wake.set()
 
     def _seconds_left(self) -> float:
-        """Seconds until the next whole round."""
-        return INTERVAL_SECONDS if self._next_at is None else (self._next_at - self._clock.now()).total_seconds()
+        """Seconds until the next whole round; a turn or a delete ends the wait before."""
+        if self._by_turns or self._next_at is None:
+            return INTERVAL_SECONDS
+        return (self._next_at - self._clock.now()).total_seconds()
 
     async def _round(self, now: datetime) -> None:
         results_only, self._results_due = self._results_due, False

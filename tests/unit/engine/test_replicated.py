@@ -1,9 +1,9 @@
 """Several replicas on one database: who drives what after a death, a stop, a start and a failure of the queue."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import asyncio
 import asyncpg
 import msgspec
 import pytest
@@ -46,8 +46,10 @@ class World:
             "update replicas set heartbeat_at = heartbeat_at - interval '1 minute' where id = $1", process.replica
         )
 
-    async def replicas(self) -> int:
-        return int(await self.sql("select count(*) from replicas"))
+    async def until_replicas(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while await self.sql("select count(*) from replicas") != count:
+                pass
 
 
 @pytest_asyncio.fixture
@@ -69,13 +71,13 @@ async def test_the_others_take_what_a_dead_replica_drove_and_it_notices(world: W
     await other.beat()
     await until(lambda: len(other.drivers) == len(created))
     assert {driver.held.fence for driver in other.drivers.values()} == {created[0].fence + 1}
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
 
     assert len(dead.drivers) == len(created), "it is frozen"
     await dead.beat()
     await until(lambda: not dead.drivers)
     assert dead.replica != replica
-    assert await world.replicas() == 2
+    await world.until_replicas(2)
     await other.beat()
     assert len(other.drivers) == len(created), "nothing is taken from it because the other one is back"
 
@@ -117,7 +119,15 @@ async def test_a_stop_hands_over_at_once_what_has_no_submit_in_flight(world: Wor
     driver.finish()
     await stop
     await until(lambda: len(other.drivers) == 3)
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
+
+
+def queue_of(process: Process) -> Any:
+    return process.store.replicas
+
+
+def duties_of(process: Process) -> Any:
+    return process.engine
 
 
 def stored_attempt(generation: Any) -> str:
@@ -129,7 +139,7 @@ async def test_a_submit_that_a_stop_cuts_off_is_found_by_the_others(world: World
     created = await stopping.create()
     await stopping.submit(created)
     await stopping.engine.stop(0)
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
     await other.look()
     await until(lambda: created.id in other.drivers)
 
@@ -140,7 +150,9 @@ async def test_a_new_replica_gets_its_share(world: World) -> None:
     submitting = created[0]
     await old.submit(submitting)
     new = await world.start()
+    await queue_of(old).stop_work()  # a job that it is offered and leaves to the other is offered again after a second
     await old.beat()
+    assert not await duties_of(old).take(["gen_"] * JOB_SIZE)
     await until(lambda: len(new.drivers) == 50)
     assert submitting.id in old.drivers
     assert {*old.drivers, *new.drivers} == {each.id for each in created}
