@@ -95,15 +95,15 @@ async def test_a_replica_that_counts_as_dead_cannot_submit(world: World) -> None
 
 
 async def test_nothing_is_taken_from_a_replica_that_lives(world: World) -> None:
-    one, other = await world.start(), await world.start()
-    created = await one.create()
-    attempt_id = await one.reserve(created)
+    first, other = await world.start(), await world.start()
+    created = await first.create()
+    attempt_id = await first.reserve(created)
     assert await other.store.take_over([created.id], after(60)) == []
     other.engine.wake(created.id)
     await until(lambda: other.engine.driven == 0)
-    assert await one.fence(created.id) == created.fence
+    assert await first.fence(created.id) == created.fence
     assert await other.store.begin_submit(attempt_id, created.fence, T0) is Permission.OVERTAKEN
-    assert await one.store.begin_submit(attempt_id, created.fence, T0) is Permission.GRANTED
+    assert await first.store.begin_submit(attempt_id, created.fence, T0) is Permission.GRANTED
 
 
 async def test_a_stop_hands_over_at_once_what_has_no_submit_in_flight(world: World) -> None:
