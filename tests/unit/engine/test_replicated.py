@@ -159,7 +159,7 @@ async def test_a_new_replica_gets_its_share(world: World) -> None:
     await new.beat()
     await old.beat()
     await old.beat()
-    assert (len(old.drivers), len(new.drivers)) == (50, 50), "they come to rest"
+    assert (len(old.drivers), len(new.drivers)) == (50, 50), "then they rest"
 
 
 async def test_what_belongs_to_nobody_is_found(world: World) -> None:
