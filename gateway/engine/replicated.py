@@ -241,7 +241,7 @@ class ReplicatedEngine:
 
         One that is being created has none for a moment, so it counts only when it had none at the last look either.
         """
-        ids = await self._replicas.own(self._clock.now())
+        ids = await self._replicas.own_open()
         missing = {generation_id for generation_id in ids if not self._inner.drives(generation_id)}
         if lost := sorted(missing & self._missing):
             log.warning("generations_without_driver", count=len(lost), generations=lost[:20])

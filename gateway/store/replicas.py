@@ -46,8 +46,8 @@ class Replicas(Protocol):
         """Say that this replica lives and how many generations it drives. None: it is dead and has to join again."""
         ...
 
-    async def own(self, now: datetime) -> list[str]:
-        """The generations that need a driver and that the ledger says this replica drives."""
+    async def own_open(self) -> list[str]:
+        """The open generations that the ledger says this replica drives."""
         ...
 
     async def hand_over(self, ids: Sequence[str]) -> list[str]:
