@@ -27,9 +27,13 @@ from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.liveness import ALONE
+from gateway.engine.membership import Membership
 from gateway.engine.old_rows import kept_for
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.poll import Poller
+from gateway.engine.port import Engine
+from gateway.engine.replicated import ReplicatedEngine
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
@@ -209,6 +213,8 @@ def build_engine(
     """What drives generations, and the two loops beside it: the sweeper and the ledger's clock."""
     profiles = RouteProfiles(upstream.providers, callback_urls.are_sent)
     base.live.watch(lambda before, after: profiles.forget(changed_accounts(before.providers, after.providers)))
+    replicas = base.store.replicas
+    membership = None if replicas is None else Membership(replicas)
     submitter = Submitter(
         store=base.store,
         providers=upstream.providers,
@@ -219,6 +225,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
         callback_url=callback_urls.url,
+        liveness=membership or ALONE,
     )
     poller = Poller(
         upstream=upstream.client,
@@ -248,7 +255,9 @@ def build_engine(
         turns=Turns(),
     )
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
-    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)
+    engine: Engine = (embedded := EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max))
+    if replicas is not None and membership is not None:
+        engine = ReplicatedEngine(embedded, membership, replicas, base.clock)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,
@@ -257,7 +266,10 @@ def build_engine(
         keep_purchases=base.live.of(lambda now: timedelta(days=now.settings.retention.money_days)),
         keep=base.live.of(lambda now: kept_for(now.settings.retention)),
         hold=base.sweep_hold,
+        by_turns=replicas is not None,
     )
+    if isinstance(engine, ReplicatedEngine):
+        engine.on_sweep = sweeper.take_turn
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
     control = ProviderControl(
         configured=base.live.of(lambda now: now.settings.providers),

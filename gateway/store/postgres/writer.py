@@ -75,6 +75,7 @@ class GroupWriter:
         self._server = server
         self._observer = observer
         self._connection: Connection = None
+        self.replica = ""  # the id of this replica, which the triggers of the database ask for; empty: none yet
         self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
         # Awaited after each commit, before its jobs have their results. It must not raise.
         self.after_commit: Callable[[], Awaitable[None]] = _nothing
@@ -185,12 +186,15 @@ class GroupWriter:
         connection = await self._connected()
         for job in jobs:
             job.result = job.error = None
-        if not await _carry_out(connection, jobs):
+        if not await _carry_out(connection, jobs, self._begin()):
             return
         reach("commit_fails")
         self._at_commit = True
         if await connection.execute("commit") != "COMMIT":
             raise NotCommittedError
+
+    def _begin(self) -> str:
+        return f"{_BEGIN}; set local video_gateway.replica = '{self.replica}'" if self.replica else _BEGIN
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -235,13 +239,13 @@ async def _nothing() -> None:
     return
 
 
-async def _carry_out(connection: Connection, jobs: list[_Job]) -> bool:
+async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> bool:
     """Carry out all jobs in one transaction, which is left open; False if it was rolled back and nothing is to commit.
 
     A job that fails changes nothing and keeps its error. Raises if the transaction as a whole cannot go on.
     """
     transaction = Statements(connection)
-    await connection.execute(_BEGIN)
+    await connection.execute(begin)
     try:
         for job in jobs:
             job.result = await job.work(transaction)
@@ -254,7 +258,7 @@ async def _carry_out(connection: Connection, jobs: list[_Job]) -> bool:
             return False
     else:
         return True
-    await connection.execute(_BEGIN)
+    await connection.execute(begin)
     for job in jobs:
         await connection.execute("savepoint job")
         try:

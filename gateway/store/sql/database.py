@@ -29,6 +29,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
+from gateway.store.replicas import Replicas
 from gateway.store.start import Start
 
 T = TypeVar("T")
@@ -122,6 +123,11 @@ class Database(Protocol):
     @property
     def lineage(self) -> LedgerLineage:
         """What the start has learnt about the lineage of the ledger."""
+        ...
+
+    @property
+    def replicas(self) -> Replicas | None:
+        """The processes that work on it together; None if only one can."""
         ...
 
     @property
