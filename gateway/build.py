@@ -34,6 +34,7 @@ from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.task_canceller import TaskCanceller
+from gateway.engine.wake_ups import WakeUps
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.budgets import budgets_of
 from gateway.generations.event_stream import EventStreamSource
@@ -265,11 +266,21 @@ def build_engine(
         health=upstream.health,
         holds=base.store.holds,
         clock=base.clock,
+        signals=base.store.signals,
         reconsider=engine.reconsider,
+    )
+    wake_ups = WakeUps(
+        store=base.store,
+        engine=engine,
+        notifier=base.notifier,
+        directory=base.clients,
+        control=control,
+        clock=base.clock,
     )
     return EngineParts(
         control=control,
         engine=engine,
+        wake_ups=wake_ups,
         open_counts=open_counts,
         sweeper=sweeper,
         ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift),
@@ -310,7 +321,7 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         store=base.store,
         providers=upstream.providers,
         adoption=adoption,
-        drivers=engine.engine,
+        drivers=engine.wake_ups,
         clock=base.clock,
     )
     attempts = OperatorDecisions(

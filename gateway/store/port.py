@@ -38,6 +38,7 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
 from gateway.store.retention import Retention
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -178,6 +179,7 @@ class Store(Protocol):
     webhooks: WebhookRows
     lineage: LedgerLineage
     clients: ClientRows
+    signals: Signals
     at_start: Start
 
     async def create(

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import datetime
+from secrets import token_hex
 from typing import Literal
 
 from gateway.domain.errors import StoreUnavailable
@@ -9,7 +10,9 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
+from gateway.store.postgres.signals import PostgresSignals
 from gateway.store.postgres.writer import GroupWriter
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 from gateway.telemetry import Observer
 
@@ -23,7 +26,9 @@ class PostgresDatabase:
         self._begun = begun
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
-        self.writer = GroupWriter(server, observer)
+        origin = token_hex(8)  # of the changes that this process makes
+        self.signals: Signals = PostgresSignals(server, origin)
+        self.writer = GroupWriter(server, observer, origin)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
 
@@ -44,5 +49,6 @@ class PostgresDatabase:
         return 0
 
     async def close(self) -> None:
+        await self.signals.stop()
         await self.writer.close()
         await self.reader.close()

@@ -71,9 +71,11 @@ class _Job:
 class GroupWriter:
     """Implements `Writer`. It has one connection, which it opens when it needs it. It serves one event loop."""
 
-    def __init__(self, server: Server, observer: Observer = NOBODY) -> None:
+    def __init__(self, server: Server, observer: Observer = NOBODY, origin: str = "") -> None:
+        """`origin` is a word of letters and digits; the signals of what is committed here name it."""
         self._server = server
         self._observer = observer
+        self._origin = origin
         self._connection: Connection = None
         self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
         # Awaited after each commit, before its jobs have their results. It must not raise.
@@ -185,7 +187,8 @@ class GroupWriter:
         connection = await self._connected()
         for job in jobs:
             job.result = job.error = None
-        if not await _carry_out(connection, jobs):
+        begin = f"{_BEGIN}; set local video_gateway.origin = '{self._origin}'"
+        if not await _carry_out(connection, begin, jobs):
             return
         reach("commit_fails")
         self._at_commit = True
@@ -235,13 +238,13 @@ async def _nothing() -> None:
     return
 
 
-async def _carry_out(connection: Connection, jobs: list[_Job]) -> bool:
+async def _carry_out(connection: Connection, begin: str, jobs: list[_Job]) -> bool:
     """Carry out all jobs in one transaction, which is left open; False if it was rolled back and nothing is to commit.
 
     A job that fails changes nothing and keeps its error. Raises if the transaction as a whole cannot go on.
     """
     transaction = Statements(connection)
-    await connection.execute(_BEGIN)
+    await connection.execute(begin)
     try:
         for job in jobs:
             job.result = await job.work(transaction)
@@ -254,7 +257,7 @@ async def _carry_out(connection: Connection, jobs: list[_Job]) -> bool:
             return False
     else:
         return True
-    await connection.execute(_BEGIN)
+    await connection.execute(begin)
     for job in jobs:
         await connection.execute("savepoint job")
         try:

@@ -29,6 +29,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 
 T = TypeVar("T")
@@ -122,6 +123,11 @@ class Database(Protocol):
     @property
     def lineage(self) -> LedgerLineage:
         """What the start has learnt about the lineage of the ledger."""
+        ...
+
+    @property
+    def signals(self) -> Signals:
+        """What other processes on this ledger are made aware of."""
         ...
 
     @property
