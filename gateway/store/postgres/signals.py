@@ -9,7 +9,7 @@ As `LISTEN` belongs to a session, a connection pooler must leave this one its se
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain, repeat
@@ -87,7 +87,7 @@ class PostgresSignals:
         self._pauses: Iterator[float] = _pauses()
         self._versions = Versions()
         self._newest_event: int | None = None  # of the last look
-        self._revisions: dict[str, int] = {}  # by the kind of what has changed
+        self._revisions: Counter[str] = Counter()  # by the kind of what has changed
 
     def start(self, hear: Hear) -> None:
         """See `Signals`."""
@@ -190,12 +190,12 @@ class PostgresSignals:
 
     def _revised(self, kind: str, number: int, name: str | None) -> None:
         """Announce that one thing of a kind has changed; or any of them, if it is not the next change of its kind."""
-        before = self._revisions.get(kind)
-        if before is not None and number <= before:
+        before = self._revisions[kind]
+        if number <= before:
             return
         self._revisions[kind] = number
         if kind == "clients":
-            self._announce(ClientsChanged(name if before == number - 1 else None))
+            self._announce(ClientsChanged(name if number == before + 1 else None))
         elif kind == "holds":
             self._announce(HoldsChanged())
 

@@ -187,13 +187,15 @@ class GroupWriter:
         connection = await self._connected()
         for job in jobs:
             job.result = job.error = None
-        begin = f"{_BEGIN}; set local video_gateway.origin = '{self._origin}'"
-        if not await _carry_out(connection, begin, jobs):
+        if not await _carry_out(connection, jobs, self._begin()):
             return
         reach("commit_fails")
         self._at_commit = True
         if await connection.execute("commit") != "COMMIT":
             raise NotCommittedError
+
+    def _begin(self) -> str:
+        return f"{_BEGIN}; set local video_gateway.origin = '{self._origin}'"
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():
@@ -238,7 +240,7 @@ async def _nothing() -> None:
     return
 
 
-async def _carry_out(connection: Connection, begin: str, jobs: list[_Job]) -> bool:
+async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> bool:
     """Carry out all jobs in one transaction, which is left open; False if it was rolled back and nothing is to commit.
 
     A job that fails changes nothing and keeps its error. Raises if the transaction as a whole cannot go on.
