@@ -27,9 +27,13 @@ from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.ledger_clock import LedgerClock
+from gateway.engine.liveness import ALONE
+from gateway.engine.membership import Membership
 from gateway.engine.old_rows import kept_for
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.poll import Poller
+from gateway.engine.port import Engine
+from gateway.engine.replicated import ReplicatedEngine
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
@@ -210,6 +214,8 @@ def build_engine(
     """What drives generations, and the two loops beside it: the sweeper and the ledger's clock."""
     profiles = RouteProfiles(upstream.providers, callback_urls.are_sent)
     base.live.watch(lambda before, after: profiles.forget(changed_accounts(before.providers, after.providers)))
+    replicas = base.store.replicas
+    membership = None if replicas is None else Membership(replicas)
     submitter = Submitter(
         store=base.store,
         providers=upstream.providers,
@@ -220,6 +226,7 @@ def build_engine(
         clock=base.clock,
         observer=base.observer,
         callback_url=callback_urls.url,
+        liveness=membership or ALONE,
     )
     poller = Poller(
         upstream=upstream.client,
@@ -249,7 +256,9 @@ def build_engine(
         turns=Turns(),
     )
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
-    engine = EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max)
+    engine: Engine = (embedded := EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max))
+    if replicas is not None and membership is not None:
+        engine = ReplicatedEngine(embedded, membership, replicas, base.clock)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,

@@ -30,9 +30,10 @@ class Process:
 
     def __init__(self, url: str, name: str) -> None:
         self.server = Server(url)
-        self.writer = GroupWriter(self.server, origin=name)
+        self.writer = GroupWriter(self.server)
+        self.writer.replica = name
         self.reader = PoolReader(self.server)
-        self.signals = PostgresSignals(self.server, name)
+        self.signals = PostgresSignals(self.server, lambda: name)
         database: Any = SimpleNamespace(
             reader=self.reader,
             writer=self.writer,

@@ -65,6 +65,11 @@ class Driver:
         self._effect_error: BaseException | None = None  # raised once the facts of other effects are stored
         self._running: dict[asyncio.Task[Fact | None], Effect] = {}
 
+    @property
+    def is_submitting(self) -> bool:
+        """Whether a submit is under way, from the wait for its turn to the end of its answer."""
+        return any(isinstance(effect, Submit) for effect in self._running.values())
+
     def wake(self) -> None:
         """Read the generation again, now."""
         self._is_outdated = True

@@ -1,8 +1,11 @@
-"""The engine of a single process: one coroutine for each generation, under the store's exclusive lock."""
+"""The engine of a single process: one coroutine for each generation, under the store's exclusive lock.
+
+`replicated.py` uses it for what one of several processes drives.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -66,11 +69,20 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""
-        self._untaken = dict.fromkeys(await self._store.open_ids(self._clock.now()))
-        self._taking = asyncio.create_task(self._take_over_all(), name="take-over")
+        self._begin_to_take(await self._store.open_ids(self._clock.now()))
+
+    async def take(self, ids: Iterable[str]) -> None:
+        """Take these generations over, and return when each that needs a driver has one."""
+        self._begin_to_take(generation_id for generation_id in ids if generation_id not in self._tasks)
+        await self.taken_over()
+
+    def _begin_to_take(self, ids: Iterable[str]) -> None:
+        self._untaken.update(dict.fromkeys(ids))
+        if not self._stopping and (self._taking is None or self._taking.done()):
+            self._taking = asyncio.create_task(self._take_over_all(), name="take-over")
 
     async def taken_over(self) -> None:
-        """Wait until every generation that was open at the start has a driver."""
+        """See `Engine`. What came with `take` meanwhile is waited for as well."""
         if self._taking is not None:
             await asyncio.wait([self._taking])
 
@@ -101,6 +113,10 @@ class EmbeddedEngine:
     def begin(self, generation: Generation) -> None:
         """See `Engine`. The driver starts at once: this process has the fence already."""
         self._spawn(generation.id, generation)
+
+    def drives(self, generation_id: str) -> bool:
+        """Whether this generation has a driver here, or gets one that has not started yet."""
+        return generation_id in self._tasks or generation_id in self._being_taken or generation_id in self._untaken
 
     def wake(self, generation_id: str) -> None:
         """See `Engine`. A generation without a driver gets one."""
@@ -145,9 +161,14 @@ class EmbeddedEngine:
 
     def drain(self) -> None:
         """See `Engine`. Effects under way are cancelled, except submits."""
-        if self._stopping:
-            return
-        self._stopping = True
+        if not self._stopping:
+            self._stopping = True
+            self.let_all_go()
+
+    def let_all_go(self) -> None:
+        """Stop every driver, and take over nothing of what waits for that."""
+        self._untaken.clear()
+        self._woken.clear()
         if self._taking is not None:
             self._taking.cancel()
         for generation_id, task in list(self._tasks.items()):
@@ -156,6 +177,16 @@ class EmbeddedEngine:
                 task.cancel()
             else:
                 driver.stop()
+
+    async def let_some_go(self, count: int) -> list[str]:
+        """Stop at most so many drivers that submit nothing. Returns the generations that have none any more."""
+        idle = (generation_id for generation_id, driver in self._drivers.items() if not driver.is_submitting)
+        chosen = {generation_id: self._tasks[generation_id] for generation_id in islice(idle, count)}
+        for generation_id in chosen:
+            self._drivers[generation_id].stop()
+        if chosen:
+            await asyncio.wait(chosen.values())
+        return [generation_id for generation_id in chosen if generation_id not in self._tasks]
 
     async def stop(self, drain_seconds: float) -> None:
         """Hand every generation back. A submit that is not done in time counts as unknown at the next start."""

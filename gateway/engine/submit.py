@@ -31,6 +31,7 @@ from gateway.domain.generation.outputs import accepted, missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.redaction import Redactor
+from gateway.engine.liveness import ALONE, Liveness
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
 from gateway.failpoints import reach
@@ -78,8 +79,12 @@ class Submitter:
         clock: Clock,
         observer: Observer,
         callback_url: Callable[[Provider, str], str | None],
+        liveness: Liveness = ALONE,
     ) -> None:
-        """`callback_url` gives the URL at which a provider may report that an attempt's tasks have changed."""
+        """`callback_url` gives the URL at which a provider may report that an attempt's tasks have changed.
+
+        `liveness` says whether another process may have taken the generations of this one over.
+        """
         self._store = store
         self._providers = providers
         self._upstream = upstream
@@ -89,6 +94,7 @@ class Submitter:
         self._clock = clock
         self._observer = observer
         self._callback_url = callback_url
+        self._liveness = liveness
         self._sending: set[str] = set()  # attempts from the beginning of their intent to the end of their submit
 
     def is_sending(self, attempt_id: str) -> bool:
@@ -143,6 +149,7 @@ class Submitter:
                 )
             except Exception as error:  # noqa: BLE001  # an adapter may raise anything, and nothing was sent
                 return _broken_before_sending(attempt, provider, error)
+            await self._liveness.sure()
             self._sending.add(attempt.id)
             try:
                 return await self._begin_and_send(submission, provider, call)
@@ -227,6 +234,8 @@ class Submitter:
             signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
         except Exception as error:  # noqa: BLE001  # still nothing was sent
             return _broken_before_sending(attempt, provider, error)
+        if not self._liveness.is_sure:  # this process was suspended, or the database did not answer for too long
+            return _not_sent(attempt, None)
         reach("sent_no_reply")
         try:
             reply = await self._upstream.send(

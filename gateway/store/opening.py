@@ -17,7 +17,8 @@ from gateway.store.sqlite.open import open_sqlite
 from gateway.telemetry import Observer
 
 log = structlog.get_logger()
-NO_DRIVER = "database.url: PostgreSQL needs the package asyncpg, which is not here; install video-gateway[postgres]"
+NO_DRIVER = "database.url: PostgreSQL needs the package {name}, which is not here; install video-gateway[postgres]"
+POSTGRES_PACKAGES = ("asyncpg", "pgqueuer")
 HELD_SHOWN = 20  # generation ids that are logged
 
 
@@ -75,9 +76,9 @@ def _postgres(database: DatabaseSettings) -> Callable[..., Store]:
         from gateway.store.postgres.open import open_postgres  # noqa: PLC0415
         from gateway.store.postgres.server import Server  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name != "asyncpg":
+        if error.name not in POSTGRES_PACKAGES:
             raise
-        raise ConfigurationError(NO_DRIVER) from None
+        raise ConfigurationError(NO_DRIVER.format(name=error.name)) from None
     return partial(open_postgres, Server(database.url, database.password))
 
 

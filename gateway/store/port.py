@@ -37,6 +37,7 @@ from gateway.store.holds import Holds
 from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
+from gateway.store.replicas import Replicas
 from gateway.store.retention import Retention
 from gateway.store.signals import Signals
 from gateway.store.start import Start
@@ -180,6 +181,7 @@ class Store(Protocol):
     lineage: LedgerLineage
     clients: ClientRows
     signals: Signals
+    replicas: Replicas | None  # None: only one process at a time works on the ledger
     at_start: Start
 
     async def create(

@@ -1,16 +1,18 @@
 """An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
 
+import asyncio
 from contextlib import suppress
 from datetime import datetime
-from secrets import token_hex
 from typing import Literal
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
+from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
 from gateway.store.postgres.signals import PostgresSignals
+from gateway.store.postgres.sole import SoleGateway
 from gateway.store.postgres.writer import GroupWriter
 from gateway.store.signals import Signals
 from gateway.store.start import Start
@@ -22,15 +24,16 @@ class PostgresDatabase:
 
     dialect: Literal["postgres"] = "postgres"
 
-    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer) -> None:
+    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer, sole: SoleGateway) -> None:
         self._begun = begun
+        self._sole = sole
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
-        origin = token_hex(8)  # of the changes that this process makes
-        self.signals: Signals = PostgresSignals(server, origin)
-        self.writer = GroupWriter(server, observer, origin)
+        self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer)
+        self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:
         with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
@@ -50,5 +53,7 @@ class PostgresDatabase:
 
     async def close(self) -> None:
         await self.signals.stop()
+        await self.replicas.close()
         await self.writer.close()
         await self.reader.close()
+        await asyncio.to_thread(self._sole.release)

@@ -10,7 +10,7 @@ As `LISTEN` belongs to a session, a connection pooler must leave this one its se
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, repeat
 from time import monotonic
@@ -75,11 +75,11 @@ class Versions:
 class PostgresSignals:
     """Implements `Signals`. It connects again by itself. It serves one event loop."""
 
-    def __init__(self, server: Server, origin: str) -> None:
-        """`origin` is a word of its own for each process, which its writer names in each transaction as well."""
+    def __init__(self, server: Server, replica: Callable[[], str]) -> None:
+        """`replica` gives the id of this replica, which its transactions name as well; empty: it has none yet."""
         self.trouble: str | None = None
         self._server = server
-        self._origin = origin
+        self._replica = replica
         self._hear: Hear = _ignore
         self._task: asyncio.Task[None] | None = None
         self._stirred = asyncio.Event()  # set when a message waits or the connection has ended
@@ -97,7 +97,7 @@ class PostgresSignals:
 
     def send(self, message: Message) -> bool:
         """See `Signals`. A message that cannot be sent now waits for the next connection."""
-        self._waiting.append(f"message {self._origin} {_encode(message).decode()}")
+        self._waiting.append(f"message {self._replica()} {_encode(message).decode()}")
         self._stirred.set()
         return True
 
@@ -175,18 +175,21 @@ class PostgresSignals:
         kind, _, rest = payload.partition(" ")
         try:
             if kind == "generation":
-                generation_id, version, origin = rest.split(" ")
-                if self._versions.is_news(generation_id, int(version)) and origin != self._origin:
+                generation_id, version, replica = rest.split(" ")
+                if self._versions.is_news(generation_id, int(version)) and not self._is_own(replica):
                     self._announce(GenerationChanged(generation_id))
             elif kind == "message":
-                origin, _, text = rest.partition(" ")
-                if origin != self._origin:
+                replica, _, text = rest.partition(" ")
+                if not self._is_own(replica):
                     self._announce(_decode(text))
             else:
                 number, _, name = rest.partition(" ")
                 self._revised(kind, int(number), name)
         except (ValueError, msgspec.MsgspecError):
             log.info("signal_unreadable", payload=payload[:200])
+
+    def _is_own(self, replica: str) -> bool:
+        return replica != "" and replica == self._replica()
 
     def _revised(self, kind: str, number: int, name: str | None) -> None:
         """Announce that one thing of a kind has changed; or any of them, if it is not the next change of its kind."""

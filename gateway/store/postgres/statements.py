@@ -12,33 +12,33 @@ class Statements:
     """Implements `Transaction`: every method sends one statement and waits for its result."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """See `Transaction`."""
         statement = translate(sql)
-        rows: list[Row] = await self._connection.fetch(statement.sql, *statement.values(values))
+        rows: list[Row] = await self.connection.fetch(statement.sql, *statement.values(values))
         return rows
 
     async def first(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """See `Transaction`."""
         statement = translate(sql)
-        row: Row | None = await self._connection.fetchrow(statement.sql, *statement.values(values))
+        row: Row | None = await self.connection.fetchrow(statement.sql, *statement.values(values))
         return row
 
     async def value(self, sql: str, values: Sequence[Any] = ()) -> Any:
         """See `Transaction`."""
         statement = translate(sql)
-        return await self._connection.fetchval(statement.sql, *statement.values(values))
+        return await self.connection.fetchval(statement.sql, *statement.values(values))
 
     async def run(self, sql: str, values: Sequence[Any] = ()) -> int:
         """See `Transaction`."""
         statement = translate(sql)
-        tag: str = await self._connection.execute(statement.sql, *statement.values(values))
+        tag: str = await self.connection.execute(statement.sql, *statement.values(values))
         return int(tag.rpartition(" ")[2])  # such as `UPDATE 3` or `INSERT 0 1`
 
     async def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """See `Transaction`."""
         statement = translate(sql)
         if values := [statement.values(row) for row in rows]:
-            await self._connection.executemany(statement.sql, values)
+            await self.connection.executemany(statement.sql, values)

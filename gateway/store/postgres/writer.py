@@ -71,12 +71,11 @@ class _Job:
 class GroupWriter:
     """Implements `Writer`. It has one connection, which it opens when it needs it. It serves one event loop."""
 
-    def __init__(self, server: Server, observer: Observer = NOBODY, origin: str = "") -> None:
-        """`origin` is a word of letters and digits; the signals of what is committed here name it."""
+    def __init__(self, server: Server, observer: Observer = NOBODY) -> None:
         self._server = server
         self._observer = observer
-        self._origin = origin
         self._connection: Connection = None
+        self.replica = ""  # the id of this replica, which the triggers of the database ask for; empty: none yet
         self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
         # Awaited after each commit, before its jobs have their results. It must not raise.
         self.after_commit: Callable[[], Awaitable[None]] = _nothing
@@ -195,7 +194,7 @@ class GroupWriter:
             raise NotCommittedError
 
     def _begin(self) -> str:
-        return f"{_BEGIN}; set local video_gateway.origin = '{self._origin}'"
+        return f"{_BEGIN}; set local video_gateway.replica = '{self.replica}'" if self.replica else _BEGIN
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.is_closed():

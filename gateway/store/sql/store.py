@@ -30,6 +30,7 @@ from gateway.store.port import (
     is_cursor,
 )
 from gateway.store.purchases import Purchases
+from gateway.store.replicas import Replicas
 from gateway.store.retention import Retention
 from gateway.store.signals import Signals
 from gateway.store.sql import attempts, restored, task_claims, webhooks
@@ -69,7 +70,7 @@ _DRIVEN = (
     " and state in ('submitting', 'accepted', 'abandoned'))"
     " or exists (select 1 from outputs where generation_id = generations.id and artifact is not null and kept is null))"
 )
-_OPEN_IDS = (
+OPEN_IDS = (
     f"select id from generations where status in {OPEN}"
     " union select generation_id from attempts where state in ('submitting', 'accepted')"
     " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
@@ -97,6 +98,11 @@ _FILE = f"select {FILE} from files where key = ? and id = ?"
 _NAMED_BLOBS = "select value from json_each(?) where exists (select 1 from files where sha256 = value)"
 
 
+def open_since(now: datetime) -> tuple[float, float, float]:
+    """The values of `OPEN_IDS`."""
+    return (now - DEADLINE_MAX).timestamp(), now.timestamp(), now.timestamp()
+
+
 class SqlStore:
     """Implements `Store`."""
 
@@ -118,6 +124,7 @@ class SqlStore:
         self.clients: ClientRows = SqlClients(reader, writer)
         self._webhooks = SqlWebhooks(reader, writer)
         self.webhooks: WebhookRows = self._webhooks
+        self.replicas: Replicas | None = database.replicas
 
     async def held_after_restore(self) -> int:
         return int((await self._reader.all(restored.COUNT_HELD))[0][0])
@@ -225,10 +232,7 @@ class SqlStore:
         return await self._writer.run(work)
 
     async def open_ids(self, now: datetime) -> list[str]:
-        abandoned_since = (now - DEADLINE_MAX).timestamp()
-        return [
-            row[0] for row in await self._reader.all(_OPEN_IDS, (abandoned_since, now.timestamp(), now.timestamp()))
-        ]
+        return [row[0] for row in await self._reader.all(OPEN_IDS, open_since(now))]
 
     async def unfollowed(self, providers: Sequence[str]) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in await self._reader.all(attempts.UNFOLLOWED, (to_json(list(providers)),))]

@@ -23,6 +23,8 @@ from gateway.telemetry import Observer
 class SqliteDatabase:
     """Implements `Database`: WAL, `synchronous=FULL`, one writer thread, short reads on their own connection."""
 
+    replicas = None  # the lock of the file is for one process
+
     def __init__(self, path: Path, lock: IO[bytes], begun: Begun, at_start: Start, observer: Observer) -> None:
         self._lock = lock
         self._marker = begun.file

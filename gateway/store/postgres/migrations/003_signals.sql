@@ -6,13 +6,13 @@ create table revisions (
     number bigint not null
 ) with (fillfactor = 50);
 
--- A gateway names itself in each transaction (`video_gateway.origin`), so that it recognises its own changes.
+-- A notification names the replica that makes the change, so that it recognises its own.
 create function announce_generation() returns trigger language plpgsql as $$
 begin
     perform pg_notify(
         'video_gateway',
         'generation ' || old.id || ' ' || case when tg_op = 'DELETE' then old.version + 1 else new.version end
-            || ' ' || coalesce(current_setting('video_gateway.origin', true), '')
+            || ' ' || coalesce(this_replica(), '')
     );
     return null;
 end

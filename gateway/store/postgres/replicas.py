@@ -1,0 +1,171 @@
+"""Replicas of a ledger in PostgreSQL: their rows, and what they hand over to one another.
+
+Heartbeats have a connection of their own, so that they do not wait for the ledger. What changes who drives a generation
+is a job of the writer, so that it never meets a submit half-way.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from datetime import datetime
+from secrets import token_hex
+from typing import Any, cast
+
+import structlog
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.replicas import JOB_SIZE
+from gateway.store.postgres.errors import explain, unavailable
+from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
+from gateway.store.postgres.reader import PoolReader
+from gateway.store.postgres.server import Connection, Server
+from gateway.store.postgres.statements import Statements
+from gateway.store.postgres.writer import GroupWriter
+from gateway.store.replicas import Beat, Duties
+from gateway.store.sql.columns import to_json
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.store import OPEN_IDS, open_since
+
+log = structlog.get_logger()
+_ANSWER_SECONDS = 4.0  # how long a heartbeat may take, its connection included
+_BATCH = 500  # generations that one transaction hands over, so that others need not wait long for the ledger
+_JOIN = "insert into replicas (id, name) values ($1, $2)"
+_BEAT = f"""
+with mine as (
+    update replicas set heartbeat_at = clock_timestamp(), driven = $2, draining = $3
+    where id = $1 and replica_lives(id) returning id
+)
+select
+    exists (select from mine) as lives,
+    array(select driven from replicas where id <> $1 and not draining and replica_lives(id)) as others,
+    exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
+    (select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')) as jobs
+"""
+_NEEDING = f"select g.id from ({OPEN_IDS}) as needing join generations as g on g.id = needing.id"
+_OWN = f"{_NEEDING} where g.replica = ?"
+_ORPHANS = f"{_NEEDING} left join replicas as r on r.id = g.replica and replica_lives(r.id) where r.id is null"
+_OF_DEAD = f"{_ORPHANS} and g.replica is not null"
+_WAITING = f"select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')"
+_RELEASE = (
+    "update generations set replica = null where id in (select value from json_each(?)) and replica = ?"
+    " and not exists (select 1 from attempts where generation_id = generations.id and state = 'submitting')"
+    " returning id"
+)
+_RELEASE_ORPHANS = (
+    "update generations set replica = null where id in (select value from json_each(?))"
+    " and not replica_lives(replica) returning id"
+)
+_RELEASE_DEAD = _RELEASE_ORPHANS.replace(" returning", " and replica is not null returning")
+_FORGET_DEAD = "delete from replicas where not replica_lives(id)"
+_LEAVE = "delete from replicas where id = ?"
+
+
+class PostgresReplicas:
+    """Implements `Replicas`."""
+
+    def __init__(self, server: Server, reader: PoolReader, writer: GroupWriter) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self._connection: Connection = None
+        self._id = ""
+        self._queue: Queue | None = None
+
+    async def join(self) -> None:
+        """See `Replicas`."""
+        replica = f"rep_{token_hex(12)}"
+        await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}")
+        self._id = self._writer.replica = replica
+        log.info("replica_joined", replica=replica)
+
+    async def beat(self, driven: int, *, draining: bool) -> Beat | None:
+        """See `Replicas`."""
+        row = await self._ask(_BEAT, self._id, driven, draining)
+        if not row["lives"]:
+            return None
+        return Beat(others=tuple(row["others"]), has_dead=row["has_dead"], waiting=row["jobs"] * JOB_SIZE)
+
+    async def own(self, now: datetime) -> list[str]:
+        """See `Replicas`."""
+        return await self._ids(_OWN, now, self._id)
+
+    async def hand_over(self, ids: Sequence[str]) -> list[str]:
+        """See `Replicas`."""
+        return await self._release(ids, _RELEASE, self._id)
+
+    async def hand_over_all(self, now: datetime) -> None:
+        """See `Replicas`."""
+        await self.hand_over(await self.own(now))
+
+    async def hand_over_dead(self, now: datetime) -> int:
+        """See `Replicas`."""
+        released = await self._release(await self._ids(_OF_DEAD, now), _RELEASE_DEAD)
+        await self._writer.run(lambda transaction: transaction.run(_FORGET_DEAD))
+        return len(released)
+
+    async def hand_over_orphans(self, now: datetime) -> int:
+        """See `Replicas`. While there are jobs, what belongs to no replica may be in one of them."""
+        if await self.waiting():
+            return await self.hand_over_dead(now)
+        return len(await self._release(await self._ids(_ORPHANS, now), _RELEASE_ORPHANS))
+
+    async def waiting(self) -> int:
+        """See `Replicas`."""
+        return int((await self._reader.all(_WAITING))[0][0])
+
+    async def leave(self) -> None:
+        """See `Replicas`."""
+        replica, self._id = self._id, ""
+        await self._writer.run(lambda transaction: transaction.run(_LEAVE, (replica,)))
+
+    async def work(self, duties: Duties) -> None:
+        """See `Replicas`."""
+        self._queue = Queue(self._server, duties)
+        await self._queue.run()
+
+    async def stop_work(self) -> None:
+        """See `Replicas`."""
+        if self._queue is not None:
+            await self._queue.stop()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self.stop_work()
+        self._drop()
+
+    async def _ids(self, statement: str, now: datetime, *values: Any) -> list[str]:
+        return [row[0] for row in await self._reader.all(statement, (*open_since(now), *values))]
+
+    async def _release(self, ids: Sequence[str], statement: str, *values: Any) -> list[str]:
+        """Let generations go and enqueue them, in batches. Returns those that the statement has changed."""
+        released: list[str] = []
+        for start in range(0, len(ids), _BATCH):
+            batch = to_json(list(ids[start : start + _BATCH]))
+
+            async def work(transaction: Transaction, batch: str = batch) -> list[str]:
+                changed = sorted(row[0] for row in await transaction.all(statement, (batch, *values)))
+                await enqueue(cast(Statements, transaction).connection, changed, JOB_SIZE)
+                return changed
+
+            released += await self._writer.run(work)
+        return released
+
+    async def _ask(self, sql: str, *values: Any) -> Any:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._server.connect()
+                return await self._connection.fetchrow(sql, *values)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            self._drop()
+            if explain(error) is None:
+                raise
+            raise unavailable(error, "The database does not answer.") from error
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
