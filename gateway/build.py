@@ -258,7 +258,7 @@ def build_engine(
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
     engine: Engine = (embedded := EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max))
     if replicas is not None and membership is not None:
-        engine = ReplicatedEngine(embedded, membership, replicas, base.clock)
+        engine = ReplicatedEngine(embedded, membership, replicas, base.store.signals, base.clock)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,
@@ -330,7 +330,7 @@ def build_reconciliation(base: Base, upstream: UpstreamParts, engine: EnginePart
         store=base.store,
         providers=upstream.providers,
         adoption=adoption,
-        drivers=engine.wake_ups,
+        drivers=engine.engine,
         clock=base.clock,
     )
     attempts = OperatorDecisions(

@@ -61,14 +61,6 @@ class WakeUps:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    def nudge(self, generation_id: str, attempt_id: str) -> None:
-        """Poll the tasks of this attempt now, here or in the process that drives its generation."""
-        is_passed_on = self._engine.poll_now(generation_id, attempt_id) or self._store.signals.send(
-            CalledBack(generation_id, attempt_id)
-        )
-        if not is_passed_on:
-            self._engine.nudge(generation_id, attempt_id)
-
     def warnings(self) -> list[str]:
         """What an operator should look at."""
         trouble = self._store.signals.trouble

@@ -61,8 +61,8 @@ class Signals(Protocol):
         """
         ...
 
-    def send(self, message: Message) -> bool:
-        """Send a message to all other processes, without waiting for it. False if there cannot be any."""
+    def send(self, message: Message) -> None:
+        """Send a message to all other processes, without waiting for it. It may be lost."""
         ...
 
     async def stop(self) -> None:
@@ -78,9 +78,8 @@ class Alone:
     def start(self, hear: Hear) -> None:
         """See `Signals`."""
 
-    def send(self, message: Message) -> bool:  # noqa: ARG002  # the interface
+    def send(self, message: Message) -> None:
         """See `Signals`."""
-        return False
 
     async def stop(self) -> None:
         """See `Signals`."""

@@ -95,11 +95,10 @@ class PostgresSignals:
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(), name="signals", context=log_context.nothing())
 
-    def send(self, message: Message) -> bool:
+    def send(self, message: Message) -> None:
         """See `Signals`. A message that cannot be sent now waits for the next connection."""
         self._waiting.append(f"message {self._replica()} {_encode(message).decode()}")
         self._stirred.set()
-        return True
 
     async def stop(self) -> None:
         """See `Signals`."""
