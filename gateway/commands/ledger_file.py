@@ -40,8 +40,8 @@ def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> Ledg
     try:
         from gateway.store.postgres.inspect import inspect_postgres  # noqa: PLC0415  # most gateways do without
         from gateway.store.postgres.server import Server  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise ConfigurationError(NO_DRIVER) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(NO_DRIVER.format(name=error.name)) from None
     seen = inspect_postgres(Server(database.url, database.password), providers)
     if not seen.schema:
         return LedgerFile(state="the first start will make the schema")
