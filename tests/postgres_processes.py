@@ -1,6 +1,5 @@
 """Stores of several processes on one database of PostgreSQL: each has its own writer, pool and signals."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
@@ -20,9 +19,8 @@ from gateway.store.postgres.writer import GroupWriter
 from gateway.store.signals import Signal
 from gateway.store.sql.store import SqlStore
 
+from .processes import until
 from .unit.builders import T0, generation
-
-PATIENCE_SECONDS = 20.0
 
 
 class Process:
@@ -52,22 +50,12 @@ class Process:
         await until(lambda: self.signals._newest_event is not None)
 
     async def hears(self, *signals: Signal) -> None:
-        await until(lambda: set(signals) <= set(self.heard), lambda: f"{signals} are not in {self.heard}")
+        await until(lambda: set(signals) <= set(self.heard))
 
     async def close(self) -> None:
         await self.signals.stop()
         await self.writer.close()
         await self.reader.close()
-
-
-async def until(predicate: Callable[[], Any], explain: Callable[[], str] = lambda: "") -> None:
-    """Let everything else run until the predicate is true."""
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not predicate():
-                await asyncio.sleep(0.001)
-    except TimeoutError:
-        raise AssertionError(explain()) from None
 
 
 @asynccontextmanager

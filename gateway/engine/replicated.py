@@ -101,11 +101,9 @@ class ReplicatedEngine:
         self._inner.reconsider()
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
-        """See `Engine`. A generation that is not driven here may have its driver elsewhere."""
-        if self._inner.poll_now(generation_id, attempt_id):
-            return
-        self._signals.send(CalledBack(generation_id, attempt_id))
-        if self._inner.drives(generation_id):  # it waits for its take-over
+        """See `Engine` and `wake`."""
+        if not self._inner.poll_now(generation_id, attempt_id):
+            self._signals.send(CalledBack(generation_id, attempt_id))
             self._inner.nudge(generation_id, attempt_id)
 
     def poll_now(self, generation_id: str, attempt_id: str) -> bool:

@@ -15,7 +15,6 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.clients import NO_LIMITS, Client, key_digest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.health.hold import Hold
-from gateway.engine.replicated import ReplicatedEngine
 from gateway.engine.wake_ups import WakeUps
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
@@ -36,7 +35,8 @@ from gateway.telemetry import NOBODY
 from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 
-from ...postgres_processes import moves, new_generation, processes, until
+from ...postgres_processes import moves, new_generation, processes
+from ...processes import until
 from ..builders import T0
 from .test_embedded import HastyClock
 
@@ -270,23 +270,6 @@ async def test_a_read_never_undoes_a_change_that_was_made_here_meanwhile(name: s
     await until(lambda: side.wake_ups._reading is None)
     assert len(rows.reads) == 2, "it was read again after the change"
     await side.wake_ups.stop()
-
-
-@pytest.mark.parametrize(
-    ("is_driven", "is_starting", "sent", "nudged"), [(True, True, 0, 0), (False, True, 1, 1), (False, False, 1, 0)]
-)
-def test_a_callback_goes_to_the_replica_that_may_drive_the_generation(
-    is_driven: bool, is_starting: bool, sent: int, nudged: int
-) -> None:
-    nudges: list[tuple[str, str]] = []
-    inner: Any = SimpleNamespace(
-        poll_now=lambda *_: is_driven, drives=lambda _: is_starting, nudge=lambda *call: nudges.append(call)
-    )
-    signals = OneSignals()
-    nobody: Any = None
-    ReplicatedEngine(inner, nobody, nobody, signals, HastyClock()).nudge("gen_1", "att_1")
-    assert signals.sent == [CalledBack("gen_1", "att_1")] * sent
-    assert nudges == [("gen_1", "att_1")] * nudged, "nothing is taken over because of a callback"
 
 
 async def test_the_operator_sees_that_signals_are_late() -> None:

@@ -12,7 +12,8 @@ from gateway.domain.generation.model import Generation
 from gateway.store.port import Event
 from gateway.store.sql.database import Transaction
 
-from ....postgres_processes import Process, moves, new_generation, processes, until
+from ....postgres_processes import Process, moves, new_generation, processes
+from ....processes import until
 from ...builders import T0
 
 ADD = "insert into events (generation_id, type, data, at) values (?, ?, '{}', 0)"

@@ -20,7 +20,8 @@ from gateway.store.postgres.signals import CHANNEL
 from gateway.store.signals import CalledBack, CircuitsReset, ClientsChanged, GenerationChanged, HoldsChanged
 from gateway.store.clients import StoredClient
 
-from ....postgres_processes import Process, moves, new_generation, processes, until
+from ....postgres_processes import Process, moves, new_generation, processes
+from ....processes import until
 from ...builders import T0
 
 HOLD = Hold(provider="bolt", held_at=T0, held_by="ada", note="why")
