@@ -20,6 +20,8 @@ from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
 from gateway.live import Live
 from gateway.store.postgres import signals as signals_module
+from gateway.store.postgres.open import open_postgres
+from gateway.store.postgres.server import Server
 from gateway.store.signals import (
     Alone,
     CalledBack,
@@ -36,7 +38,8 @@ from gateway.upstream.control import ProviderControl
 from gateway.upstream.health import Health
 
 from ...postgres_processes import moves, new_generation, processes
-from ...processes import until
+from ...processes import NOW, until
+from ...processes import Process as Replica
 from ..builders import T0
 from .test_embedded import HastyClock
 
@@ -81,9 +84,9 @@ class OneSignals(Alone):
 class Side:
     """One process: what is in its memory, and what keeps that up to date."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, engine: Any = None) -> None:
         self.store = store
-        self.engine: Any = Engine()
+        self.engine = engine or Engine()
         self.notifier = Notifier()
         self.clock = HastyClock()
         self.directory = Directory(SETTINGS)
@@ -172,6 +175,32 @@ async def test_clients_keys_and_holds_of_one_process_count_in_the_other(sides: l
     first.control.reset("acme", None)
     await until(lambda: len(second.engine.calls) == 3)
     assert second.engine.calls == [("reconsider",)] * 3, "once for each of the three changes"
+
+
+async def test_a_change_and_a_callback_at_one_replica_reach_the_driver_at_another(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals_module, "LOOK_SECONDS", 3600.0)
+    replicas = [Replica(open_postgres(Server(postgres_url), NOW)) for _ in range(2)]
+    followers = [Side(replica.store, replica.engine) for replica in replicas]
+    for replica, follower in zip(replicas, followers, strict=True):
+        await follower.start()
+        await replica.engine.start()
+    driving, other = replicas
+    created = await driving.create()
+    driver = driving.drivers[created.id]
+
+    other.engine.nudge(created.id, "att_1")
+    await until(lambda: driver.noted)
+    await moves(other.store, created, Status.CANCELLED)
+    other.engine.wake(created.id)
+    await until(lambda: len(driver.noted) == 2)
+    await until(lambda: other.engine.driven == 0)
+    assert driver.noted == ["att_1", "wake"]
+    assert await other.fence(created.id) == created.fence, "nothing was taken from a replica that lives"
+    for replica, follower in zip(replicas, followers, strict=True):
+        await follower.wake_ups.stop()
+        await replica.stop()
 
 
 class Rows:
