@@ -68,12 +68,12 @@ class WakeUps:
 
     def _hear(self, signal: Signal) -> None:
         match signal:
-            case GenerationChanged(generation_id):
+            case GenerationChanged(generation_id=generation_id):
                 self._notifier.changed(generation_id)
                 self._engine.look_again(generation_id)
-            case CalledBack(generation_id, attempt_id):
+            case CalledBack(generation_id=generation_id, attempt_id=attempt_id):
                 self._engine.poll_now(generation_id, attempt_id)
-            case CircuitsReset(provider, model):
+            case CircuitsReset(provider=provider, model=model):
                 self._control.reset_here(provider, model)
             case ClientsChanged() | HoldsChanged():
                 self._outdated[signal] = None
@@ -97,7 +97,7 @@ class WakeUps:
         match signal:
             case HoldsChanged():
                 await self._control.read_holds()
-            case ClientsChanged(None):
+            case ClientsChanged(name=None):
                 await self._directory.load(self._store.clients)
-            case ClientsChanged(str(name)):
+            case ClientsChanged(name=str(name)):
                 await self._directory.load_again(self._store.clients, name)

@@ -46,7 +46,9 @@ _LOOK = (
     f" select 'seen' as kind, coalesce(max(seq), cast($1 as bigint), {_NEWEST}) as number,"
     " case when count(*) = $2 then 'more' end as name from recent"
     " union all select name, number, null from revisions"
-    " union all select 'generation', version, id from generations where id in (select generation_id from recent)"
+    # A version is read by the key for each generation: whatever the planner expects, it reads no large table as a whole.
+    " union all select 'generation', (select version from generations where id = generation_id), generation_id"
+    " from (select distinct generation_id from recent) as changed"
 )
 _SEND = "select pg_notify($1, message) from unnest(cast($2 as text[])) as each (message)"
 _encode = msgspec.json.Encoder().encode

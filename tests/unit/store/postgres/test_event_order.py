@@ -17,7 +17,10 @@ from ....processes import until
 from ...builders import T0
 
 ADD = "insert into events (generation_id, type, data, at) values (?, ?, '{}', 0)"
-WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+WAITING = (
+    "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
 
 
 @pytest_asyncio.fixture
