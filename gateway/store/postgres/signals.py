@@ -40,15 +40,15 @@ _LIMITS = (
 )
 _NEWEST = "(select coalesce(max(seq), 0) from events)"
 # Rows are a kind, a number and a text. With $1, the newest event of the look before, they name what has changed since.
+# Each version is a select of its own, so that no planner decides to read the whole table of generations.
 _LOOK = (
     "with recent as materialized (select seq, generation_id from events"
     f" where seq > coalesce(cast($1 as bigint), {_NEWEST}) order by seq limit $2)"
     f" select 'seen' as kind, coalesce(max(seq), cast($1 as bigint), {_NEWEST}) as number,"
     " case when count(*) = $2 then 'more' end as name from recent"
     " union all select name, number, null from revisions"
-    # A version is read by the key for each generation: whatever the planner expects, it reads no large table as a whole.
-    " union all select 'generation', (select version from generations where id = generation_id), generation_id"
-    " from (select distinct generation_id from recent) as changed"
+    " union all select 'generation', (select g.version from generations as g where g.id = changed.generation_id),"
+    " changed.generation_id from (select distinct generation_id from recent) as changed"
 )
 _SEND = "select pg_notify($1, message) from unnest(cast($2 as text[])) as each (message)"
 _encode = msgspec.json.Encoder().encode
