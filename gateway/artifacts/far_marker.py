@@ -5,6 +5,7 @@ of its own, so that markers of earlier lineages still recognise their copies.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import structlog
 from obstore.exceptions import BaseError
 
 from gateway.artifacts.bucket import Bucket, bucket_of
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.lineage import Marker, Reading, line_of, marker_of
 from gateway.fsync import fsync_path
 from gateway.settings.load import Settings
@@ -117,19 +119,25 @@ class FarMarker:
         """How often `follow` should be called."""
         return self._place.follow_seconds
 
-    async def follow(self, marker: Marker) -> None:
-        """Write the marker if it has moved, and if nobody else has written a later one. Never raises."""
+    async def follow(self, marker: Marker, newest: Callable[[], Awaitable[Marker]] | None = None) -> None:
+        """Write the marker if it has moved, and if nobody else has written a later one. Never raises.
+
+        `newest` reads the marker again from the ledger: a later one may be that of another replica on the same ledger.
+        """
         if marker == self._written:
             return
         trouble = await asyncio.to_thread(self._bring_up, marker)
+        if isinstance(trouble, Marker):
+            trouble = AHEAD if newest is None or await _is_before(newest, trouble) else None
         if trouble is not None and trouble != self.trouble:
             log.error("ledger_copied" if trouble == AHEAD else "marker_not_written", detail=trouble)
         self.trouble = trouble
 
-    def _bring_up(self, marker: Marker) -> str | None:
+    def _bring_up(self, marker: Marker) -> str | Marker | None:
+        """Returns the trouble, or the later marker that is there."""
         there = self._place.read(marker.lineage)
         if isinstance(there, Marker) and there != self._written and there.position > marker.position:
-            return AHEAD
+            return there
         if there is None:
             return "the marker of the ledger in the artifact store cannot be read"
         try:
@@ -139,3 +147,11 @@ class FarMarker:
             return f"the marker of the ledger in the artifact store cannot be written: {reason}"
         self._written = marker
         return None
+
+
+async def _is_before(newest: Callable[[], Awaitable[Marker]], there: Marker) -> bool:
+    """Whether the ledger has not come as far as a marker that was read before."""
+    try:
+        return (await newest()).position < there.position
+    except StoreUnavailable:
+        return False  # the next time will tell

@@ -28,7 +28,7 @@ class LineageWatch:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._far.is_local:
-            await self._far.follow(self._store.lineage.marker)
+            await self._far.follow(self._store.lineage.marker, self._store.lineage.newest)
 
     async def look(self) -> None:
         """Count the generations that wait for an operator again. Raises `StoreUnavailable`."""
@@ -46,7 +46,7 @@ class LineageWatch:
 
     async def _run(self) -> None:
         while True:
-            await self._far.follow(self._store.lineage.marker)
+            await self._far.follow(self._store.lineage.marker, self._store.lineage.newest)
             with contextlib.suppress(StoreUnavailable):  # the health check shows that the store does not work
                 await self.look()
             await asyncio.sleep(self._far.follow_seconds)

@@ -15,6 +15,10 @@ class LedgerLineage(Protocol):
         """What a marker in another place should say now: everything up to here is durable in the ledger."""
         ...
 
+    async def newest(self) -> Marker:
+        """The marker as the ledger has it now, with what other processes have stored. Raises `StoreUnavailable`."""
+        ...
+
     @property
     def copy(self) -> Copy | None:
         """Why this start has treated the ledger as an older copy; `None` if it has not."""

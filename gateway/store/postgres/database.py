@@ -1,6 +1,5 @@
 """An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
 
-import asyncio
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal
@@ -12,7 +11,6 @@ from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
 from gateway.store.postgres.signals import PostgresSignals
-from gateway.store.postgres.sole import SoleGateway
 from gateway.store.postgres.writer import GroupWriter
 from gateway.store.signals import Signals
 from gateway.store.start import Start
@@ -24,9 +22,9 @@ class PostgresDatabase:
 
     dialect: Literal["postgres"] = "postgres"
 
-    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer, sole: SoleGateway) -> None:
+    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer) -> None:
         self._begun = begun
-        self._sole = sole
+        begun.newest_event = self._newest_event
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
         self.writer = GroupWriter(server, observer)
@@ -37,7 +35,7 @@ class PostgresDatabase:
 
     async def _mark(self) -> None:
         with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
-            await self._begun.follow(self._newest_event)
+            await self._begun.follow()
 
     async def _newest_event(self) -> int:
         return int((await self.reader.all(NEWEST_EVENT))[0][0])
@@ -56,4 +54,3 @@ class PostgresDatabase:
         await self.replicas.close()
         await self.writer.close()
         await self.reader.close()
-        await asyncio.to_thread(self._sole.release)

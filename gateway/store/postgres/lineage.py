@@ -34,15 +34,20 @@ class Begun(Struct, kw_only=True):
     copy: Copy | None
     held: tuple[str, ...]
     looked_at: float = 0.0
+    newest_event: Callable[[], Awaitable[int]]  # reads its number from the ledger
 
-    async def follow(self, newest_event: Callable[[], Awaitable[int]]) -> None:
+    async def follow(self) -> None:
         """Bring the marker up to date after a commit, at most once a second."""
-        if time.monotonic() - self.looked_at < _EACH_SECONDS:
-            return
+        if time.monotonic() - self.looked_at >= _EACH_SECONDS:
+            await self.newest()
+
+    async def newest(self) -> Marker:
+        """See `LedgerLineage`."""
         self.looked_at = time.monotonic()
-        newest = await newest_event()
+        newest = await self.newest_event()
         if newest > self.marker.position:
             self.marker = Marker(lineage=self.marker.lineage, position=newest)
+        return self.marker
 
 
 async def begin(transaction: Transaction, now: datetime, read_far: ReadFar, said: Said | None) -> Begun:
@@ -64,4 +69,9 @@ async def begin(transaction: Transaction, now: datetime, read_far: ReadFar, said
     else:
         lineage = ledger.id
     newest = int(await transaction.value(NEWEST_EVENT))
-    return Begun(marker=Marker(lineage=lineage, position=newest), copy=copy, held=held)
+    marker = Marker(lineage=lineage, position=newest)
+    return Begun(marker=marker, copy=copy, held=held, newest_event=_not_open)
+
+
+async def _not_open() -> int:
+    return 0  # until the database is open

@@ -37,6 +37,10 @@ class Begun(Struct, frozen=True, kw_only=True):
         """See `LedgerLineage`."""
         return self.file.marker
 
+    async def newest(self) -> Marker:
+        """See `LedgerLineage`. No other process stores anything."""
+        return self.file.marker
+
 
 def begin(connection: apsw.Connection, path: Path, now: datetime, read_far: ReadFar, said: Said | None) -> Begun:
     """Compare the ledger with its markers. If it is an older copy, hold its open generations and begin a new lineage.
