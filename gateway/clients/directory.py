@@ -51,6 +51,7 @@ class Keys:
 
     def __init__(self, keys: Iterable[KnownKey] = ()) -> None:
         self._by_prefix: dict[bytes, tuple[KnownKey, ...]] = {}
+        self._prefixes: dict[str, set[bytes]] = {}  # by the name of the client: of its keys that were made at run time
         for key in keys:
             self.put(key)
 
@@ -59,11 +60,15 @@ class Keys:
         prefix = key.digest[:_PREFIX]
         others = (other for other in self._by_prefix.get(prefix, ()) if other.digest != key.digest)
         self._by_prefix[prefix] = (*others, key)
+        if key.stored is not None:
+            self._prefixes.setdefault(key.stored.client, set()).add(prefix)
 
     def drop(self, client: str) -> None:
-        """Remove the keys of a client that was made at run time."""
-        for prefix, keys in list(self._by_prefix.items()):
-            self._by_prefix[prefix] = tuple(key for key in keys if key.stored is None or key.stored.client != client)
+        """Remove the keys of a client that were made at run time."""
+        for prefix in self._prefixes.pop(client, ()):
+            keys = self._by_prefix.pop(prefix)
+            if left := tuple(key for key in keys if key.stored is None or key.stored.client != client):
+                self._by_prefix[prefix] = left
 
     def find(self, digest: bytes) -> KnownKey | None:
         """The key with this digest."""
