@@ -66,7 +66,7 @@ class Keys:
     def drop(self, client: str) -> None:
         """Remove the keys of a client that were made at run time."""
         for prefix in self._prefixes.pop(client, ()):
-            keys = self._by_prefix.pop(prefix)
+            keys = self._by_prefix.pop(prefix, ())
             if left := tuple(key for key in keys if key.stored is None or key.stored.client != client):
                 self._by_prefix[prefix] = left
 
