@@ -267,7 +267,10 @@ def build_engine(
         keep_purchases=base.live.of(lambda now: timedelta(days=now.settings.retention.money_days)),
         keep=base.live.of(lambda now: kept_for(now.settings.retention)),
         hold=base.sweep_hold,
+        by_turns=replicas is not None,
     )
+    if isinstance(engine, ReplicatedEngine):
+        engine.on_sweep = sweeper.take_turn
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
     control = ProviderControl(
         configured=base.live.of(lambda now: now.settings.providers),

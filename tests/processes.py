@@ -1,4 +1,4 @@
-"""An engine with its store, as one process has them, with drivers that only note what they are told."""
+"""An engine with its store, as one process has them, with drivers that only note the calls that they get."""
 
 import asyncio
 from collections.abc import Callable

@@ -6,7 +6,7 @@ dead, and the others take it. The ledger decides about each, so a mistake here c
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import structlog
@@ -51,6 +51,7 @@ class ReplicatedEngine:
         self._is_failing = False
         self._draining = False
         self._left = False
+        self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
 
     @property
     def driven(self) -> int:
@@ -121,10 +122,9 @@ class ReplicatedEngine:
         self.drain()
         if self._left:
             return
-        await self._replicas.stop_work()
-        handing_over = asyncio.create_task(self._hand_over_all())
+        at_once = asyncio.gather(self._hand_over_all(), self._replicas.stop_work())
         await self._inner.stop(drain_seconds)
-        await handing_over
+        await at_once
         await self._hand_over_all()
         self._left = True
         for task in filter(None, [*self._tasks, self._evening]):
@@ -156,6 +156,10 @@ class ReplicatedEngine:
         """See `Duties`."""
         if count := await self._replicas.hand_over_orphans(self._clock.now()):
             log.warning("orphans_handed_over", generations=count)
+
+    async def sweep(self) -> None:
+        """See `Duties`."""
+        self.on_sweep()
 
     # -- heartbeats
 
@@ -222,7 +226,7 @@ class ReplicatedEngine:
 
         One that is being created has none for a moment, so it counts only when it had none at the last look either.
         """
-        ids = await self._replicas.own(self._clock.now())
+        ids = await self._replicas.own_open()
         missing = {generation_id for generation_id in ids if not self._inner.drives(generation_id)}
         if lost := sorted(missing & self._missing):
             log.warning("generations_without_driver", count=len(lost), generations=lost[:20])

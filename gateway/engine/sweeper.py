@@ -35,12 +35,16 @@ class Sweeper:
         keep_purchases: Live[timedelta],
         keep: Live[KeepFor] = KEEP_ALL,
         hold: SweepHold | None = None,
+        by_turns: bool = False,
     ) -> None:
         """`keep_purchases`: how long the cost of a deleted generation is kept, counted from the delete.
 
         `keep`: how long other rows are kept.
 
         `hold`: the clock may be wrong, so for a while another time decides what has expired.
+
+        `by_turns`: several processes share the ledger, and `take_turn` says when this one removes rows and results. Blobs
+        it removes in any case, because the others may not see its folder.
         """
         self._store = store
         self._blobs = blobs
@@ -49,6 +53,8 @@ class Sweeper:
         self._keep_purchases = keep_purchases
         self._old_rows = OldRows(store, keep)
         self._hold = hold
+        self._by_turns = by_turns
+        self._has_turn = False
         self._wake = asyncio.Event()
         self._stopping = False
         self._results_due = False  # a generation was deleted, so results are to be removed before the hour is over
@@ -71,6 +77,11 @@ class Sweeper:
         self._results_due = True
         self._wake.set()
 
+    def take_turn(self) -> None:
+        """Do a whole round now: among several processes it is the turn of this one."""
+        self._has_turn = True
+        self._wake.set()
+
     def stop(self) -> None:
         """Let `run` return after its current batch."""
         self._stopping = True
@@ -81,14 +92,16 @@ class Sweeper:
         return INTERVAL_SECONDS if self._next_at is None else (self._next_at - self._clock.now()).total_seconds()
 
     async def _round(self, now: datetime) -> None:
-        results_only, self._results_due = self._results_due, False
+        results_only, self._results_due = self._results_due and not self._has_turn, False
+        has_turn, self._has_turn = self._has_turn or not self._by_turns, False
         is_whole = not results_only or self._next_at is None or now >= self._next_at
         if is_whole:
             self._next_at = now + timedelta(seconds=INTERVAL_SECONDS)
         expired_at = now if self._hold is None else self._hold.moment(now)
-        await self._remove_results(expired_at)
+        if has_turn or results_only:
+            await self._remove_results(expired_at)
         if is_whole:
-            await self._sweep(expired_at)
+            await self._sweep(expired_at, with_rows=has_turn)
 
     async def _remove_results(self, now: datetime) -> None:
         """Remove expired results: each file before its row. A file that cannot be removed is tried again in an hour."""
@@ -118,10 +131,12 @@ class Sweeper:
             return False
         return True
 
-    async def _sweep(self, now: datetime) -> None:
+    async def _sweep(self, now: datetime, *, with_rows: bool) -> None:
         began = self._clock.now()
-        await self._count_history()
-        rows = await self._remove_rows(now)
+        rows = 0
+        if with_rows:
+            await self._count_history()
+            rows = await self._remove_rows(now)
         blobs = await self._remove_blobs(now - BLOB_AGE)
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()

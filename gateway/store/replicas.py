@@ -26,6 +26,10 @@ class Duties(Protocol):
         """Look for generations that nobody drives. Every few seconds one of all replicas is called."""
         ...
 
+    async def sweep(self) -> None:
+        """Begin to remove what has expired. Every hour one of all replicas is called."""
+        ...
+
 
 class Replicas(Protocol):
     """The replicas of a ledger, seen from this one. Every method may raise `StoreUnavailable`.
@@ -42,8 +46,8 @@ class Replicas(Protocol):
         """Say that this replica lives and how many generations it drives. None: it is dead and has to join again."""
         ...
 
-    async def own(self, now: datetime) -> list[str]:
-        """The generations that need a driver and that the ledger says this replica drives."""
+    async def own_open(self) -> list[str]:
+        """The open generations that the ledger says this replica drives."""
         ...
 
     async def hand_over(self, ids: Sequence[str]) -> list[str]:

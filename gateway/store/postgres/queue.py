@@ -28,7 +28,9 @@ from gateway.store.replicas import Duties
 log = structlog.get_logger()
 TAKE_OVER = "take_over"  # the name of the jobs; a payload is a JSON list of ids
 LOOK = "look_after_all"
+SWEEP = "sweep"
 EVERY_TEN_SECONDS = "* * * * * */10"
+EVERY_HOUR = "17 * * * *"
 RESTART_SECONDS = 1.0  # before PgQueuer is started again
 _JOBS = 8  # that are fetched at once
 _POSTPONED = timedelta(seconds=1)  # until a job is offered again that this replica does not take
@@ -111,6 +113,7 @@ class Queue:
             self._pgqueuer = pgqueuer = PgQueuer(queries.driver, Channel(SETTINGS.channel), queries=queries)
             pgqueuer.entrypoint(TAKE_OVER, accepts_context=False)(self._take)
             pgqueuer.schedule(LOOK, EVERY_TEN_SECONDS, accepts_context=False)(self._look)
+            pgqueuer.schedule(SWEEP, EVERY_HOUR, accepts_context=False)(self._sweep)
             if self._stopping.is_set():
                 return
             probing = asyncio.create_task(self._probe(connection, queries), name="queue-probe")
@@ -147,3 +150,6 @@ class Queue:
         await self._duties.look_after_all()
         if self._pgqueuer is not None:
             await self._pgqueuer.connection.execute(_FORGET)
+
+    async def _sweep(self, _: Schedule) -> None:
+        await self._duties.sweep()

@@ -25,6 +25,7 @@ from gateway.store.postgres.writer import GroupWriter
 from gateway.store.replicas import Beat, Duties
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Transaction
+from gateway.store.sql.rows import OPEN
 from gateway.store.sql.store import OPEN_IDS, open_since
 
 log = structlog.get_logger()
@@ -44,6 +45,7 @@ select
 """
 _NEEDING = f"select g.id from ({OPEN_IDS}) as needing join generations as g on g.id = needing.id"
 _OWN = f"{_NEEDING} where g.replica = ?"
+_OWN_OPEN = f"select id from generations where status in {OPEN} and replica = ? order by id"
 _ORPHANS = f"{_NEEDING} left join replicas as r on r.id = g.replica and replica_lives(r.id) where r.id is null"
 _OF_DEAD = f"{_ORPHANS} and g.replica is not null"
 _WAITING = f"select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')"
@@ -86,9 +88,9 @@ class PostgresReplicas:
             return None
         return Beat(others=tuple(row["others"]), has_dead=row["has_dead"], waiting=row["jobs"] * JOB_SIZE)
 
-    async def own(self, now: datetime) -> list[str]:
+    async def own_open(self) -> list[str]:
         """See `Replicas`."""
-        return await self._ids(_OWN, now, self._id)
+        return [row[0] for row in await self._reader.all(_OWN_OPEN, (self._id,))]
 
     async def hand_over(self, ids: Sequence[str]) -> list[str]:
         """See `Replicas`."""
@@ -96,7 +98,7 @@ class PostgresReplicas:
 
     async def hand_over_all(self, now: datetime) -> None:
         """See `Replicas`."""
-        await self.hand_over(await self.own(now))
+        await self.hand_over(await self._ids(_OWN, now, self._id))
 
     async def hand_over_dead(self, now: datetime) -> int:
         """See `Replicas`."""

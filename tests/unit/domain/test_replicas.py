@@ -1,4 +1,4 @@
-"""The rules of replicas: nobody buys who may be dead, and generations come to rest where shares are even."""
+"""The rules of replicas: nobody buys who may be dead, and generations rest where shares are even."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ def test_a_replica_hands_over_only_what_is_above_its_share(counts: list[int], wa
 
 
 @given(COUNTS, st.data())
-def test_it_comes_to_rest_and_then_nobody_has_too_much(counts: list[int], data: st.DataObject) -> None:
+def test_it_rests_in_the_end_and_then_nobody_has_too_much(counts: list[int], data: st.DataObject) -> None:
     counts = [count % 2000 for count in counts]
     total, waiting = sum(counts), 0
     for _ in range(200):

@@ -1,9 +1,9 @@
 """Several replicas on one database: who drives what after a death, a stop, a start and a failure of the queue."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import asyncio
 import asyncpg
 import msgspec
 import pytest
@@ -46,8 +46,10 @@ class World:
             "update replicas set heartbeat_at = heartbeat_at - interval '1 minute' where id = $1", process.replica
         )
 
-    async def replicas(self) -> int:
-        return int(await self.sql("select count(*) from replicas"))
+    async def until_replicas(self, count: int) -> None:
+        async with asyncio.timeout(20):
+            while await self.sql("select count(*) from replicas") != count:
+                pass
 
 
 @pytest_asyncio.fixture
@@ -69,13 +71,13 @@ async def test_the_others_take_what_a_dead_replica_drove_and_it_notices(world: W
     await other.beat()
     await until(lambda: len(other.drivers) == len(created))
     assert {driver.held.fence for driver in other.drivers.values()} == {created[0].fence + 1}
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
 
     assert len(dead.drivers) == len(created), "it is frozen"
     await dead.beat()
     await until(lambda: not dead.drivers)
     assert dead.replica != replica
-    assert await world.replicas() == 2
+    await world.until_replicas(2)
     await other.beat()
     assert len(other.drivers) == len(created), "nothing is taken from it because the other one is back"
 
@@ -93,15 +95,15 @@ async def test_a_replica_that_counts_as_dead_cannot_submit(world: World) -> None
 
 
 async def test_nothing_is_taken_from_a_replica_that_lives(world: World) -> None:
-    one, other = await world.start(), await world.start()
-    created = await one.create()
-    attempt_id = await one.reserve(created)
+    first, other = await world.start(), await world.start()
+    created = await first.create()
+    attempt_id = await first.reserve(created)
     assert await other.store.take_over([created.id], after(60)) == []
     other.engine.wake(created.id)
     await until(lambda: other.engine.driven == 0)
-    assert await one.fence(created.id) == created.fence
+    assert await first.fence(created.id) == created.fence
     assert await other.store.begin_submit(attempt_id, created.fence, T0) is Permission.OVERTAKEN
-    assert await one.store.begin_submit(attempt_id, created.fence, T0) is Permission.GRANTED
+    assert await first.store.begin_submit(attempt_id, created.fence, T0) is Permission.GRANTED
 
 
 async def test_a_stop_hands_over_at_once_what_has_no_submit_in_flight(world: World) -> None:
@@ -117,7 +119,15 @@ async def test_a_stop_hands_over_at_once_what_has_no_submit_in_flight(world: Wor
     driver.finish()
     await stop
     await until(lambda: len(other.drivers) == 3)
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
+
+
+def queue_of(process: Process) -> Any:
+    return process.store.replicas
+
+
+def duties_of(process: Process) -> Any:
+    return process.engine
 
 
 def stored_attempt(generation: Any) -> str:
@@ -129,7 +139,7 @@ async def test_a_submit_that_a_stop_cuts_off_is_found_by_the_others(world: World
     created = await stopping.create()
     await stopping.submit(created)
     await stopping.engine.stop(0)
-    assert await world.replicas() == 1
+    await world.until_replicas(1)
     await other.look()
     await until(lambda: created.id in other.drivers)
 
@@ -140,14 +150,16 @@ async def test_a_new_replica_gets_its_share(world: World) -> None:
     submitting = created[0]
     await old.submit(submitting)
     new = await world.start()
+    await queue_of(old).stop_work()  # a job that it is offered and leaves to the other is offered again after a second
     await old.beat()
+    assert not await duties_of(old).take(["gen_"] * JOB_SIZE)
     await until(lambda: len(new.drivers) == 50)
     assert submitting.id in old.drivers
     assert {*old.drivers, *new.drivers} == {each.id for each in created}
     await new.beat()
     await old.beat()
     await old.beat()
-    assert (len(old.drivers), len(new.drivers)) == (50, 50), "they come to rest"
+    assert (len(old.drivers), len(new.drivers)) == (50, 50), "then they rest"
 
 
 async def test_what_belongs_to_nobody_is_found(world: World) -> None:

@@ -231,6 +231,24 @@ async def test_it_sweeps_every_hour(bench: Bench, events: list[Mapping[str, Any]
     assert events == [], "there was nothing to remove"
 
 
+async def test_by_turns_rows_and_results_are_removed_only_when_it_is_the_turn_of_this_one(bench: Bench) -> None:
+    bench.sweeper._by_turns = True
+    made = await bench.create(b"one", idempotency=KNOWN)
+    assert await bench.store.delete(made.id, "alice", NOW)
+    bench.clock.moment += DAY
+    await bench.round()
+    assert bench.contents == set(), "its own blobs are removed in any case"
+    with pytest.raises(GenerationDeleted):
+        await bench.store.recall("alice", KNOWN, NOW)
+
+    bench.clock.timer_set.clear()
+    bench.sweeper.soon()
+    bench.sweeper.take_turn()
+    async with asyncio.timeout(5):
+        await bench.clock.timer_set.wait()
+    assert await bench.store.recall("alice", KNOWN, NOW) is None
+
+
 async def test_a_round_that_finds_nothing_needs_no_lock_on_the_ledger(
     bench: Bench, events: list[Mapping[str, Any]]
 ) -> None:
