@@ -51,7 +51,7 @@ class WakeUps:
         self._reading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Follow other processes from now on. What is in memory should be read after this, so that nothing is missed."""
+        """Follow other processes from now on. What is in memory is to be read after this, so that nothing is missed."""
         self._store.signals.start(self._hear)
 
     async def stop(self) -> None:

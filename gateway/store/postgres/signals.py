@@ -214,7 +214,7 @@ class PostgresSignals:
         if self.trouble is None:
             log.warning("signals_lost", reason=explain(error), error=f"{type(error).__name__}: {error}")
         self.trouble = (
-            "the connection for notifications of PostgreSQL is lost, so that what other gateways change is noticed late:"
+            "the connection for notifications of PostgreSQL is lost; what other gateways change is noticed late:"
             f" {explain(error) or type(error).__name__}"
         )
 

@@ -29,8 +29,8 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
-from gateway.store.signals import Signals
 from gateway.store.replicas import Replicas
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 
 T = TypeVar("T")
@@ -129,6 +129,9 @@ class Database(Protocol):
     @property
     def signals(self) -> Signals:
         """What other processes on this ledger are made aware of."""
+        ...
+
+    @property
     def replicas(self) -> Replicas | None:
         """The processes that work on it together; None if only one can."""
         ...

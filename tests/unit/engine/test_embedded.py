@@ -239,8 +239,9 @@ async def test_a_change_of_another_process_reaches_a_driver_and_starts_none() ->
     engine.wake("gen_1")
     assert engine.look_again("gen_1"), "it is starting, and reads the change"
     assert not engine.poll_now("gen_1", "att_1")
-    while not begun:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert begun
     driver: Any = engine._drivers["gen_1"]
     assert driver.woken == 1
     assert engine.look_again("gen_1")

@@ -1,4 +1,4 @@
-"""What another process changes reaches whoever is concerned here: listeners, drivers, clients and holds in memory."""
+"""What another process changes reaches what it concerns here: listeners, drivers, clients and holds in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -97,7 +97,10 @@ async def test_gateways_that_start_at_once_apply_it_once(empty_postgres_url: str
 
     for change, message in (
         ("update schema_migrations set checksum = 'x'", "was applied with another text"),
-        ("insert into schema_migrations values (99, 'x', 'x', 0)", f"the database has schema 99, this program knows {shipped[-1][0]}"),
+        (
+            "insert into schema_migrations values (99, 'x', 'x', 0)",
+            f"the database has schema 99, this program knows {shipped[-1][0]}",
+        ),
     ):
         await execute(empty_postgres_url, change)
         with pytest.raises(ConfigurationError, match=re.escape(message)):
