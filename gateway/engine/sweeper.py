@@ -43,8 +43,8 @@ class Sweeper:
 
         `hold`: the clock may be wrong, so for a while another time decides what has expired.
 
-        `by_turns`: several processes share the ledger, and `take_turn` says when this one removes rows and results. Blobs
-        it removes in any case, because the others may not see its folder.
+        `by_turns`: several processes share the ledger, and `take_turn` says when this one removes rows and results. It
+        removes blobs in any case, because the others may not see its folder.
         """
         self._store = store
         self._blobs = blobs

@@ -20,18 +20,18 @@ from ....postgres_databases import execute
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 # What several replicas need, which SQLite does not have: tables, triggers and indexes begin with these names.
 _OF_REPLICAS = (
-    "'^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
-    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed)'"
+    "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
+    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed)"
 )
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"
-    f" and table_name !~ {_OF_REPLICAS} and (table_name, column_name) <> ('generations', 'replica')"
+    " and table_name !~ $1 and (table_name, column_name) <> ('generations', 'replica')"
 )
 _INDEXES = (
     "select name from (select indexname as name from pg_indexes where schemaname = 'public'"
     " and indexname not in (select conname from pg_constraint)"
     " union all select tgname from pg_trigger where not tgisinternal) as names"
-    f" where name !~ {_OF_REPLICAS}"
+    " where name !~ $1"
 )
 
 
@@ -50,12 +50,13 @@ async def test_it_is_that_of_sqlite(postgres_url: str, tmp_path: Path) -> None:
     sqlite.close()
 
     connection = await asyncpg.connect(postgres_url)
-    assert {tuple(row) for row in await connection.fetch(_COLUMNS)} == columns
-    assert {row[0] for row in await connection.fetch(_INDEXES)} == indexes
+    assert {tuple(row) for row in await connection.fetch(_COLUMNS, _OF_REPLICAS)} == columns
+    assert {row[0] for row in await connection.fetch(_INDEXES, _OF_REPLICAS)} == indexes
     default = await connection.fetch(
         "select table_name, column_name from information_schema.columns where table_schema = 'public'"
         " and data_type = 'text' and collation_name is distinct from 'C' and table_name <> 'schema_migrations'"
-        f" and table_name !~ {_OF_REPLICAS}"
+        " and table_name !~ $1",
+        _OF_REPLICAS,
     )
     assert not default, "ids are compared by bytes"
     await connection.close()
