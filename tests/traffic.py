@@ -42,7 +42,7 @@ class Traffic:
     def count_threads(self, app: Any) -> None:
         """Count what the writer and the other threads of this gateway do, in the running event loop."""
         writer = app.store._writer
-        name = "_enqueue" if hasattr(writer, "_enqueue") else "run"  # of SQLite, which also has purchases, or PostgreSQL
+        name = "_enqueue" if hasattr(writer, "_enqueue") else "run"  # of SQLite, or of PostgreSQL
         setattr(writer, name, self.counting(getattr(writer, name)))
         app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
