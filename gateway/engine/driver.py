@@ -67,7 +67,7 @@ class Driver:
 
     @property
     def is_submitting(self) -> bool:
-        """Whether a submit is under way, from the wait for its turn to the end of its answer."""
+        """Whether a submit is under way, from its wait for a free place to the end of its answer."""
         return any(isinstance(effect, Submit) for effect in self._running.values())
 
     def wake(self) -> None:

@@ -143,10 +143,11 @@ class PostgresReplicas:
         """Let generations go and enqueue them, in batches. Returns those that the statement has changed."""
         released: list[str] = []
         for start in range(0, len(ids), _BATCH):
-            batch = to_json(list(ids[start : start + _BATCH]))
+            batch = list(ids[start : start + _BATCH])
 
-            async def work(transaction: Transaction, batch: str = batch) -> list[str]:
-                changed = sorted(row[0] for row in await transaction.all(statement, (batch, *values)))
+            async def work(transaction: Transaction, batch: Sequence[str] = batch) -> list[str]:
+                rows = await transaction.all(statement, (to_json(batch), *values))
+                changed = sorted(row[0] for row in rows)
                 await enqueue(cast(Statements, transaction).connection, changed, JOB_SIZE)
                 return changed
 
