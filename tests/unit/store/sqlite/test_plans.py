@@ -27,7 +27,7 @@ from gateway.store.sqlite import clock as sqlite_clock
 from gateway.store.webhooks import DeliveryQuery
 
 STATEMENTS = {
-    "open_ids": store._OPEN_IDS,
+    "open_ids": store.OPEN_IDS,
     "unfollowed": attempts.UNFOLLOWED,
     "completions": attempts.COMPLETIONS,
     "unknown": attempts.unknown(10, None, open_only=False)[0],
