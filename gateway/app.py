@@ -138,6 +138,7 @@ class Application:
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
         self._archiver, self._thumbnails = artifacts.archiver, artifacts.thumbnails
         self.engine, self._sweeper, self._ledger_clock = engine.engine, engine.sweeper, engine.ledger_clock
+        self._wake_ups = engine.wake_ups
         self.webhook_fetcher, self._deliverer = webhooks.fetcher, webhooks.deliverer
         self._stopping_since: datetime | None = None
         self.unfollowed: dict[str, int] = {}  # by provider: open generations that could not be polled at the start
@@ -194,6 +195,7 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        self._wake_ups.start()  # before what it concerns is read, so that no change is missed
         await self.clients.load(self.store.clients)
         await self._warn_about_unfollowed()
         self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
@@ -217,6 +219,7 @@ class Application:
             self.metrics.loop_lag.stop()
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
+            await self._wake_ups.stop()
             await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
             sweeping.cancel()
             delivering.cancel()
@@ -281,6 +284,7 @@ class Application:
             for name, hold in self.health.holds.items()
         ]
         warnings += self._lineage.warnings()
+        warnings += self._wake_ups.warnings()
         artifacts = self.live.current.settings.artifacts
         if full := refuses_images(artifacts.path, artifacts.min_free_bytes):
             warnings.append(full)

@@ -38,6 +38,7 @@ from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.submit import Submitter
 from gateway.engine.sweeper import Sweeper
 from gateway.engine.task_canceller import TaskCanceller
+from gateway.engine.wake_ups import WakeUps
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.budgets import budgets_of
 from gateway.generations.event_stream import EventStreamSource
@@ -257,7 +258,7 @@ def build_engine(
     open_max = base.live.of(lambda now: now.settings.server.max_open_generations)
     engine: Engine = (embedded := EmbeddedEngine(base.store, base.clock, new_driver, open_max=open_max))
     if replicas is not None and membership is not None:
-        engine = ReplicatedEngine(embedded, membership, replicas, base.clock)
+        engine = ReplicatedEngine(embedded, membership, replicas, base.store.signals, base.clock)
     sweeper = Sweeper(
         base.store,
         inputs.blobs,
@@ -277,11 +278,21 @@ def build_engine(
         health=upstream.health,
         holds=base.store.holds,
         clock=base.clock,
+        signals=base.store.signals,
         reconsider=engine.reconsider,
+    )
+    wake_ups = WakeUps(
+        store=base.store,
+        engine=engine,
+        notifier=base.notifier,
+        directory=base.clients,
+        control=control,
+        clock=base.clock,
     )
     return EngineParts(
         control=control,
         engine=engine,
+        wake_ups=wake_ups,
         open_counts=open_counts,
         sweeper=sweeper,
         ledger_clock=LedgerClock(base.store.keep_time, base.clock, drift),

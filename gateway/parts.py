@@ -20,6 +20,7 @@ from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
 from gateway.engine.sweeper import Sweeper
+from gateway.engine.wake_ups import WakeUps
 from gateway.fetch.fetcher import Fetcher
 from gateway.generations.event_stream import EventStreamSource
 from gateway.generations.notifier import Notifier
@@ -108,6 +109,7 @@ class EngineParts:
     """What drives generations and removes what is past its life."""
 
     engine: Engine
+    wake_ups: WakeUps
     control: ProviderControl
     open_counts: OpenCounts
     sweeper: Sweeper

@@ -22,7 +22,7 @@ select pg_terminate_backend(pid) from pg_stat_activity where datname = current_d
 delete from generations;
 do $$ declare name text; begin
     for name in select tablename from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'
-        order by tablename in ('receivers', 'inline_bytes')
+        order by tablename in ('receivers', 'inline_bytes', 'revisions')
     loop execute format('delete from %I', name); end loop;
 end $$;
 alter sequence events_seq_seq restart;

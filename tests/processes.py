@@ -82,7 +82,7 @@ class Process:
         )
         self.engine: Engine = self.inner
         if store.replicas is not None:
-            self.engine = ReplicatedEngine(self.inner, Membership(store.replicas), store.replicas, clock)
+            self.engine = ReplicatedEngine(self.inner, Membership(store.replicas), store.replicas, store.signals, clock)
 
     async def add(self, **changes: Any) -> Generation:
         """Store a new generation that nobody drives."""

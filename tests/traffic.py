@@ -41,7 +41,9 @@ class Traffic:
 
     def count_threads(self, app: Any) -> None:
         """Count what the writer and the other threads of this gateway do, in the running event loop."""
-        app.store._writer._enqueue = self.counting(app.store._writer._enqueue)
+        writer = app.store._writer
+        name = "_enqueue" if hasattr(writer, "_enqueue") else "run"  # of SQLite, or of PostgreSQL
+        setattr(writer, name, self.counting(getattr(writer, name)))
         app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
         if self._counts_in is loop:  # since an earlier start of the gateway

@@ -3,8 +3,9 @@
 The ledger has the truth about the latter. `Administration` changes it there first, and then here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from hmac import compare_digest
+from typing import TypeVar
 
 import structlog
 from msgspec import Struct
@@ -30,6 +31,7 @@ from gateway.settings.load import Settings
 from gateway.store.clients import Adopted, ClientRows, StoredClient
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _PREFIX = 8  # bytes of a digest by which it is looked up; all of it is compared in constant time
 
@@ -49,6 +51,7 @@ class Keys:
 
     def __init__(self, keys: Iterable[KnownKey] = ()) -> None:
         self._by_prefix: dict[bytes, tuple[KnownKey, ...]] = {}
+        self._prefixes: dict[str, set[bytes]] = {}  # by the name of the client: of its keys that were made at run time
         for key in keys:
             self.put(key)
 
@@ -57,11 +60,15 @@ class Keys:
         prefix = key.digest[:_PREFIX]
         others = (other for other in self._by_prefix.get(prefix, ()) if other.digest != key.digest)
         self._by_prefix[prefix] = (*others, key)
+        if key.stored is not None:
+            self._prefixes.setdefault(key.stored.client, set()).add(prefix)
 
     def drop(self, client: str) -> None:
-        """Remove the keys of a client that was made at run time."""
-        for prefix, keys in list(self._by_prefix.items()):
-            self._by_prefix[prefix] = tuple(key for key in keys if key.stored is None or key.stored.client != client)
+        """Remove the keys of a client that were made at run time."""
+        for prefix in self._prefixes.pop(client, ()):
+            keys = self._by_prefix.pop(prefix, ())
+            if left := tuple(key for key in keys if key.stored is None or key.stored.client != client):
+                self._by_prefix[prefix] = left
 
     def find(self, digest: bytes) -> KnownKey | None:
         """The key with this digest."""
@@ -93,15 +100,37 @@ class Directory:
         self._configured = _configured(settings)
         self._stored: dict[str, StoredClient] = {}
         self._keys = Keys()
+        self._changes = 0  # how often something that was made at run time has changed here
         self._adopted: dict[str, tuple[Adopted, ...]] = {}
         for row in adopted:
             self._adopted[row.client] = (*self._adopted.get(row.client, ()), row)
 
     async def load(self, rows: ClientRows) -> None:
         """Read what was made at run time."""
-        clients, keys = await rows.all()
+        clients, keys = await self._newest(rows.all)
         self._stored = {client.name: client for client in clients}
         self._keys = Keys(map(_stored_key, keys))
+
+    async def load_again(self, rows: ClientRows, name: str) -> None:
+        """Read what was made at run time of one client, because another process may have changed it."""
+
+        async def read() -> tuple[StoredClient | None, list[ClientKey]]:
+            return await rows.named(name), await rows.keys_of(name)
+
+        client, keys = await self._newest(read)
+        self.drop(name)
+        if client is not None:
+            self.put(client)
+        for key in keys:
+            self.put_key(key)
+
+    async def _newest(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` returns. It is read again if something was changed here meanwhile, which may be newer."""
+        while True:
+            changes = self._changes
+            result = await read()
+            if self._changes == changes:
+                return result
 
     def renew(self, settings: Settings) -> None:
         """Take the clients and keys of another configuration instead of those of the present one."""
@@ -117,15 +146,18 @@ class Directory:
 
     def put(self, client: StoredClient) -> None:
         """Note a client that the ledger has now."""
+        self._changes += 1
         self._stored[client.name] = client
 
     def drop(self, name: str) -> None:
         """Forget a client that the ledger has no more, and its keys."""
+        self._changes += 1
         self._stored.pop(name, None)
         self._keys.drop(name)
 
     def put_key(self, key: ClientKey) -> None:
         """Note a key that the ledger has now."""
+        self._changes += 1
         self._keys.put(_stored_key(key))
 
     # --- what others ask ----------------------------------------------------------------------------------------------

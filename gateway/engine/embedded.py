@@ -120,13 +120,19 @@ class EmbeddedEngine:
 
     def wake(self, generation_id: str) -> None:
         """See `Engine`. A generation without a driver gets one."""
+        if not self.look_again(generation_id):
+            self._spawn(generation_id, None)
+
+    def look_again(self, generation_id: str) -> bool:
+        """See `Engine`."""
         driver = self._drivers.get(generation_id)
         if driver is not None:
             driver.wake()
         elif generation_id in self._tasks or generation_id in self._being_taken:
             self._woken.add(generation_id)  # a starting driver reads it again; after an ending one another is started
         else:
-            self._spawn(generation_id, None)
+            return False
+        return True
 
     def reconsider(self) -> None:
         """See `Engine`. A driver that starts later decides by the new state in any case."""
@@ -142,12 +148,16 @@ class EmbeddedEngine:
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """See `Engine`. A generation without a driver gets one, which polls the tasks of this attempt at once."""
+        if not self.poll_now(generation_id, attempt_id):
+            self._nudged.setdefault(generation_id, set()).add(attempt_id)
+            self.wake(generation_id)
+
+    def poll_now(self, generation_id: str, attempt_id: str) -> bool:
+        """See `Engine`."""
         driver = self._drivers.get(generation_id)
         if driver is not None:
             driver.nudge(attempt_id)
-        else:
-            self._nudged.setdefault(generation_id, set()).add(attempt_id)
-            self.wake(generation_id)
+        return driver is not None
 
     def drain(self) -> None:
         """See `Engine`. Effects under way are cancelled, except submits."""

@@ -45,12 +45,23 @@ class Engine(Protocol):
         """Make the driver read the generation again now: the API or an operator has changed it."""
         ...
 
+    def look_again(self, generation_id: str) -> bool:
+        """The same for a change of another process, which may drive the generation itself: no driver is started.
+
+        False if this process neither has a driver of it nor is starting one.
+        """
+        ...
+
     def reconsider(self) -> None:
         """Make every driver decide again, in portions: an operator has held or released a provider, or reset it."""
         ...
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """Make the driver poll the tasks of this attempt now: the provider has called back about them."""
+        ...
+
+    def poll_now(self, generation_id: str, attempt_id: str) -> bool:
+        """The same, if this process drives the generation; False if it does not, and nothing is started."""
         ...
 
     def drain(self) -> None:

@@ -8,7 +8,6 @@ dead, and the others take it. The ledger decides about each, so a mistake here c
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
 
 import structlog
 
@@ -19,34 +18,12 @@ from gateway.domain.replicas import BEAT_SECONDS
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.membership import Membership
 from gateway.store.replicas import Replicas
+from gateway.store.signals import CalledBack, Signals
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1  # between two looks whether everything is taken over
 FRESH_SECONDS = 1.0  # a heartbeat that was sent no longer ago has seen the others well enough
 AUDIT_BEATS = 12  # so many heartbeats lie between two looks for generations of this replica that it does not drive
-
-
-class Elsewhere(Protocol):
-    """Reaches the drivers of other replicas; see `Engine` for the methods. None of them may raise."""
-
-    def wake(self, generation_id: str) -> None: ...  # noqa: D102
-
-    def reconsider(self) -> None: ...  # noqa: D102
-
-    def nudge(self, generation_id: str, attempt_id: str) -> None: ...  # noqa: D102
-
-
-class Unreached:
-    """Reaches nobody: another replica finds out at the next write or poll of its driver."""
-
-    def wake(self, generation_id: str) -> None:
-        """Nothing."""
-
-    def reconsider(self) -> None:
-        """Nothing."""
-
-    def nudge(self, generation_id: str, attempt_id: str) -> None:
-        """Nothing."""
 
 
 class ReplicatedEngine:
@@ -57,14 +34,14 @@ class ReplicatedEngine:
         inner: EmbeddedEngine,
         membership: Membership,
         replicas: Replicas,
+        signals: Signals,
         clock: Clock,
-        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._inner = inner
         self._membership = membership
         self._replicas = replicas
         self._clock = clock
-        self._elsewhere = elsewhere or Unreached()
+        self._signals = signals
         self._beat_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []  # heartbeats and the queue
         self._evening: asyncio.Task[None] | None = None
@@ -110,21 +87,29 @@ class ReplicatedEngine:
         self._inner.begin(generation)
 
     def wake(self, generation_id: str) -> None:
-        """See `Engine`. A generation that no replica drives gets a driver here; the ledger refuses that for others."""
-        if not self._inner.drives(generation_id):
-            self._elsewhere.wake(generation_id)
+        """See `Engine`. A generation that no replica drives gets a driver here; the ledger refuses that for others.
+
+        The drivers of others hear of every change; see `wake_ups.py`.
+        """
         self._inner.wake(generation_id)
 
-    def reconsider(self) -> None:
+    def look_again(self, generation_id: str) -> bool:
         """See `Engine`."""
-        self._elsewhere.reconsider()
+        return self._inner.look_again(generation_id)
+
+    def reconsider(self) -> None:
+        """See `Engine`. The drivers of others decide again when their process hears of the reason."""
         self._inner.reconsider()
 
     def nudge(self, generation_id: str, attempt_id: str) -> None:
         """See `Engine` and `wake`."""
-        if not self._inner.drives(generation_id):
-            self._elsewhere.nudge(generation_id, attempt_id)
-        self._inner.nudge(generation_id, attempt_id)
+        if not self._inner.poll_now(generation_id, attempt_id):
+            self._signals.send(CalledBack(generation_id, attempt_id))
+            self._inner.nudge(generation_id, attempt_id)
+
+    def poll_now(self, generation_id: str, attempt_id: str) -> bool:
+        """See `Engine`."""
+        return self._inner.poll_now(generation_id, attempt_id)
 
     def drain(self) -> None:
         """See `Engine`."""

@@ -35,6 +35,10 @@ class ClientRows(Protocol):
         """Every client, by name, and every key, in the order in which they were made."""
         ...
 
+    async def named(self, name: str) -> StoredClient | None:
+        """The client with this name, or None."""
+        ...
+
     async def add(self, client: StoredClient) -> None:
         """Insert a client. Raises `Conflict` if there is one of this name, or as many as there may be."""
         ...

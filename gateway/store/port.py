@@ -39,6 +39,7 @@ from gateway.store.money import Money
 from gateway.store.purchases import Purchases
 from gateway.store.replicas import Replicas
 from gateway.store.retention import Retention
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 from gateway.store.task_claims import TaskClaims
 from gateway.store.uploads import Uploads
@@ -179,6 +180,7 @@ class Store(Protocol):
     webhooks: WebhookRows
     lineage: LedgerLineage
     clients: ClientRows
+    signals: Signals
     replicas: Replicas | None  # None: only one process at a time works on the ledger
     at_start: Start
 

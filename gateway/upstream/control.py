@@ -10,6 +10,7 @@ from gateway.domain.errors import InvalidParameter, NotFound
 from gateway.domain.health.hold import Hold
 from gateway.live import Live
 from gateway.store.holds import Holds
+from gateway.store.signals import CircuitsReset, Signals
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
@@ -27,6 +28,7 @@ class ProviderControl:
         health: Health,
         holds: Holds,
         clock: Clock,
+        signals: Signals,
         reconsider: Callable[[], None],
     ) -> None:
         """`configured` are all accounts of the configuration, also disabled ones. `reconsider` wakes every driver.
@@ -38,6 +40,7 @@ class ProviderControl:
         self.health = health
         self._holds = holds
         self._clock = clock
+        self._signals = signals
         self._reconsider = reconsider
 
     @property
@@ -77,7 +80,7 @@ class ProviderControl:
         await self._take_over()
 
     def reset(self, name: str, model: str | None) -> None:
-        """Close the circuits of the account and of its models, or only that of one model.
+        """Close the circuits of the account and of its models, or only that of one model, in all processes.
 
         What has waited for them goes on at once. Raises `InvalidParameter` if the provider has no such model.
         """
@@ -85,9 +88,21 @@ class ProviderControl:
         provider = self.providers.get(name)
         if model is not None and (provider is None or model not in provider.models):
             raise InvalidParameter(f"{name} has no model {model[:64]!r}.", param="model")
-        self.health.reset(name, model)
+        self.reset_here(name, model)
+        self._signals.send(CircuitsReset(provider=name, model=model))
         log.info("circuits_reset", provider=name, model=model)
+
+    def reset_here(self, name: str, model: str | None) -> None:
+        """The same in this process alone; nothing happens without such circuits."""
+        self.health.reset(name, model)
         self._reconsider()
+
+    async def read_holds(self) -> None:
+        """Follow what another process has held or released. Raises `StoreUnavailable`."""
+        holds = await self._holds.now()
+        if {hold.provider: hold for hold in holds} != self.health.holds:
+            self.health.set_holds(holds)
+            self._reconsider()
 
     async def _take_over(self) -> None:
         self.health.set_holds(await self._holds.now())

@@ -10,7 +10,9 @@ from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
+from gateway.store.postgres.signals import PostgresSignals
 from gateway.store.postgres.writer import GroupWriter
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 from gateway.telemetry import Observer
 
@@ -29,6 +31,7 @@ class PostgresDatabase:
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
         self.replicas = PostgresReplicas(server, self.reader, self.writer)
+        self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:
         with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
@@ -47,6 +50,7 @@ class PostgresDatabase:
         return 0
 
     async def close(self) -> None:
+        await self.signals.stop()
         await self.replicas.close()
         await self.writer.close()
         await self.reader.close()

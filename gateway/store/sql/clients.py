@@ -89,6 +89,9 @@ class SqlClients:
         clients, keys = await self._reader.all(_CLIENTS), await self._reader.all(_KEYS)
         return list(map(_CLIENT.of, clients)), list(map(_KEY.of, keys))
 
+    async def named(self, name: str) -> StoredClient | None:
+        return next(map(_CLIENT.of, await self._reader.all(_CLIENT_NAMED, (name,))), None)
+
     async def add(self, client: StoredClient) -> None:
         async def work(transaction: Transaction) -> None:
             if await transaction.first(_CLIENT_NAMED, (client.name,)) is not None:

@@ -30,6 +30,7 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.store.lineage import LedgerLineage
 from gateway.store.replicas import Replicas
+from gateway.store.signals import Signals
 from gateway.store.start import Start
 
 T = TypeVar("T")
@@ -123,6 +124,11 @@ class Database(Protocol):
     @property
     def lineage(self) -> LedgerLineage:
         """What the start has learnt about the lineage of the ledger."""
+        ...
+
+    @property
+    def signals(self) -> Signals:
+        """What other processes on this ledger are made aware of."""
         ...
 
     @property

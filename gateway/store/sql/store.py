@@ -32,6 +32,7 @@ from gateway.store.port import (
 from gateway.store.purchases import Purchases
 from gateway.store.replicas import Replicas
 from gateway.store.retention import Retention
+from gateway.store.signals import Signals
 from gateway.store.sql import attempts, restored, task_claims, webhooks
 from gateway.store.sql import idempotency as repeats
 from gateway.store.sql.accounting import follow
@@ -110,6 +111,7 @@ class SqlStore:
         self._reader, self._writer = reader, writer = database.reader, database.writer
         self.lineage: LedgerLineage = database.lineage
         self.at_start: Start = database.at_start
+        self.signals: Signals = database.signals
         self.archived_files: ArchivedFiles = SqlArchivedFiles(reader, writer)
         self.task_claims: TaskClaims = SqlTaskClaims(reader, writer)
         self.library: Library = SqlLibrary(reader, writer)

@@ -9,6 +9,7 @@ import apsw
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
+from gateway.store.signals import Alone, Signals
 from gateway.store.sqlite.file import connect, keep_time
 from gateway.store.sqlite.lineage import Begun, position_of
 from gateway.store.sqlite.long_reads import LongReads
@@ -29,6 +30,7 @@ class SqliteDatabase:
         self._marker = begun.file
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
+        self.signals: Signals = Alone()  # the lock of the file keeps other processes away
         self.writer = CommitWriter(connect(path), path, observer)
         self.writer.after_commit = self._mark
         self.long_reads = LongReads(path, self.writer)

@@ -229,6 +229,27 @@ async def test_a_change_before_the_take_over_takes_this_one_over_at_once() -> No
     await engine.stop(1)
 
 
+async def test_a_change_of_another_process_reaches_a_driver_and_starts_none() -> None:
+    ledger, begun = Ledger([]), list[str]()
+    engine = started(ledger, begun)
+    assert not engine.look_again("gen_1")
+    assert not engine.poll_now("gen_1", "att_1")
+    assert (ledger.batches, engine.driven) == ([], 0)
+
+    engine.wake("gen_1")
+    assert engine.look_again("gen_1"), "it is starting, and reads the change"
+    assert not engine.poll_now("gen_1", "att_1")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert begun
+    driver: Any = engine._drivers["gen_1"]
+    assert driver.woken == 1
+    assert engine.look_again("gen_1")
+    assert engine.poll_now("gen_1", "att_1")
+    assert (driver.woken, driver.nudged) == (2, ["att_1"])
+    await engine.stop(1)
+
+
 async def test_a_generation_that_cannot_be_read_does_not_hold_up_the_others_of_its_batch() -> None:
     begun: list[str] = []
     engine = started(Ledger(["gen_1", "gen_broken", "gen_2"]), begun)

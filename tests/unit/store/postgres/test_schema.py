@@ -19,7 +19,10 @@ from ....postgres_databases import execute
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 # What several replicas need, which SQLite does not have: tables, triggers and indexes begin with these names.
-_OF_REPLICAS = "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted)"
+_OF_REPLICAS = (
+    "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
+    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed)"
+)
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"
     " and table_name !~ $1 and (table_name, column_name) <> ('generations', 'replica')"
