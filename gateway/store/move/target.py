@@ -70,7 +70,7 @@ class Target:
         """The seal of what a table has now."""
         seal = Seal()
         columns = ", ".join(f'"{column}"' for column in table.columns)
-        async for row in self._connection.cursor(f'select {columns} from "{table.name}"', prefetch=BATCH):  # noqa: S608  # of the schema
+        async for row in self._connection.cursor(f'select {columns} from "{table.name}"', prefetch=BATCH):
             seal.add(tuple(row))
         return seal
 
