@@ -102,7 +102,7 @@ def build_base(
         wall_clock=clock,
         clock=not_before(clock, store.at_start.newest),
         store=store,
-        far_marker=FarMarker(place),
+        far_marker=FarMarker(place, alone=settings.database.path is not None),
         redactor=live.of(lambda now: now.redactor),
         signer=Signer(store.at_start.secrets["tokens"]),
         clients=clients,

@@ -103,8 +103,10 @@ def marker_place(settings: Settings) -> Place:
 class FarMarker:
     """Brings the marker in the artifact store up to date. One thread at a time does so."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, alone: bool = True) -> None:
+        """`alone`: no other gateway works on the same ledger."""
         self._place = place
+        self._alone = alone
         self._written: Marker | None = None
         self.trouble: str | None = None  # for an operator: why the marker cannot be trusted, or is not written
 
@@ -130,7 +132,10 @@ class FarMarker:
     def _bring_up(self, marker: Marker) -> str | None:
         there = self._place.read(marker.lineage)
         if isinstance(there, Marker) and there != self._written and there.position > marker.position:
-            return AHEAD
+            if self._alone:
+                return AHEAD
+            self._written = marker  # another gateway on the ledger is further already, or old events were removed since
+            return None
         if there is None:
             return "the marker of the ledger in the artifact store cannot be read"
         try:

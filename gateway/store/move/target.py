@@ -17,7 +17,7 @@ from gateway.store.postgres.writer import LOCK, LOCK_SECONDS
 
 _OF_VALUES = ("22", "23")  # the classes of errors about a value, and about a row that does not fit the others
 BATCH = 500  # rows that are in memory together
-_THERE = "select relname from pg_class where relname = any($1) and pg_table_is_visible(oid) order by relname"
+_THERE = "select relname from pg_class where relname = any($1) and pg_table_is_visible(oid)"
 _IS_USED = "select exists (select 1 from lineages)"
 _NUMBERED = (
     "select c.relname, a.attname from pg_attribute as a join pg_class as c on c.oid = a.attrelid"
@@ -38,10 +38,14 @@ class Target:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def there(self, tables: Sequence[Table]) -> set[str]:
+        """The names of the tables that the database has, too."""
+        return {name for (name,) in await self._connection.fetch(_THERE, [table.name for table in tables])}
+
     async def filled(self, tables: Sequence[Table]) -> list[str]:
         """The names of the tables that have a row."""
-        rows = await self._connection.fetch(_THERE, [table.name for table in tables])
-        return [name for (name,) in rows if await self._value(f'select exists (select 1 from "{name}")')]
+        there = sorted(await self.there(tables))
+        return [name for name in there if await self._value(f'select exists (select 1 from "{name}")')]
 
     async def has_lineage(self, lineage: str) -> bool:
         """Whether the ledger with this lineage is, or was, in this database."""
