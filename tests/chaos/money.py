@@ -25,8 +25,8 @@ def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float
         for line in lines
         if line["event"] == "start"
     )
-    found, (reserved, settled) = snapshot(DatabaseSettings(url=f"sqlite:///{ledger}"), _read)
-    violations = [f"money: {text}" for text in found]
+    contradictions, (reserved, settled) = snapshot(DatabaseSettings(url=f"sqlite:///{ledger}"), _read)
+    violations = [f"money: {text}" for text in contradictions]
     if reserved + settled < started:
         violations.append(f"money: {reserved + settled} are reserved or settled, the tasks that started cost {started}")
     if final and reserved:

@@ -252,6 +252,10 @@ def is_foreign(ledger: Path) -> None:
     sqlite_place(ledger).execute("create table notes (id)")
 
 
+def has_more(ledger: Path) -> None:
+    sqlite_place(ledger).execute("create table notes (id)")
+
+
 def is_ahead(ledger: Path) -> None:
     sqlite_place(ledger).execute(f"update events set at = {(NOW + timedelta(days=9)).timestamp()}")
 
@@ -262,6 +266,7 @@ def is_ahead(ledger: Path) -> None:
         (lacks_marker, "--from: the marker beside the ledger is missing, so that it may not know what was bought. Start"),
         (is_absent, "--from: there is no ledger at "),
         (is_foreign, "is not a ledger of a gateway"),
+        (has_more, "--to: the database has no table notes, which the file has"),
         (is_ahead, "--from: clock: the system clock says "),
     ],
 )

@@ -92,7 +92,10 @@ async def _copy(source: Source, target: Target, progress: Progress) -> Moved:
     tables = source.tables()
     foreign = {table.name for table in tables} - await target.there(tables)
     if foreign:
-        raise ConfigurationError(f"a ledger has no table {', '.join(sorted(foreign))}; remove what is not of the gateway")
+        raise ConfigurationError(
+            f"the database has no table {', '.join(sorted(foreign))}, which the file has; remove from the file what is not"
+            " of the gateway"
+        )
     rows = replaced = 0
     seals: dict[Table, Seal] = {}
     for table in tables:

@@ -1,0 +1,26 @@
+"""The marker in the artifact store, where several gateways work on one ledger. Its contract: tests/e2e."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.artifacts.far_marker import AHEAD, FarMarker, FolderPlace
+from gateway.domain.lineage import Marker
+
+
+def at(position: int) -> Marker:
+    return Marker(lineage="a" * 32, position=position)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_marker_that_is_further_is_of_a_copy_only_where_one_gateway_works(tmp_path: Path, alone: bool) -> None:  # noqa: FBT001  # a parameter
+    place = FolderPlace(tmp_path)
+    first, second = FarMarker(place, alone=alone), FarMarker(place, alone=alone)
+    await first.follow(at(5))
+    await second.follow(at(4))
+    assert second.trouble == (AHEAD if alone else None)
+    assert place.read("a" * 32) == at(5), "it never goes back"
+    await second.follow(at(6))
+    assert place.read("a" * 32) == at(6)
+    assert second.trouble is None
+    assert [path.name for path in (tmp_path / "lineage").iterdir()] == ["a" * 32]
