@@ -41,7 +41,12 @@ class Traffic:
 
     def count_threads(self, app: Any) -> None:
         """Count what the writer and the other threads of this gateway do, in the running event loop."""
-        app.store._writer._enqueue = self.counting(app.store._writer._enqueue)
+        database = app.store._database
+        if database.dialect == "sqlite":
+            database.writer._enqueue = self.counting(database.writer._enqueue)
+        else:  # the answers of a server come later, also those to short reads
+            for part, name in ((database.writer, "run"), (database.reader, "all"), (database.reader, "long")):
+                setattr(part, name, self.counting(getattr(part, name)))
         app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
         if self._counts_in is loop:  # since an earlier start of the gateway

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
-from rich_click.testing import CliRunner
 
 from gateway.cli import cli
 from gateway.commands.ledger_file import inspect_ledger
@@ -312,7 +312,9 @@ def test_a_server_that_is_gone_is_said_and_the_file_goes_on(ledger: Path) -> Non
     close(open_sqlite(ledger, NOW))
 
 
-def test_the_command_says_what_it_does(ledger: Path, empty: str) -> None:
+def test_the_command_says_what_it_does(ledger: Path, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.commands.migrate.logs.configure", lambda *_: None)  # it is for the whole process
+
     def called(source: str, target: str) -> Any:
         return CliRunner().invoke(cli, ["migrate", "--from", source, "--to", target])
 
