@@ -144,8 +144,8 @@ def _check_artifacts(artifacts: ArtifactSettings, database: DatabaseSettings, re
     elif database.path is None and not (artifacts.is_bucket or artifacts.shared):
         reader.report(
             ("artifacts", "url"),
-            "with PostgreSQL each gateway has to find the files of all; name a bucket, or set artifacts.shared = true if"
-            " every gateway has this folder, for example over the network",
+            "with PostgreSQL each gateway has to find the files of all; name a bucket, or set artifacts.shared = true"
+            " if every gateway has this folder, for example over the network",
         )
 
 

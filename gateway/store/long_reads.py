@@ -71,7 +71,7 @@ class ReadPlaces:
 def too_long() -> SearchTooLong:
     """The error of a read that was stopped."""
     return SearchTooLong(
-        f"The search was stopped after {READ_SECONDS:g} seconds. Narrow it, for example with `created_after`, or send it"
-        " again later.",
+        f"The search was stopped after {READ_SECONDS:g} seconds. Narrow it, for example with `created_after`, or send"
+        " it again later.",
         retry_after=1,
     )

@@ -346,9 +346,7 @@ def ledger(request: pytest.FixtureRequest) -> LedgerPlace:
 
 def steps(names: tuple[str, ...], most: int) -> st.SearchStrategy[list[tuple[str, bool]]]:
     """What happens, and whether its transaction fails."""
-    return st.lists(
-        st.tuples(st.sampled_from(names), st.integers(0, 9).map(lambda number: number == 0)), max_size=most
-    )
+    return st.lists(st.tuples(st.sampled_from(names), st.integers(0, 9).map(lambda number: number == 0)), max_size=most)
 
 
 def live(folder: Path, ledger: LedgerPlace, draw: Any, then: list[tuple[str, bool]], failing: SimpleNamespace) -> None:

@@ -40,8 +40,7 @@ async def move(ledger: Path, server: Server, now: datetime, progress: Progress) 
     is_left = False
     try:
         with open_source(ledger, now) as source:
-            if source.moved_to not in {None, server.place}:
-                raise ConfigurationError(f"the ledger was moved already, to {source.moved_to}; name that database")
+            _check_place(source, server)
             try:
                 async with open_target(server, now) as target:
                     if await _is_done(source, target):
@@ -60,6 +59,11 @@ async def move(ledger: Path, server: Server, now: datetime, progress: Progress) 
     except ConfigurationError as error:
         raise _about("--from", error) from error
     return moved
+
+
+def _check_place(source: Source, server: Server) -> None:
+    if source.moved_to not in {None, server.place}:
+        raise ConfigurationError(f"the ledger was moved already, to {source.moved_to}; name that database")
 
 
 class _PlacedError(ConfigurationError):
@@ -93,8 +97,8 @@ async def _copy(source: Source, target: Target, progress: Progress) -> Moved:
     foreign = {table.name for table in tables} - await target.there(tables)
     if foreign:
         raise ConfigurationError(
-            f"the database has no table {', '.join(sorted(foreign))}, which the file has; remove from the file what is not"
-            " of the gateway"
+            f"the database has no table {', '.join(sorted(foreign))}, which the file has; remove from the file what is"
+            " not of the gateway"
         )
     rows = replaced = 0
     seals: dict[Table, Seal] = {}

@@ -13,7 +13,7 @@ def at(position: int) -> Marker:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-async def test_a_marker_that_is_further_is_of_a_copy_only_where_one_gateway_works(tmp_path: Path, alone: bool) -> None:  # noqa: FBT001  # a parameter
+async def test_a_marker_that_is_further_is_of_a_copy_only_where_one_gateway_works(tmp_path: Path, alone: bool) -> None:
     place = FolderPlace(tmp_path)
     first, second = FarMarker(place, alone=alone), FarMarker(place, alone=alone)
     await first.follow(at(5))

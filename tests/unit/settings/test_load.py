@@ -279,7 +279,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
             "database.url: unknown option 'options'; a URL of PostgreSQL takes host, sslmode,",
         ),
         ('[database]\nurl = "postgresql://h/d?sslmode"', "database.url: expected sqlite:///PATH"),
-        ('[database]\nurl = "postgresql://h/d"', "artifacts.url: with PostgreSQL each gateway has to find the files of"),
+        ('[database]\nurl = "postgresql://h/d"', "artifacts.url: with PostgreSQL each gateway has to find the"),
         ('[database]\npassword = "secret"', "database.password: expected env:NAME or file:PATH"),
         ('[database]\nurl = "mysql://h/d"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite://"', "database.url: expected sqlite:///PATH"),
