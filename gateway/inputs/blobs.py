@@ -155,7 +155,7 @@ def _remove(path: Path, before: float) -> bool:
     """Remove a file that was not put since `before`; whether it was removed.
 
     Another gateway may put it again at any moment. So it gets the name of an unfinished write before its time is read
-    for the last time, and its old name again if it is wanted: a gateway that puts it in between writes it anew.
+    for the last time, and its old name again if it is wanted: a gateway that puts it in between writes it again.
     """
     if path.stat().st_mtime >= before:
         return False

@@ -32,7 +32,8 @@ def _of_file(path: Path, work: Work[T]) -> T:
     with closing(apsw.Connection(str(path), flags=flags)) as connection:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
         with connection:
-            return drive(work(SqliteTransaction(connection)))
+            result = drive(work(SqliteTransaction(connection)))
+        return result
 
 
 async def _of_server(database: DatabaseSettings, work: Work[T]) -> T:

@@ -41,7 +41,7 @@ class Seal:
 
 
 def storable(row: Row) -> Row:
-    """The row as PostgreSQL can store it: U+FFFD stands for U+0000, which a text cannot have there.
+    """The row as PostgreSQL can store it: U+FFFD is in place of U+0000, which a text cannot have there.
 
     It is the same object if nothing is replaced. JSON has its U+0000 as an escape, which stays.
     """

@@ -27,7 +27,7 @@ class Moved(Struct, frozen=True, kw_only=True):
 
     rows: int
     tables: int
-    replaced: int = 0  # rows in which U+FFFD stands for U+0000
+    replaced: int = 0  # rows in which U+FFFD is in place of U+0000
     before: bool = False  # an earlier run has moved everything, and this one changed nothing
 
 

@@ -29,7 +29,7 @@ class Source:
     """A ledger in a transaction that nobody else can write beside. What is noted in it counts after `leave` alone."""
 
     def __init__(self, connection: apsw.Connection, lineage: str, moved_to: str | None) -> None:
-        """`moved_to`: where an earlier move was about to bring it; `None`: there was none."""
+        """`moved_to`: where an earlier move was about to bring it; `None`: there is no earlier move."""
         self._connection = connection
         self.lineage = lineage
         self.moved_to = moved_to

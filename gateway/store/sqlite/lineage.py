@@ -21,7 +21,7 @@ _NEWEST = "select id, marked from lineages order by number desc limit 1"
 _BEGIN = "insert into lineages (id, began_at, reason) values (?, ?, ?)"
 _MARKED = "update lineages set marked = 1 where id = ?"
 _SKIP_TO = "update sqlite_sequence set seq = max(seq, ?) where name = 'events'"
-_MOVED_TO = "moved to "  # how the reason of a lineage begins that stands for the end of the ledger in this file
+_MOVED_TO = "moved to "  # how the reason of a lineage begins that represents the end of the ledger in this file
 _LAST_REASON = "select reason from lineages order by number desc limit 1"
 _BEGIN_MARKED = "insert into lineages (id, began_at, reason, marked) values (?, ?, ?, 1)"
 _FORGET_MOVE = f"delete from lineages where reason like '{_MOVED_TO}%'"
