@@ -31,9 +31,8 @@ def _of_file(path: Path, work: Work[T]) -> T:
     flags = apsw.SQLITE_OPEN_READONLY if is_in_use(path) else apsw.SQLITE_OPEN_READWRITE
     with closing(apsw.Connection(str(path), flags=flags)) as connection:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
-        with connection:
-            result = drive(work(SqliteTransaction(connection)))
-        return result
+        connection.execute("begin")  # its end is that of the connection: nothing was written
+        return drive(work(SqliteTransaction(connection)))
 
 
 async def _of_server(database: DatabaseSettings, work: Work[T]) -> T:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -37,10 +38,9 @@ class Source:
     def tables(self) -> list[Table]:
         """Every table, those before the others to which the others refer."""
         parents: dict[str, set[str]] = {}
-        for (name,) in self._connection.execute(_TABLES).fetchall():
+        for name in self._texts(_TABLES, 0):
             if name != _OWN:
-                references = self._connection.execute(f'pragma foreign_key_list("{name}")').fetchall()
-                parents[name] = {row[2] for row in references} - {name}
+                parents[name] = {*self._texts(f'pragma foreign_key_list("{name}")', 2)} - {name}
         return [Table(name, self._columns(name)) for name in TopologicalSorter(parents).static_order()]
 
     def count(self, table: Table) -> int:
@@ -55,7 +55,7 @@ class Source:
 
     def numbers(self) -> Mapping[str, int]:
         """By table, the largest number that was ever given to a row of it, also to one that is removed."""
-        return dict(self._connection.execute(_NUMBERS).fetchall())
+        return {str(row[0]): int(row[1]) for row in self._rows(_NUMBERS)}
 
     def leave(self, place: str, now: datetime) -> None:
         """Note durably that the ledger is at `place`: no start works with this file by itself from now on."""
@@ -63,7 +63,13 @@ class Source:
         self._connection.execute("commit")
 
     def _columns(self, table: str) -> tuple[str, ...]:
-        return tuple(row[1] for row in self._connection.execute(f'pragma table_info("{table}")').fetchall())
+        return self._texts(f'pragma table_info("{table}")', 1)
+
+    def _texts(self, sql: str, column: int) -> tuple[str, ...]:
+        return tuple(str(row[column]) for row in self._rows(sql))
+
+    def _rows(self, sql: str) -> list[Any]:
+        return self._connection.execute(sql).fetchall()
 
 
 @contextmanager
