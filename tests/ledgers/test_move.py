@@ -176,6 +176,21 @@ def test_a_second_run_changes_nothing_and_one_elsewhere_is_refused(ledger: Path,
     assert "the database has this ledger already, and the file does not know of the move" in refusal(ledger, empty)
 
 
+def test_a_ledger_of_an_earlier_version_moves_and_a_second_run_knows_it(tmp_path: Path, empty: str) -> None:
+    """Such a ledger has no lineage and no marker yet."""
+    path = tmp_path / "ledger.db"
+    put_recorded(path, "schema-7")
+    with closing(sqlite3.connect(path)) as ledger:
+        ledger.execute(f"update schema_migrations set applied_at = {NOW.timestamp()}").connection.commit()
+    assert not move(path, empty).before
+    assert move(path, empty).before
+    with pytest.raises(ConfigurationError, match="was moved"):
+        open_sqlite(path, NOW)
+    store = postgres_place(empty).open(NOW)
+    assert store.lineage.copy is None
+    close(store)
+
+
 class KilledError(BaseException):
     """The process ends."""
 

@@ -119,9 +119,12 @@ def unnote_move(connection: apsw.Connection) -> None:
 
 
 def begin_without_marker(connection: apsw.Connection, now: datetime) -> str:
-    """Begin the first lineage of a ledger that goes on in PostgreSQL, where no marker is beside it; its id."""
+    """Begin the first lineage of a ledger that goes on in PostgreSQL, where no marker is beside it; its id.
+
+    As it was never marked, nothing is concluded from the marker that is missing here, if the move has to be repeated.
+    """
     lineage = token_hex(16)
-    connection.execute(_BEGIN_MARKED, (lineage, now.timestamp(), None))
+    connection.execute(_BEGIN, (lineage, now.timestamp(), None))
     return lineage
 
 
