@@ -106,7 +106,7 @@ def shared_server(folder: Path) -> Iterator[str]:
                 # Not with `subprocess`, which would warn of a process that outlives this one.
                 output = [(os.POSIX_SPAWN_DUP2, errors.fileno(), number) for number in (1, 2)]
                 command = (sys.executable, __file__, str(folder))
-                os.posix_spawn(sys.executable, command, os.environ, file_actions=output, setsid=True)
+                os.waitpid(os.posix_spawn(sys.executable, command, os.environ, file_actions=output, setsid=True), 0)
             while not address.exists():
                 if failed := (folder / "errors").read_text():
                     raise RuntimeError(failed)
@@ -160,5 +160,5 @@ def _free_port() -> int:
         return port
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and os.fork() == 0:  # a test process must not have the server among its children
     _keep(Path(sys.argv[1]))
