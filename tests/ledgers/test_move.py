@@ -316,14 +316,16 @@ async def test_a_gateway_that_starts_on_the_target_meanwhile_is_refused(
     ledger: Path, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.store.postgres.open._LOCK_SECONDS", "0.05")
-    leave = Source.leave
+    filled = Target.filled
 
-    def start(source: Source, place: str, now: datetime) -> None:
+    async def start(target: Target, tables: Any) -> list[str]:
+        """A start after the move has seen that the database is empty."""
+        names = await filled(target, tables)
         with pytest.raises(ConfigurationError, match="another program holds the lock of the ledger"):
             open_postgres(Server(empty), NOW)
-        leave(source, place, now)
+        return names
 
-    monkeypatch.setattr(Source, "leave", start)
+    monkeypatch.setattr(Target, "filled", start)
     await run.move(ledger, Server(empty), NOW, lambda *_: None)
 
 
