@@ -307,7 +307,7 @@ def test_no_move_while_a_gateway_runs_on_the_source(ledger: Path, empty: str) ->
 
 
 def test_no_move_into_a_database_on_which_a_gateway_was_started(ledger: Path, empty: str) -> None:
-    open_postgres(Server(empty), NOW)
+    close(open_postgres(Server(empty), NOW))
     assert "--to: the database is not empty: it has rows in lineages, secrets. It has a" in refusal(ledger, empty)
     close(open_sqlite(ledger, NOW))
 
