@@ -17,7 +17,7 @@ from gateway.store.postgres.migrate import migrate
 from .postgres_server import VARIABLE, shared_server
 
 T = TypeVar("T")
-_CLEAN = """
+CLEAN = """
 select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid();
 delete from generations;
 do $$ declare name text; begin
@@ -67,7 +67,7 @@ def _postgres_database(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(_postgres_database: str) -> str:
     """The URL of a database with the schema and without rows."""
-    run_apart(execute(_postgres_database, _CLEAN))
+    run_apart(execute(_postgres_database, CLEAN))
     return _postgres_database
 
 

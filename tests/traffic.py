@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gateway.store.sqlite.database import SqliteDatabase
+
 SETTLE_SECONDS = 20.0  # of real time, on a busy machine: if work does not end within this time, that is a defect
 ROUNDS = 60  # turns of the event loop without work under way, after which none is expected to begin
 
@@ -41,9 +43,12 @@ class Traffic:
 
     def count_threads(self, app: Any) -> None:
         """Count what the writer and the other threads of this gateway do, in the running event loop."""
-        writer = app.store._writer
-        name = "_enqueue" if hasattr(writer, "_enqueue") else "run"  # of SQLite, or of PostgreSQL
-        setattr(writer, name, self.counting(getattr(writer, name)))
+        database = app.store._database
+        if isinstance(database, SqliteDatabase):
+            database.writer._enqueue = self.counting(database.writer._enqueue)
+        else:  # the answers of a server come later, also those to short reads
+            for part, name in ((database.writer, "run"), (database.reader, "all"), (database.reader, "long")):
+                setattr(part, name, self.counting(getattr(part, name)))
         app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
         if self._counts_in is loop:  # since an earlier start of the gateway

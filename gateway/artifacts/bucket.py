@@ -108,9 +108,10 @@ class ArtifactBucket:
 
     flushes = False
 
-    def __init__(self, bucket: Bucket, folder: Path) -> None:
+    def __init__(self, bucket: Bucket, folder: Path, *, alone: bool = False) -> None:
+        """`alone`: no other gateway uses the local folder."""
         self._bucket = bucket
-        self._spool = Spool(folder / "results" / ".partial")
+        self._spool = Spool(folder / "results" / ".partial", alone=alone)
 
     def partial(self) -> Path:
         """See `ArtifactStore`."""

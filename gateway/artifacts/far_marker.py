@@ -7,6 +7,7 @@ of its own, so that markers of earlier lineages still recognise their copies.
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Protocol
 
 import obstore
@@ -63,7 +64,7 @@ class FolderPlace:
     def write(self, marker: Marker) -> None:
         """See `Place`."""
         path = self._folder / marker.lineage
-        partial = path.with_name(f"{marker.lineage}.partial")
+        partial = path.with_name(f"{marker.lineage}.{token_hex(4)}.partial")  # several gateways may write at once
         self._folder.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(line_of(marker))
         fsync_path(partial)

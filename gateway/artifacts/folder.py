@@ -24,9 +24,11 @@ class ArtifactFolder:
 
     flushes = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, alone: bool = False) -> None:
+        """`alone`: no other gateway uses the folder."""
         self._results = (folder / "results").resolve()
-        self._spool = Spool(self._results / ".partial")  # on the same file system, so that a file can be renamed
+        # On the same file system, so that a file can be renamed.
+        self._spool = Spool(self._results / ".partial", alone=alone)
         # Without the lock an empty folder could be removed just before a file is put into it.
         self._moving = threading.Lock()
 

@@ -7,7 +7,11 @@ from gateway.settings.load import Settings
 
 
 def open_artifact_store(settings: Settings) -> ArtifactStore:
-    """The bucket or the folder in which results are archived, as configured."""
+    """The bucket or the folder in which results are archived, as configured. The ledger must be open already.
+
+    One gateway at a time has an SQLite file open, so that nobody else writes to its folder.
+    """
+    alone = settings.database.path is not None
     if settings.artifacts.is_bucket:
-        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path)
-    return ArtifactFolder(settings.artifacts.path)
+        return ArtifactBucket(bucket_of(settings.artifacts), settings.artifacts.path, alone=alone)
+    return ArtifactFolder(settings.artifacts.path, alone=alone)

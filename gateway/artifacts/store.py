@@ -1,7 +1,9 @@
 """The contract of artifact stores, which keep the files of results, and what all implementations share."""
 
 import contextlib
+import math
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from secrets import token_hex
@@ -11,6 +13,7 @@ from gateway.domain.errors import StoreUnavailable
 
 CHUNK_BYTES = 128 * 1024  # the most of a file that one reader has in memory
 RETRY_AFTER_SECONDS = 5  # when a client should try again after a store has not answered
+UNFINISHED_SECONDS = 86_400.0  # no transfer takes so long without a byte
 _NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", re.ASCII)
 
 
@@ -69,13 +72,20 @@ def checked(name: str) -> str:
 
 
 class Spool:
-    """The local folder of unfinished files. Those that a crash has left are removed at the start."""
+    """The local folder of unfinished files, each with a name that no other process chooses.
 
-    def __init__(self, folder: Path) -> None:
+    Danger: other gateways may be writing to the same folder. So a start removes only those that nobody has written to
+    for a day, unless no other gateway can use the folder (`alone`): then all of them were left by a crash.
+    """
+
+    def __init__(self, folder: Path, *, alone: bool) -> None:
         self._folder = folder.resolve()
+        before = math.inf if alone else time.time() - UNFINISHED_SECONDS
         with contextlib.suppress(OSError):  # the first write reports a folder that cannot be used
             for path in self._folder.iterdir():
-                path.unlink()
+                with contextlib.suppress(FileNotFoundError):  # its gateway has stored or removed it
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
     def partial(self) -> Path:
         """A path that is not in use. Raises `StoreUnavailable` when the folder cannot be made."""

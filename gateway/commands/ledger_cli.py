@@ -1,4 +1,4 @@
-"""The command line of `restored`, `backup` and `restore`."""
+"""The command line of `restored`, `backup`, `restore` and `migrate`."""
 
 import sys
 from typing import Any
@@ -7,7 +7,7 @@ import rich_click as click
 from click.core import ParameterSource
 
 from gateway.commands.attempts import AdminServer
-from gateway.commands.options import FILE, admin_options, config_option
+from gateway.commands.options import FILE, admin_options, config_option, key_options
 
 
 @click.group(invoke_without_command=True)
@@ -72,4 +72,15 @@ def restore(**given: Any) -> None:
     sys.exit(run(given["source"], given["config"], replace=given["replace"]))
 
 
-LEDGER = (restored, backup, restore)
+@click.command()
+@click.option("--from", "source", metavar="URL", required=True, help="The ledger: sqlite:///PATH.")
+@click.option("--to", "target", metavar="URL", required=True, help="An empty database: postgresql://USER@HOST/NAME.")
+@key_options("password", "VIDEO_GATEWAY_DATABASE_PASSWORD", "the password of the user of PostgreSQL")
+def migrate(**given: Any) -> None:
+    """Move the ledger from SQLite to PostgreSQL, all of it or nothing. The gateway must not run."""
+    from gateway.commands.migrate import migrate as run
+
+    sys.exit(run(given["source"], given["target"], given["password"]))
+
+
+LEDGER = (restored, backup, restore, migrate)

@@ -23,6 +23,7 @@ from gateway.store.sqlite.backup import is_in_use
 from gateway.store.sqlite.clock import ledger_time
 from gateway.store.sqlite.file import check_place, kept_time
 from gateway.store.sqlite.jobs import SqliteTransaction, drive
+from gateway.store.sqlite.lineage import refuse_moved
 
 
 class LedgerFile(Struct, frozen=True, kw_only=True):
@@ -70,6 +71,8 @@ def inspect_ledger(path: Path, providers: Sequence[str]) -> LedgerFile:
             if connection.execute(has_schema).get:
                 applied = dict(connection.execute("select number, checksum from schema_migrations"))
             to_come = migrations.pending(migrations.load("sqlite"), applied)
+            if not to_come:
+                refuse_moved(connection, path)
             owners = [] if to_come else drive(adopted(SqliteTransaction(connection)))
             rows = [] if to_come else connection.execute(UNFOLLOWED, (to_json(list(providers)),)).fetchall()
             with lock_path.open("rb") if lock_path.exists() else nullcontext() as lock:

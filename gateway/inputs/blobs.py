@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import re
-import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -23,7 +22,9 @@ MIN_FREE_PART = 20  # of a small disk one part in so many stays free
 FULL_SECONDS = 300  # when a client should try again after the disk was full
 RETRY_AFTER_SECONDS = 5  # when a client should try again after the disk has failed
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-_OWN_NAME = re.compile(r"[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9a-f]{8}")  # a blob; a temporary file of an unfinished write
+UNFINISHED_SECONDS = 86_400.0  # for how much longer than a blob the file of an unfinished write stays
+_BLOB = re.compile(r"[0-9a-f]{64}")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{8}")
 
 
 class Blobs:
@@ -41,8 +42,6 @@ class Blobs:
         self._folder = folder
         self._clock = clock
         self._min_free_bytes = min_free_bytes
-        # Without the lock `remove` could delete a blob that is put again between reading its old time and the deletion.
-        self._renewing = threading.Lock()
 
     async def put(self, content: bytes) -> str:
         """Store the bytes durably and return their SHA-256 in hex.
@@ -80,7 +79,7 @@ class Blobs:
         return await asyncio.to_thread(self._folders)
 
     async def old(self, folder: str, before: datetime) -> list[str]:
-        """The names in a folder that were not put since `before`: digests, and temporary files of unfinished writes."""
+        """The names in a folder that were not put since `before`: digests, and unfinished writes of a day before."""
         return await asyncio.to_thread(self._old, folder, before.timestamp())
 
     async def remove(self, folder: str, names: Sequence[str], before: datetime) -> int:
@@ -95,10 +94,9 @@ class Blobs:
         path = self._path(digest)
         temporary = path.with_name(f".{digest}.{token_hex(4)}")
         try:
-            with self._renewing:
-                if path.exists():
-                    os.utime(path, (now, now))
-                    return digest
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path, (now, now))
+                return digest
             path.parent.mkdir(parents=True, exist_ok=True)
             self._check_room(len(content))
             with temporary.open("xb") as file:
@@ -106,8 +104,7 @@ class Blobs:
                 file.flush()
                 os.utime(file.fileno(), (now, now))
                 os.fsync(file.fileno())
-            with self._renewing:
-                temporary.rename(path)
+            temporary.rename(path)
             fsync_path(path.parent)  # the new name of the file
             fsync_path(self._folder)  # the name of its folder, which may be new too
         except OSError as error:
@@ -137,7 +134,10 @@ class Blobs:
         with _reading(), os.scandir(self._folder / folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # a temporary file that was renamed in the meantime
-                    if _OWN_NAME.fullmatch(entry.name) and entry.stat().st_mtime < before:
+                    is_blob = _BLOB.fullmatch(entry.name) is not None
+                    if not is_blob and not _UNFINISHED.fullmatch(entry.name):
+                        continue
+                    if entry.stat().st_mtime < (before if is_blob else before - UNFINISHED_SECONDS):
                         names.append(entry.name)
         return names
 
@@ -146,11 +146,26 @@ class Blobs:
         with _reading():
             for name in names:
                 path = self._folder / folder / name
-                with self._renewing, contextlib.suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        path.unlink()
-                        count += 1
+                with contextlib.suppress(FileNotFoundError):
+                    count += _remove(path, before)
         return count
+
+
+def _remove(path: Path, before: float) -> bool:
+    """Remove a file that was not put since `before`; whether it was removed.
+
+    Another gateway may put it again at any moment. So it gets the name of an unfinished write before its time is read
+    for the last time, and its old name again if it is wanted: a gateway that puts it in between writes it again.
+    """
+    if path.stat().st_mtime >= before:
+        return False
+    aside = path.with_name(f".{path.name.lstrip('.')[:64]}.{token_hex(4)}")
+    path.rename(aside)
+    if aside.stat().st_mtime >= before:
+        aside.rename(path)
+        return False
+    aside.unlink()
+    return True
 
 
 def room_left(free: int, total: int, min_free: int | None) -> int:

@@ -10,6 +10,7 @@ from gateway.domain.keyless_access import is_loopback
 from gateway.settings.clients import CLIENT_KEY_MIN, check_clients
 from gateway.settings.sections import (
     ArtifactSettings,
+    DatabaseSettings,
     ModelSettings,
     PollingSettings,
     ProviderModel,
@@ -35,7 +36,7 @@ def check_sections(
     `providers` are the names of the installed adapters and of the accounts.
     """
     server = _check_server(sections, reader, warnings)
-    _check_artifacts(sections.artifacts, reader)
+    _check_artifacts(sections.artifacts, sections.database, reader)
     _check_webhooks(sections.webhooks, reader)
     _check_providers(sections.providers, reader, warnings)
     _check_models(sections, providers, reader, warnings)
@@ -134,10 +135,18 @@ def _check_kling_keys(server: ServerSettings, reader: TomlReader, warnings: list
             )
 
 
-def _check_artifacts(artifacts: ArtifactSettings, reader: TomlReader) -> None:
-    if not reader.has_faults("artifacts") and (problem := artifacts.problem()):
+def _check_artifacts(artifacts: ArtifactSettings, database: DatabaseSettings, reader: TomlReader) -> None:
+    if reader.has_faults("artifacts"):
+        return
+    if problem := artifacts.problem():
         key, message = problem
         reader.report(("artifacts", key), message)
+    elif database.path is None and not (artifacts.is_bucket or artifacts.shared):
+        reader.report(
+            ("artifacts", "url"),
+            "with PostgreSQL each gateway has to find the files of all; name a bucket, or set artifacts.shared = true"
+            " if every gateway has this folder, for example over the network",
+        )
 
 
 def _check_providers(accounts: Mapping[str, ProviderSettings], reader: TomlReader, warnings: list[str]) -> None:

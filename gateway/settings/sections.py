@@ -229,6 +229,7 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     url: ArtifactsUrl = "file:./artifacts"
     folder: Text | None = None  # only with a bucket: for inputs and unfinished downloads; None: ./artifacts
+    shared: bool = False  # whether every gateway on the ledger has this folder; PostgreSQL needs that, or a bucket
     keep_days: Days = 30  # after a result was stored
     # Of the disk; below it input images are refused. None: 1 GB, or 5 % of the disk if that is less.
     min_free_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None

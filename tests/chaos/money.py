@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import apsw
-
 from gateway.domain.usd import micros, usd
+from gateway.settings.load import DatabaseSettings
+from gateway.store.snapshot import snapshot
+from gateway.store.sql.database import Row, Transaction
 from gateway.store.sql.money_audit import audit_money
-from gateway.store.sqlite.jobs import SqliteTransaction, drive
 
 PRICES: Mapping[str, float] = {"keevx/V": 0.3, "kling_relay/kling-v1": 0.41, "foxapi/kling-v3-image-to-video": 0.07}
 
@@ -25,17 +25,16 @@ def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float
         for line in lines
         if line["event"] == "start"
     )
-    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(5000)
-        with connection:  # all of it is read at one moment
-            violations = [f"money: {text}" for text in drive(audit_money(SqliteTransaction(connection)))]
-        row = connection.execute("select reserved, settled from spending where key = '' and period = 'total'")
-        reserved, settled = row.fetchone() or (0, 0)
-    finally:
-        connection.close()
+    contradictions, (reserved, settled) = snapshot(DatabaseSettings(url=f"sqlite:///{ledger}"), _read)
+    violations = [f"money: {text}" for text in contradictions]
     if reserved + settled < started:
         violations.append(f"money: {reserved + settled} are reserved or settled, the tasks that started cost {started}")
     if final and reserved:
         violations.append(f"money: {reserved} are reserved, and nothing is running")
     return usd(settled), violations
+
+
+async def _read(transaction: Transaction) -> tuple[list[str], Row]:
+    """What the audit says, and what all clients together have reserved and settled."""
+    sums = await transaction.first("select reserved, settled from spending where key = '' and period = 'total'")
+    return await audit_money(transaction), sums or (0, 0)

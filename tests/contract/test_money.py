@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -44,10 +43,10 @@ from gateway.domain.money.budgets import EVERYONE, Budget, BudgetExceeded, Perio
 from gateway.failpoints import FailpointError
 from gateway.ids import RANDOM_BYTES, new_id, ulid
 from gateway.store.port import Store
-from gateway.store.sql.money_audit import audit_money
 from gateway.store.sqlite.file import connect, migrate
-from gateway.store.sqlite.jobs import SqliteTransaction, drive
-from gateway.store.sqlite.open import open_sqlite
+
+from ..postgres_databases import CLEAN, execute, run_apart
+from .ledgers import KINDS, LedgerPlace, postgres_place, sqlite_place
 
 NOW = datetime(2026, 5, 31, 23, 59, tzinfo=UTC)
 POLLING = Polling(first_poll_seconds=1, poll_seconds=1, poll_max_seconds=5, attempt_timeout_seconds=60, grace_seconds=1)
@@ -76,7 +75,7 @@ ROUTES = st.lists(
     max_size=3,
     unique_by=lambda route: (route.provider, route.model),
 ).map(tuple)
-STEPS = ("create", *["advance"] * 6, *["answer"] * 4, "late", "decide", "cancel", "delete", "crash", "copy", "restore")
+STEPS = ("create", *["advance"] * 6, *["answer"] * 4, "late", "decide", "cancel", "delete", "crash")
 
 
 def drawn(draw: Any, now: datetime, number: int) -> Generation:
@@ -109,34 +108,24 @@ def profile_of(_: Route) -> RouteProfile:
     return RouteProfile(polling=POLLING)
 
 
-def contradictions(path: Path) -> list[str]:
-    with closing(apsw.Connection(str(path))) as connection, connection:
-        return drive(audit_money(SqliteTransaction(connection)))
-
-
-def spending(path: Path) -> dict[tuple[str, str], tuple[int, int]]:
-    with closing(apsw.Connection(str(path))) as connection:
-        return {
-            (row[0], row[1]): row[2:]
-            for row in connection.execute("select key, period, reserved, settled from spending")
-        }
+def spending(ledger: LedgerPlace) -> dict[tuple[str, str], tuple[int, int]]:
+    rows = ledger.rows("select key, period, reserved, settled from spending")
+    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
 class Life:
     """A ledger, and everything that happens to its generations, at random."""
 
-    def __init__(self, folder: Path, empty: Path, draw: Any) -> None:
-        self.folder, self.path, self.draw = folder, folder / "ledger.db", draw
+    def __init__(self, folder: Path, ledger: LedgerPlace, draw: Any) -> None:
+        self.folder, self.ledger, self.draw = folder, ledger, draw
         self.now = NOW
-        shutil.copy(empty, self.path)
-        self.store: Store = open_sqlite(self.path, self.now)
+        self.store: Store = ledger.open(self.now)
         self.has_copy = False
         self.tasks = self.made = 0
         self.overrun = False  # a provider started more than was asked for, or an operator repeated a submit
 
     async def generations(self) -> list[Generation]:
-        with closing(apsw.Connection(str(self.path))) as connection:
-            ids = [row[0] for row in connection.execute("select id from generations order by id")]
+        ids = [row[0] for row in self.ledger.rows("select id from generations order by id")]
         return [generation for generation in [await self.store.get(id_) for id_ in ids] if generation is not None]
 
     async def pick(self) -> Generation | None:
@@ -254,21 +243,23 @@ class Life:
     async def crash(self) -> None:
         await self.store.close()
         self.now += timedelta(seconds=self.draw(st.sampled_from([1, 60, 86_400])))
-        self.store = open_sqlite(self.path, self.now)
+        self.store = self.ledger.open(self.now)
 
     async def copy(self) -> None:
         await self.store.close()
-        shutil.copy(self.path, self.folder / "copy.db")
+        assert self.ledger.database.path is not None
+        shutil.copy(self.ledger.database.path, self.folder / "copy.db")
         self.has_copy = True
-        self.store = open_sqlite(self.path, self.now)
+        self.store = self.ledger.open(self.now)
 
     async def restore(self) -> None:
         if self.has_copy:
+            assert self.ledger.database.path is not None
             await self.store.close()
             for path in self.folder.glob("ledger.db*"):
                 path.unlink()
-            shutil.copy(self.folder / "copy.db", self.path)
-            self.store = open_sqlite(self.path, self.now)
+            shutil.copy(self.folder / "copy.db", self.ledger.database.path)
+            self.store = self.ledger.open(self.now)
 
     async def play(self, steps: list[tuple[str, bool]], failing: SimpleNamespace) -> None:
         try:
@@ -279,7 +270,7 @@ class Life:
                 except (StoreUnavailable, FailpointError):
                     assert fails
                 failing.now = False
-                assert contradictions(self.path) == [], name
+                assert self.ledger.contradictions() == [], name
                 if not self.overrun:
                     self.check_budgets()
             for generation in await self.generations():
@@ -288,8 +279,8 @@ class Life:
             for _ in range(2):  # a submit that is given up may get the task that a callback has named meanwhile
                 for generation in await self.generations():
                     await self.end(generation)
-            assert contradictions(self.path) == []
-            assert {reserved for reserved, _ in spending(self.path).values()} <= {0}
+            assert self.ledger.contradictions() == []
+            assert {reserved for reserved, _ in spending(self.ledger).values()} <= {0}
         finally:
             failing.now = False
             await self.store.close()
@@ -306,7 +297,7 @@ class Life:
         await self.store.write(generation, step.writes, self.now)
 
     def check_budgets(self) -> None:
-        sums = spending(self.path)
+        sums = spending(self.ledger)
         for budget in {budget for budgets in BUDGETS.values() for budget in budgets}:
             for (owner, period), (reserved, settled) in sums.items():
                 if owner == budget.owner and len(period) == len(name_of(budget.period, NOW)):
@@ -331,7 +322,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         if switch.now and window == "commit_fails":
             raise FailpointError(window)
 
-    monkeypatch.setattr("gateway.store.sqlite.writer.reach", reach)
+    for database in ("sqlite", "postgres"):
+        monkeypatch.setattr(f"gateway.store.{database}.writer.reach", reach)
     return switch
 
 
@@ -344,31 +336,48 @@ def empty(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=KINDS)
+def ledger(request: pytest.FixtureRequest) -> LedgerPlace:
+    """A ledger without a generation, in each kind of database."""
+    if request.param == "sqlite":
+        return sqlite_place(request.getfixturevalue("empty"))
+    return postgres_place(request.getfixturevalue("postgres_url"))
+
+
+def steps(names: tuple[str, ...], most: int) -> st.SearchStrategy[list[tuple[str, bool]]]:
+    """What happens, and whether its transaction fails."""
+    return st.lists(st.tuples(st.sampled_from(names), st.integers(0, 9).map(lambda number: number == 0)), max_size=most)
+
+
+def live(folder: Path, ledger: LedgerPlace, draw: Any, then: list[tuple[str, bool]], failing: SimpleNamespace) -> None:
+    async def run() -> None:
+        first = [("create", False), ("create", False), ("advance", False), ("answer", False)]
+        await Life(folder, ledger, draw).play([*first, *then], failing)
+
+    asyncio.run(run())
+
+
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    data=st.data(),
-    steps=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 9).map(lambda number: number == 0)), max_size=25),
-)
+@given(data=st.data(), then=steps((*STEPS, "copy", "restore"), 25))
 def test_sums_are_those_of_the_accounts_whatever_happens(
-    failing: SimpleNamespace, empty: Path, data: Any, steps: list[tuple[str, bool]]
+    failing: SimpleNamespace, empty: Path, data: Any, then: list[tuple[str, bool]]
 ) -> None:
-    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:  # noqa: S108  # in memory
-
-        async def run() -> None:
-            first = [("create", False), ("create", False), ("advance", False), ("answer", False)]
-            await Life(Path(folder), empty, data.draw).play([*first, *steps], failing)
-
-        asyncio.run(run())
+    with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:  # noqa: S108  # in memory
+        shutil.copy(empty, Path(name) / "ledger.db")
+        live(Path(name), sqlite_place(Path(name) / "ledger.db"), data.draw, then, failing)
 
 
-def execute(path: Path, *statements: str) -> None:
-    with closing(apsw.Connection(str(path))) as connection:
-        for statement in statements:
-            connection.execute(statement)
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), then=steps(STEPS, 12))
+def test_sums_in_postgresql_are_those_of_the_accounts_whatever_happens(
+    failing: SimpleNamespace, postgres_url: str, tmp_path: Path, data: Any, then: list[tuple[str, bool]]
+) -> None:
+    run_apart(execute(postgres_url, CLEAN))
+    live(tmp_path, postgres_place(postgres_url), data.draw, then, failing)
 
 
-async def test_a_history_without_accounts_is_counted_once_open_generations_first(empty: Path) -> None:
-    store = open_sqlite(empty, NOW)
+async def test_a_history_without_accounts_is_counted_once_open_generations_first(ledger: LedgerPlace) -> None:
+    store = ledger.open(NOW)
     made = [priced(NOW + timedelta(seconds=seconds), bought=seconds < 4) for seconds in range(5)]
     for generation in made:
         await store.create(generation)
@@ -376,56 +385,56 @@ async def test_a_history_without_accounts_is_counted_once_open_generations_first
             await store.write(generation, cancel(generation, NOW), NOW)
     await store.close()
     missing = "insert into accounts_missing values ('~')"  # every id is below it
-    execute(empty, "delete from accounts", "delete from spending", missing)
+    ledger.execute("delete from accounts", "delete from spending", missing)
 
-    store = open_sqlite(empty, NOW)
+    store = ledger.open(NOW)
 
-    assert spending(empty)["alice", "total"] == (500_000, 0), "the open one is counted before anything is served"
+    assert spending(ledger)["alice", "total"] == (500_000, 0), "the open one is counted before anything is served"
     assert await store.money.fill(3) == 3
-    assert spending(empty)["alice", "total"] == (500_000, 1_000_000), "then the newest ones, each once"
+    assert spending(ledger)["alice", "total"] == (500_000, 1_000_000), "then the newest ones, each once"
     assert await store.delete(made[0].id, "alice", NOW), "one that is not counted yet is deleted"
     assert [await store.money.fill(3) for _ in range(3)] == [1, 0, 0]
-    assert spending(empty)["alice", "total"] == (500_000, 2_000_000)
-    assert contradictions(empty) == []
+    assert spending(ledger)["alice", "total"] == (500_000, 2_000_000)
+    assert ledger.contradictions() == []
     await store.close()
 
 
-async def test_closed_accounts_stay_in_the_sums(empty: Path) -> None:
-    store = open_sqlite(empty, NOW)
+async def test_closed_accounts_stay_in_the_sums(ledger: LedgerPlace) -> None:
+    store = ledger.open(NOW)
     for _ in range(3):
         generation = await store.create(priced(NOW, bought=True))
         await store.write(generation, cancel(generation, NOW), NOW)
         assert await store.delete(generation.id, "alice", NOW)
-    before = spending(empty)
+    before = spending(ledger)
     assert before["alice", "total"] == (0, 1_500_000)
     assert await store.money.expire(NOW, 2) == 0, "the time is not over"
     later = NOW + timedelta(days=1)
     assert [await store.money.expire(later, 2) for _ in range(3)] == [2, 1, 0]
-    assert (spending(empty), contradictions(empty)) == (before, [])
+    assert (spending(ledger), ledger.contradictions()) == (before, [])
     await store.close()
 
 
-async def test_each_task_that_a_callback_names_after_the_end_is_counted_once(empty: Path) -> None:
-    store = open_sqlite(empty, NOW)
+async def test_each_task_that_a_callback_names_after_the_end_is_counted_once(ledger: LedgerPlace) -> None:
+    store = ledger.open(NOW)
     generation = await store.create(priced(NOW, bought=True))
     await store.write(generation, cancel(generation, NOW), NOW)
     for name, settled in (("t-1", 500_000), ("t-2", 1_000_000), ("t-2", 1_000_000)):
         refs = [TaskRef(id=name, path="/v1/t")]
         await store.task_claims.claim(generation.attempts[0].id, refs, NOW, "callback")
-        assert spending(empty)["alice", "total"] == (0, settled)
-    assert contradictions(empty) == []
+        assert spending(ledger)["alice", "total"] == (0, settled)
+    assert ledger.contradictions() == []
     await store.close()
 
 
-async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_its_own(empty: Path) -> None:
-    store = open_sqlite(empty, NOW)
+async def test_a_refused_create_stores_nothing_and_the_next_day_has_a_budget_of_its_own(ledger: LedgerPlace) -> None:
+    store = ledger.open(NOW)
     budget = Budget("alice", Period.DAY, 1_000_000)
     creates = [store.create(priced(NOW), budgets=[budget]) for _ in range(4)]
     results = await asyncio.gather(*creates, return_exceptions=True)
     assert [isinstance(result, BudgetExceeded) for result in results] == [False, False, True, True]
     await store.create(priced(NOW + timedelta(days=1)), budgets=[budget])
-    assert spending(empty)["alice", "total"] == (1_500_000, 0)
-    assert contradictions(empty) == []
+    assert spending(ledger)["alice", "total"] == (1_500_000, 0)
+    assert ledger.contradictions() == []
     await store.close()
 
 
@@ -433,21 +442,22 @@ async def test_what_a_wrong_clock_has_booked_on_later_days_counts_on_the_present
     """Otherwise a clock that is ahead for a moment would open the budget of the present day once more."""
     day, month = Budget("alice", Period.DAY, 1_000_000), Budget("alice", Period.MONTH, 2_000_000)
     limits = CreateLimits(outputs_per_day=4)
-    store = open_sqlite(empty, NOW)
+    ledger = sqlite_place(empty)
+    store = ledger.open(NOW)
     await store.create(priced(NOW), budgets=[day, month], client_limits=limits)
     for later in (NOW + timedelta(days=1), NOW + timedelta(days=40), NOW + timedelta(days=40)):
         made = await store.create(priced(later), budgets=[day, month], client_limits=limits)
     assert await store.delete(made.id, "alice", later) is False, "it is open"
     await store.close()
 
-    store = open_sqlite(empty, NOW, keep_results=timedelta(days=30))
-    sums = spending(empty)
+    store = ledger.open(NOW, keep_results=timedelta(days=30))
+    sums = spending(ledger)
     assert {period: amount for (owner, period), amount in sums.items() if owner == "alice"} == {
         "2026-05-31": (2_000_000, 0),
         "2026-05": (2_000_000, 0),
         "total": (2_000_000, 0),
     }
-    assert contradictions(empty) == []
+    assert ledger.contradictions() == []
     for budget in (day, month):
         with pytest.raises(BudgetExceeded):
             await store.create(priced(NOW), budgets=[budget])

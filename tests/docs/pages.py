@@ -10,6 +10,8 @@ A mark is an HTML comment on the line before a code block. It says what a test d
 - `configuration with VARIABLE …`, `bucket with VARIABLE …`: a configuration file that loads without a warning.
 - `function read_event`: defines a function that a test calls.
 - `token kling_token`: defines a function that makes a JWT of a pair of Kling's keys.
+- `postgres, prints TEXT`: run where a gateway has worked and stopped, with a database of the test in place of the one
+  that is named. The output has this text.
 - `not run: REASON`: no test runs it.
 """
 

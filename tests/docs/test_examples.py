@@ -3,6 +3,7 @@
 One sandbox and one gateway, started as README says, serve all pages.
 """
 
+import asyncio
 import base64
 import json
 import os
@@ -28,6 +29,7 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import InvalidJwt
 from gateway.generations.catalog import Catalog
 from gateway.settings.load import Settings, load
+from gateway.store.sqlite.open import open_sqlite
 from gateway.upstream.provider import bind
 from gateway.upstream.registry import load_adapters
 from gateway.webhooks.signing import new_secret, signed
@@ -35,7 +37,7 @@ from gateway.webhooks.signing import new_secret, signed
 from .pages import EXECUTABLE, ROOT, TESTED, Block, blocks_of
 
 BLOCKS = [block for page in TESTED for block in blocks_of(page)]
-ACTIONS = {"start", "run", "answer", "lines", "configuration", "bucket", "function", "token", "not"}
+ACTIONS = {"start", "run", "postgres", "answer", "lines", "configuration", "bucket", "function", "token", "not"}
 SECRETS = {
     "VIDEO_GATEWAY_API_KEY": "k" * 20,
     "VIDEO_GATEWAY_WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"w" * 32).decode(),
@@ -195,6 +197,21 @@ def test_an_example_does_what_its_page_says(reader: Reader, block: Block) -> Non
             assert (reader.folder / value).read_bytes()[4:8] == b"ftyp"
         case _:
             pytest.fail(f"{block.name}: unknown mark {block.mark!r}")
+
+
+@named("postgres")
+def test_an_example_does_what_its_page_says_with_a_server(block: Block, tmp_path: Path, postgres_url: str) -> None:
+    asyncio.run(open_sqlite(tmp_path / "video-gateway.db", datetime.now(UTC)).close())
+    done = subprocess.run(  # noqa: S603  # the text of our own page
+        ["bash", "-euc", re.sub(r"postgresql://\S+", postgres_url, block.text)],  # noqa: S607
+        cwd=tmp_path,
+        env={"PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert block.mark.partition(", prints ")[2] in done.stdout
 
 
 @named("answer")

@@ -6,20 +6,17 @@ from typing import Any
 
 import asyncpg
 
-from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
-from gateway.sharing.limiter import FairQueue
+from gateway.domain.errors import StoreUnavailable
+from gateway.store import long_reads
+from gateway.store.long_reads import ReadPlaces, too_long
 from gateway.store.postgres.dialect import translate
 from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, unavailable
 from gateway.store.postgres.server import Connection, Server
 from gateway.store.sql.database import Row
 
 CONNECTIONS = 8  # at most, for short reads
-PLACES = 2  # long reads at the same time
-WAITING_MAX = 32  # long reads of one client that may wait
-WAITING_IN_ALL = 512  # long reads of all clients that may wait
-WAIT_SECONDS = 10.0  # how long a read waits for a connection
+CONNECTION_SECONDS = 10.0  # how long a read waits for a connection
 SHORT_SECONDS = 10.0  # after this time a short read is stopped: it means that the server does not answer
-LONG_SECONDS = 2.0  # after this time a long read is stopped; with the indexes in memory none takes a tenth of it
 _CLOSING_SECONDS = 5.0
 
 
@@ -29,7 +26,7 @@ class PoolReader:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._pool: Any = None
-        self._places = FairQueue(PLACES, share=1)
+        self._places = ReadPlaces()
         self._is_closed = False
 
     async def all(self, sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -38,30 +35,11 @@ class PoolReader:
 
     async def long(self, client: str, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """See `Reader`."""
-        if self._places.waiting_of(client) >= WAITING_MAX or self._places.waiting >= WAITING_IN_ALL:
-            raise Overloaded(
-                "Too many of your searches are waiting; send fewer at the same time.", retry_after=WAIT_SECONDS / 2
-            )
-        slot = self._places.request(client)
+        await self._places.take(client)
         try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await slot
-        except TimeoutError:
-            self._places.withdraw(client, slot)
-            raise Overloaded(
-                f"The search has waited for {WAIT_SECONDS:g} seconds while others ran.", retry_after=WAIT_SECONDS
-            ) from None
-        except asyncio.CancelledError:
-            self._places.withdraw(client, slot)
-            raise
-        try:
-            return await self._fetch(sql, values, LONG_SECONDS)
+            return await self._fetch(sql, values, long_reads.READ_SECONDS)
         except _TooLong:
-            raise SearchTooLong(
-                f"The search was stopped after {LONG_SECONDS:g} seconds. Narrow it, for example with `created_after`,"
-                " or send it again later.",
-                retry_after=1,
-            ) from None
+            raise too_long() from None
         finally:
             self._places.leave(client)
 
@@ -87,7 +65,7 @@ class PoolReader:
                     raise
                 return await self._once(statement.sql, given, limit)
         except _TooLong:
-            if limit == LONG_SECONDS:
+            if limit == long_reads.READ_SECONDS:
                 raise
             raise unavailable(TimeoutError(), "The store cannot be read now.") from None
         except Exception as error:
@@ -103,7 +81,7 @@ class PoolReader:
                 self._server.url, **self._server.options(), min_size=0, max_size=CONNECTIONS, reset=_as_it_is
             )
         await self._pool  # opens it at the first time
-        async with self._pool.acquire(timeout=WAIT_SECONDS) as connection:
+        async with self._pool.acquire(timeout=CONNECTION_SECONDS) as connection:
             try:
                 rows: list[Row] = await connection.fetch(sql, *values, timeout=limit)
             except TimeoutError:

@@ -9,17 +9,12 @@ from typing import Any
 
 import apsw
 
-from gateway.domain.errors import Overloaded, SearchTooLong
-from gateway.sharing.limiter import FairQueue
+from gateway.store import long_reads
+from gateway.store.long_reads import PLACES, ReadPlaces, too_long
 from gateway.store.sql.database import Row
 from gateway.store.sqlite.errors import readable
 from gateway.store.sqlite.writer import CommitWriter
 
-PLACES = 2  # reads at the same time
-WAITING_MAX = 32  # reads of one client that may wait
-WAITING_IN_ALL = 512  # reads of all clients that may wait
-WAIT_SECONDS = 10.0
-READ_SECONDS = 2.0  # after this time a read is stopped; with the file in memory none takes a tenth of it
 _CHECK_STEPS = 50_000  # instructions of SQLite between two looks at the clock, each of which needs the interpreter
 _BUSY_MILLISECONDS = 1000  # how long a read waits for another program's lock
 
@@ -27,8 +22,7 @@ _BUSY_MILLISECONDS = 1000  # how long a read waits for another program's lock
 class LongReads:
     """`await long_reads.all(client, sql, values)` gives the rows. It serves one event loop.
 
-    A client has at most one read under way: the others of its reads wait, and so leave a place to other clients. While
-    the reads are paused, none begins.
+    See `ReadPlaces`. While the reads are paused, none begins.
     """
 
     def __init__(self, path: Path, writer: CommitWriter) -> None:
@@ -37,8 +31,8 @@ class LongReads:
         self._threads = ThreadPoolExecutor(PLACES, thread_name_prefix="store-reader")
         self._readers = tuple(_Reader(path) for _ in range(PLACES))
         self._free = list(self._readers)
-        self._places = FairQueue(PLACES, share=1)
-        self._idle: asyncio.Future[None] | None = None  # what `pause` waits for
+        self._places = ReadPlaces()
+        self.pause, self.resume = self._places.pause, self._places.resume
 
     @property
     def waiting(self) -> int:
@@ -48,8 +42,8 @@ class LongReads:
     async def all(self, client: str, sql: str, values: Sequence[Any] = ()) -> list[Row]:
         """Every row of a statement. The event loop converts each of them, so there should be few.
 
-        Raises `SearchTooLong` after `READ_SECONDS`, `Overloaded` if too many reads wait or this one waited for
-        `WAIT_SECONDS`, and `StoreUnavailable` if the file cannot be read.
+        Raises `SearchTooLong`, `Overloaded` if too many reads wait or this one waited too long, and `StoreUnavailable`
+        if the file cannot be read.
         """
         reader = await self._place(client)
         loop = asyncio.get_running_loop()
@@ -64,22 +58,7 @@ class LongReads:
             rows.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody else looks at its error
             raise
         except apsw.InterruptError:
-            raise SearchTooLong(
-                f"The search was stopped after {READ_SECONDS:g} seconds. Narrow it, for example with `created_after`,"
-                " or send it again later.",
-                retry_after=1,
-            ) from None
-
-    async def pause(self) -> None:
-        """Let no read begin, and wait until those under way have ended. Reads that come now wait for `resume`."""
-        self._places.resize(0)
-        if self._places.active:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
-
-    def resume(self) -> None:
-        """End a pause."""
-        self._places.resize(PLACES)
+            raise too_long() from None
 
     def close(self) -> None:
         """Stop the reads under way, wait for their threads, and close the connections."""
@@ -90,30 +69,12 @@ class LongReads:
             reader.close()
 
     async def _place(self, client: str) -> "_Reader":
-        if self._places.waiting_of(client) >= WAITING_MAX or self.waiting >= WAITING_IN_ALL:
-            raise Overloaded(
-                "Too many of your searches are waiting; send fewer at the same time.", retry_after=WAIT_SECONDS / 2
-            )
-        slot = self._places.request(client)
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                await slot
-        except TimeoutError:
-            self._places.withdraw(client, slot)
-            raise Overloaded(
-                f"The search has waited for {WAIT_SECONDS:g} seconds while others ran.", retry_after=WAIT_SECONDS
-            ) from None
-        except asyncio.CancelledError:
-            self._places.withdraw(client, slot)
-            raise
+        await self._places.take(client)
         return self._free.pop()
 
     def _leave(self, client: str, reader: "_Reader") -> None:
         self._free.append(reader)
         self._places.leave(client)
-        if self._idle is not None and not self._places.active:
-            self._idle.set_result(None)
-            self._idle = None
 
 
 class _Reader:
@@ -126,7 +87,7 @@ class _Reader:
 
     def all(self, sql: str, values: Sequence[Any]) -> list[Row]:
         """The rows of a statement. Raises `apsw.InterruptError` when the time is over."""
-        self._until = time.monotonic() + READ_SECONDS
+        self._until = time.monotonic() + long_reads.READ_SECONDS
         if self._connection is None:
             self._connection = self._open()
         return list(self._connection.execute(sql, values))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gateway.artifacts.opening import open_artifact_store
 from gateway.artifacts.store import CHUNK_BYTES
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.failpoints import VARIABLE
-from gateway.settings.load import Settings, load
+from gateway.settings.load import ArtifactSettings, DatabaseSettings, Settings, load
 
 VIDEO = "gen_01/0-1.mp4"
 
@@ -60,8 +61,23 @@ async def test_an_unfinished_file_of_a_crash_is_removed_at_the_next_start(tmp_pa
     artifacts = ArtifactFolder(tmp_path)
     await put(artifacts, VIDEO)
     artifacts.partial().write_bytes(b"half")
-    ArtifactFolder(tmp_path)
+    ArtifactFolder(tmp_path, alone=True)
     assert files(tmp_path) == [f"results/{VIDEO}"]
+
+
+@pytest.mark.parametrize("url", ["file:{folder}", "s3://bucket"])
+def test_what_another_gateway_writes_is_left_alone_for_a_day(tmp_path: Path, url: str) -> None:
+    """Of several gateways on PostgreSQL, one that starts must not remove the download of another."""
+    files_of = ArtifactSettings(url=url.format(folder=tmp_path), folder=None if "file" in url else str(tmp_path))
+    server = DatabaseSettings(url="postgresql://h/d")
+    partial, old = (open_artifact_store(Settings(database=server, artifacts=files_of)).partial() for _ in range(2))
+    for path, hours in ((partial, 23), (old, 25)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    open_artifact_store(Settings(database=server, artifacts=files_of))
+    assert (partial.exists(), old.exists()) == (True, False)
+    open_artifact_store(Settings(artifacts=files_of))
+    assert not partial.exists(), "on an SQLite file there is one gateway, and it starts"
 
 
 @pytest.mark.parametrize(("window", "left"), [("file_written", []), ("renamed", [f"results/{VIDEO}"])])
@@ -78,7 +94,7 @@ def test_after_a_crash_a_file_is_there_completely_or_not_at_all(tmp_path: Path, 
         [sys.executable, "-c", keep, tmp_path], env={**os.environ, VARIABLE: f"{window}:1"}, check=False
     )
     assert done.returncode == -9
-    ArtifactFolder(tmp_path)
+    ArtifactFolder(tmp_path, alone=True)
     assert files(tmp_path) == left
 
 

@@ -194,28 +194,43 @@ async def test_a_put_during_a_removal_always_leaves_the_blob(tmp_path: Path) -> 
         assert await blobs.get(DIGEST) == CONTENT
 
 
-@pytest.mark.parametrize("step", ["exists", "unlink"])
-async def test_a_put_and_a_removal_exclude_each_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_blob_that_another_gateway_puts_during_a_removal_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Each holds the lock from its first look at the file to its change."""
-    clock = StillClock()
-    blobs = blobs_in(tmp_path, clock)
+    """Several gateways may have the folder: one looks at the time of the file, another one puts it again then."""
+    blobs = blobs_in(tmp_path)
     await blobs.put(CONTENT)
-    clock.moment = NOW + 2 * SECOND
-    real = getattr(Path, step)
-    seen: list[bool] = []
+    later = (NOW + 2 * SECOND).timestamp()
+    rename = Path.rename
 
-    def held(path: Path, *arguments: object, **named: object) -> object:
-        result = real(path, *arguments, **named) if step == "exists" else None
-        if not path.name.startswith("."):
-            seen.append(blobs._renewing.locked())
-        return result if step == "exists" else real(path, *arguments, **named)
+    def meanwhile(path: Path, target: Path) -> Path:
+        is_taken_away = path.name == DIGEST
+        if is_taken_away and moment == "before":
+            blobs._put(CONTENT, later)
+        renamed = rename(path, target)
+        if is_taken_away and moment == "after":
+            blobs._put(CONTENT, later)
+        return renamed
 
-    monkeypatch.setattr(Path, step, held)
-    await blobs.put(CONTENT) if step == "exists" else await blobs.remove(FOLDER, [DIGEST], NOW + SECOND)
+    monkeypatch.setattr(Path, "rename", meanwhile)
+    assert await blobs.remove(FOLDER, [DIGEST], NOW + SECOND) == (moment == "after")
 
-    assert seen == [True]
+    assert await blobs.get(DIGEST) == CONTENT
+    assert [path.name for path in files(tmp_path)] == [DIGEST]
+    assert await blobs.old(FOLDER, NOW + SECOND) == [], "it has the time of the second put"
+
+
+async def test_the_file_of_an_unfinished_write_stays_for_a_day(tmp_path: Path) -> None:
+    """Another gateway may be writing it."""
+    blobs = blobs_in(tmp_path)
+    await blobs.put(CONTENT)
+    for number, hours in enumerate((23, 25)):
+        name = f".{DIGEST}.0000000{number}"
+        (tmp_path / FOLDER / name).write_bytes(b"half")
+        os.utime(tmp_path / FOLDER / name, ((NOW - timedelta(hours=hours)).timestamp(),) * 2)
+    assert await blobs.old(FOLDER, NOW) == [f".{DIGEST}.00000001"]
+    assert await blobs.remove(FOLDER, [f".{DIGEST}.00000001"], NOW) == 1
 
 
 @pytest.mark.parametrize("call", ["folders", "old", "remove"])

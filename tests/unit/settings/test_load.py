@@ -279,6 +279,7 @@ FOX = '[providers.foxapi]\napi_key = "env:K"\n'
             "database.url: unknown option 'options'; a URL of PostgreSQL takes host, sslmode,",
         ),
         ('[database]\nurl = "postgresql://h/d?sslmode"', "database.url: expected sqlite:///PATH"),
+        ('[database]\nurl = "postgresql://h/d"', "artifacts.url: with PostgreSQL each gateway has to find the"),
         ('[database]\npassword = "secret"', "database.password: expected env:NAME or file:PATH"),
         ('[database]\nurl = "mysql://h/d"', "database.url: expected sqlite:///PATH"),
         ('[database]\nurl = "sqlite://"', "database.url: expected sqlite:///PATH"),
@@ -860,3 +861,10 @@ def test_a_client_has_keys_limits_and_budgets() -> None:
 
 def test_with_an_admin_key_alone_clients_are_made_at_run_time() -> None:
     assert parsed("server.admin_keys = ['env:ADMIN']", ADMIN="vg_0123456789abcdef").server.auth == "keys"
+
+
+@pytest.mark.parametrize("artifacts", ["shared = true", 'url = "s3://bucket"'])
+def test_postgresql_needs_a_bucket_or_a_folder_that_all_gateways_have(artifacts: str) -> None:
+    settings = parsed(f'[database]\nurl = "postgresql://h/d"\n[artifacts]\n{artifacts}')
+    assert settings.database.path is None
+    assert parsed("[artifacts]\nshared = true").artifacts.shared, "with SQLite it is allowed, and changes nothing"

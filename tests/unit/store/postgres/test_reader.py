@@ -9,8 +9,10 @@ import pytest
 import pytest_asyncio
 
 from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
+from gateway.store import long_reads
+from gateway.store.long_reads import PLACES
 from gateway.store.postgres import reader as reader_module
-from gateway.store.postgres.reader import PLACES, PoolReader
+from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
 
 BACKEND = "select pg_backend_pid()"
@@ -56,7 +58,7 @@ async def test_a_server_that_is_gone_is_unavailable() -> None:
 async def test_a_long_read_is_stopped_and_a_short_one_too(
     reader: PoolReader, other: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader_module, "LONG_SECONDS", 0.05)
+    monkeypatch.setattr(long_reads, "READ_SECONDS", 0.05)
     monkeypatch.setattr(reader_module, "SHORT_SECONDS", 0.06)
     with pytest.raises(SearchTooLong):
         await reader.long("alice", "select pg_sleep(60)")
@@ -69,9 +71,9 @@ async def test_a_long_read_is_stopped_and_a_short_one_too(
 
 
 async def test_long_reads_are_shared_between_clients(reader: PoolReader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "WAITING_MAX", 1)
-    monkeypatch.setattr(reader_module, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(reader_module, "LONG_SECONDS", 10.0)
+    monkeypatch.setattr(long_reads, "WAITING_MAX", 1)
+    monkeypatch.setattr(long_reads, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(long_reads, "READ_SECONDS", 1.0)
     greedy = [asyncio.create_task(reader.long("alice", "select pg_sleep(60)")) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="send fewer"):

@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
+from gateway.store import long_reads as limits
 from gateway.store.sqlite import long_reads
 from gateway.store.sqlite.file import connect
 from gateway.store.sqlite.long_reads import LongReads
@@ -63,7 +64,7 @@ async def test_it_reads_what_is_committed_and_cannot_write(reads: LongReads) -> 
 async def test_a_read_that_takes_too_long_is_stopped_with_the_remedy(
     reads: LongReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(long_reads, "READ_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "READ_SECONDS", 0.0)
     with pytest.raises(SearchTooLong, match=r"stopped after 0 seconds. Narrow it, for example with `created_after`"):
         await reads.all("alice", ENDLESS)
     assert await reads.all("alice", "select 1") == [(1,)], "the connection is free again"
@@ -100,7 +101,7 @@ async def test_one_client_leaves_a_place_to_others_and_waits_in_its_own_queue(
 
 async def test_more_waiting_reads_of_a_client_are_refused(reads: LongReads, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
-    monkeypatch.setattr(long_reads, "WAITING_MAX", 2)
+    monkeypatch.setattr(limits, "WAITING_MAX", 2)
     tasks = [asyncio.create_task(reads.all("alice", f"alice-{n}")) for n in range(3)]
     await gate.until_begun(1)
     with pytest.raises(Overloaded, match="Too many of your searches are waiting"):
@@ -116,7 +117,7 @@ async def test_a_read_that_waits_too_long_is_refused_and_leaves_the_queue(
     reads: LongReads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    monkeypatch.setattr(long_reads, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "WAIT_SECONDS", 0.01)
     first = asyncio.create_task(reads.all("alice", "alice-0"))
     await gate.until_begun(1)
     with pytest.raises(Overloaded, match="has waited for"):
@@ -152,4 +153,4 @@ async def test_a_read_that_is_cancelled_while_a_place_becomes_free_takes_no_plac
     reads._leave("alice", reader)  # in the same round of the event loop, before the cancelled read can leave the queue
     assert await asyncio.wait_for(waiting[1], 1) is not None
     assert waiting[0].cancelled()
-    assert len(reads._free) == long_reads.PLACES - 1, "only the second read has a place"
+    assert len(reads._free) == limits.PLACES - 1, "only the second read has a place"

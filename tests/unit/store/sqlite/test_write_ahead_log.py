@@ -9,7 +9,8 @@ import apsw
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.store.sqlite import long_reads, write_ahead_log
+from gateway.store import long_reads
+from gateway.store.sqlite import write_ahead_log
 from gateway.store.sqlite.open import open_sqlite
 
 from .test_store import NOW, generation
