@@ -309,7 +309,7 @@ def test_what_has_to_stay_is_on_the_volume_and_the_rest_is_not() -> None:
     volumes = {volume["name"]: volume for volume in pod("gateway")["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container("gateway")["volumeMounts"]}
     folder = settings().artifacts.path
-    assert mounts[str(folder / "inputs")]["persistentVolumeClaim"] == {"claimName": "inputs"}
+    assert mounts[str(settings().artifacts.inputs)]["persistentVolumeClaim"] == {"claimName": "inputs"}
     assert [mounts[str(path)] for path in folder.parents if str(path) in mounts] == [volumes["spool"]]
     (config,) = [one["value"] for one in container("gateway")["env"] if one["name"] == "VIDEO_GATEWAY_CONFIG"]
     assert mounts[str(Path(config).parent)]["configMap"]["name"] == "gateway"
@@ -464,7 +464,7 @@ def test_compose_starts_what_the_manifests_start() -> None:
         files = [f"deploy/kubernetes/{file}" for file in env_files(name)]
         assert services[name].get("env_file", []) == files, name
     mounts = {name: service["volumes"] for name, service in services.items()}
-    assert f"inputs:{settings().artifacts.path}/inputs" in mounts["gateway"]
+    assert f"inputs:{settings().artifacts.inputs}" in mounts["gateway"]
     for name, file in {"gateway": "config.toml", "nginx": "nginx.conf"}.items():
         (bound,) = [mount for mount in mounts[name] if isinstance(mount, dict)]
         assert bound["source"] == f"./deploy/kubernetes/{file}"
