@@ -213,7 +213,7 @@ async def measure(checkout: Path, folder: Path, interval: float | None, seconds:
         url = f"http://127.0.0.1:{port}"
         began = time.perf_counter()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", str(port)),
+            *(sys.executable, "-m", "gateway", "serve", "--config", str(config), "--port", str(port), "--moved"),
             cwd=folder,
             env={**os.environ, "BENCH_KEY": KEY, "PYTHONPATH": str(checkout)},
             stdout=asyncio.subprocess.DEVNULL,

@@ -75,7 +75,8 @@ def configure(
     root.addHandler(_Handler(chain, sink))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "litestar"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], True
+        logger.handlers, logger.propagate, logger.disabled = [], True, False
+        logger.setLevel(logging.NOTSET)  # that of the root counts
     logging.captureWarnings(capture=True)
     adjust(level, redactor)
 

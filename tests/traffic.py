@@ -41,7 +41,7 @@ class Traffic:
 
     def count_threads(self, app: Any) -> None:
         """Count what the writer and the other threads of this gateway do, in the running event loop."""
-        app.store._writer.run = self.counting(app.store._writer.run)
+        app.store._writer._enqueue = self.counting(app.store._writer._enqueue)
         app._archiver.archive = self.counting(app._archiver.archive)
         loop: Any = asyncio.get_running_loop()
         if self._counts_in is loop:  # since an earlier start of the gateway

@@ -477,8 +477,8 @@ async def start() -> AsyncIterator[Start]:
             )
             for fetcher in (application.input_fetcher, application.result_fetcher):
                 fetcher.get = upstream.fetch  # type: ignore[method-assign]  # tests have no network
-            await stack.enter_async_context(running(application))
             clock.traffic.count_threads(application)
+            await stack.enter_async_context(running(application))
             gateway = Gateway(application, upstream, clock)
             await stack.enter_async_context(gateway.client)
             await stack.enter_async_context(gateway.other)

@@ -61,8 +61,8 @@ class Gateways:
         application.webhook_fetcher.post = post  # type: ignore[method-assign, assignment]  # tests have no network
         application.input_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
         application.result_fetcher.get = self.upstream.fetch  # type: ignore[method-assign]  # likewise
+        self.clock.traffic.count_threads(application)
         async with running(application):
-            self.clock.traffic.count_threads(application)
             gateway: Any = Gateway(application, self.upstream, self.clock)
             gateway.posts, gateway.new = posts, gateway.client_of(NEW)
             yield gateway

@@ -8,7 +8,7 @@ class Extent:
     """The size of a run."""
 
     rounds: int
-    random_kills: int  # in all rounds together
+    random_kills: int  # in all rounds together, with those that end a stop or follow a failure
     drains: int
     stops: int
     downtimes: int
@@ -47,7 +47,7 @@ FULL = Extent(
 )
 SHORT = Extent(
     rounds=2,
-    random_kills=5,
+    random_kills=7,
     drains=2,
     stops=1,
     downtimes=1,

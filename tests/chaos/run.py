@@ -129,7 +129,7 @@ class Run:
         actions: list[tuple[str, Action]] = [(window, partial(self._kill_in, window)) for window in KILLS]
         actions += [(DRAIN, self._drain)] * share(extent.drains)
         actions += [(STOP, self._stop)] * share(extent.stops)
-        actions += [(RANDOM, self._kill_somewhen)] * (share(extent.random_kills) - share(extent.stops) - 1)
+        actions += [(RANDOM, self._kill_somewhen)] * (share(extent.random_kills) - share(extent.stops) - len(FAILS))
         actions += [(window, partial(self._fail_in, window)) for window in FAILS]
         actions += [(DOWNTIME, self._be_down)] * share(extent.downtimes)
         actions += [(SLOW_READS, self._read_slowly)] * share(extent.slow_reads)

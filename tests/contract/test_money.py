@@ -12,7 +12,6 @@ from typing import Any
 
 import apsw
 import pytest
-from gateway.domain.client_errors import OutputsPerDayReached
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +21,7 @@ from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.request import TextInput
 from gateway.domain.adapter.task import Artifact, Completed, Status, TaskRef
 from gateway.domain.clients import CreateLimits
-from gateway.domain.errors import Conflict, StoreUnavailable
+from gateway.domain.errors import Conflict, OutputsPerDayReached, StoreUnavailable
 from gateway.domain.generation.archiving import FileArchived
 from gateway.domain.generation.facts_and_effects import Fact, Submit, SubmitEnded, TaskRead
 from gateway.domain.generation.lifecycle import advance, cancel

@@ -7,6 +7,7 @@ from gateway.domain.adapter import messages
 from gateway.domain.secret_patterns import HIDDEN, SECRET_PATTERNS, SecretPattern
 
 EXAMPLES = {  # a text with each kind of secret, and the secret in it
+    "query of a URL": ("https://files.example/a.mp4?sig=hunter2", "hunter2"),
     "authorization header": ("Authorization: Bearer abc.def", "abc.def"),
     "bearer and basic credentials": ("basic dXNlcjpwYXNzd29yZA==", "dXNlcjpwYXNzd29yZA=="),
     "value after the name of a secret": ("credential=hunter2", "hunter2"),
@@ -16,7 +17,8 @@ EXAMPLES = {  # a text with each kind of secret, and the secret in it
     "data URL": ("data:image/png;base64,iVBORw0KGgo1", "iVBORw0KGgo1"),
     "long run of letters": ("Zm9v" * 60, "Zm9v"),
 }
-ONLY_IN_LOG = {"data URL"}  # a provider does not repeat the image in its message
+# A provider does not repeat the image in its message, and a client may see the whole link to its own result.
+ONLY_IN_LOG = {"data URL", "query of a URL"}
 
 
 @pytest.mark.parametrize("row", SECRET_PATTERNS, ids=lambda row: row.name)

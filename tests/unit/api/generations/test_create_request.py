@@ -671,7 +671,7 @@ def image_spellings(image: str) -> st.SearchStrategy[Any]:
         {"url": image},
         {"url": "", "image_url": image},
     ]
-    nested = [{"type": "image_url", "image_url": {"url": image, "detail": "auto"}}, [image], [{"url": image}, ""]]
+    nested = [{"type": "image_url", "image_url": {"url": image, "detail": "auto"}}, [image], [{"url": image}]]
     return in_blanks(image) | st.sampled_from([*objects, *nested])
 
 
