@@ -61,7 +61,7 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
 
 @asynccontextmanager
 async def nginx(folder: Path, port: int, *arguments: str) -> AsyncIterator[None]:
-    """nginx with `nginx.conf` of the folder, from the moment when it listens on the port."""
+    """A server with `nginx.conf` of the folder, from the moment when it listens on the port."""
     command = (str(NGINX), "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log", *arguments)
     process = await asyncio.create_subprocess_exec(*command)
     try:
@@ -176,9 +176,7 @@ async def in_front_of(folder: Path, *ports: int) -> AsyncIterator[httpx.AsyncCli
     headers = {"authorization": f"Bearer {KEY}"}
     async with (
         nginx(folder, health, "-g", "daemon off;"),
-        httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{plain}", headers=headers, trust_env=False, timeout=10
-        ) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{plain}", headers=headers, trust_env=False, timeout=10) as client,
     ):
         probe = await client.get(f"http://127.0.0.1:{health}/")
         assert probe.status_code == 200, "it does not depend on a gateway"

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes and `compose.replicas.yaml`: the schemas accept them, and what they name fits together."""
+"""The manifests for Kubernetes and `compose.replicas.yaml`: valid by the schemas, and what they name fits together."""
 
 import functools
 import json
@@ -65,7 +65,7 @@ def documents() -> tuple[Document, ...]:
 
 def of_kind(*kinds: str) -> dict[str, Document]:
     """The `spec` of each manifest of these kinds, by its name."""
-    return {one["metadata"]["name"]: one["spec"] for one in documents() if one["kind"] in kinds}
+    return {entry["metadata"]["name"]: entry["spec"] for entry in documents() if entry["kind"] in kinds}
 
 
 def workloads() -> dict[str, Document]:
@@ -78,9 +78,9 @@ def pod(name: str) -> Document:
 
 
 def container(name: str) -> Document:
-    (only,) = pod(name)["containers"]
-    found: Document = only
-    return found
+    (described,) = pod(name)["containers"]
+    only: Document = described
+    return only
 
 
 def ports(name: str) -> dict[str, int]:
@@ -90,7 +90,9 @@ def ports(name: str) -> dict[str, int]:
 
 def generated(kind: str) -> dict[str, list[str]]:
     """The files from which the generators make config maps or secrets, by the names of these."""
-    return {one["name"]: one.get("files", []) + one.get("envs", []) for one in kustomization()[f"{kind}Generator"]}
+    return {
+        entry["name"]: entry.get("files", []) + entry.get("envs", []) for entry in kustomization()[f"{kind}Generator"]
+    }
 
 
 def variables(name: str) -> set[str]:
@@ -141,20 +143,22 @@ def test_the_published_schemas_accept_each_manifest() -> None:
 
 @pytest.mark.usefixtures("schemas")
 def test_the_schemas_know_misspelt_and_misplaced_keys() -> None:
-    (deployment,) = [one for one in documents() if one["kind"] == "Deployment" and one["metadata"]["name"] == "gateway"]
+    (deployment,) = [
+        entry for entry in documents() if entry["kind"] == "Deployment" and entry["metadata"]["name"] == "gateway"
+    ]
     spelt = json.loads(json.dumps(deployment).replace("topologyKey", "topologykey"))
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(spelt, VERSIONS[0], strict=True)
 
 
 def test_no_two_manifests_are_the_same() -> None:
-    names = [(one["kind"], one["metadata"]["name"]) for one in documents()]
+    names = [(entry["kind"], entry["metadata"]["name"]) for entry in documents()]
     assert len(set(names)) == len(names)
     assert kustomization()["namespace"] == of_names("Namespace").pop()
 
 
 def of_names(kind: str) -> list[str]:
-    return [one["metadata"]["name"] for one in documents() if one["kind"] == kind]
+    return [entry["metadata"]["name"] for entry in documents() if entry["kind"] == kind]
 
 
 @pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed; with it, kustomize builds the manifests")
@@ -169,9 +173,9 @@ def test_kustomize_builds_them_with_the_names_that_it_has_made(tmp_path: Path) -
     )
     assert (built.returncode, built.stderr) == (0, "")
     made = list(yaml.safe_load_all(built.stdout))
-    names = {(one["kind"], one["metadata"]["name"]) for one in made}
-    assert all(one["metadata"].get("namespace", "video-gateway") == "video-gateway" for one in made)
-    (gateway,) = [one for one in made if (one["kind"], one["metadata"]["name"]) == ("Deployment", "gateway")]
+    names = {(entry["kind"], entry["metadata"]["name"]) for entry in made}
+    assert all(entry["metadata"].get("namespace", "video-gateway") == "video-gateway" for entry in made)
+    (gateway,) = [entry for entry in made if (entry["kind"], entry["metadata"]["name"]) == ("Deployment", "gateway")]
     built_pod = gateway["spec"]["template"]["spec"]
     used = [("Secret", source["secretRef"]["name"]) for source in built_pod["containers"][0]["envFrom"]]
     used += [("ConfigMap", volume["configMap"]["name"]) for volume in built_pod["volumes"] if "configMap" in volume]
@@ -229,7 +233,7 @@ def test_the_configuration_leads_to_the_services() -> None:
     database, bucket = urlsplit(settings().database.url), urlsplit(settings().artifacts.endpoint or "")
     for url in (database, bucket):
         assert service_port(str(url.hostname)) == url.port
-    made = {one["name"]: one["value"] for one in container("postgres")["env"]}
+    made = {entry["name"]: entry["value"] for entry in container("postgres")["env"]}
     assert (database.username, database.path) == (made["POSTGRES_USER"], f"/{made['POSTGRES_DB']}")
     assert ports("gateway") == {"http": int(OF_THE_IMAGE["VIDEO_GATEWAY_PORT"]), "metrics": settings().metrics.port}
     assert settings().metrics.host == OF_THE_IMAGE["VIDEO_GATEWAY_HOST"], "probes and Prometheus come from outside"
@@ -311,7 +315,7 @@ def test_what_has_to_stay_is_on_the_volume_and_the_rest_is_not() -> None:
     folder = settings().artifacts.path
     assert mounts[str(settings().artifacts.inputs)]["persistentVolumeClaim"] == {"claimName": "inputs"}
     assert [mounts[str(path)] for path in folder.parents if str(path) in mounts] == [volumes["spool"]]
-    (config,) = [one["value"] for one in container("gateway")["env"] if one["name"] == "VIDEO_GATEWAY_CONFIG"]
+    (config,) = [entry["value"] for entry in container("gateway")["env"] if entry["name"] == "VIDEO_GATEWAY_CONFIG"]
     assert mounts[str(Path(config).parent)]["configMap"]["name"] == "gateway"
     assert generated("configMap")["gateway"] == [Path(config).name]
     assert "sizeLimit" not in volumes["spool"]["emptyDir"], "beyond it the pod is evicted"
@@ -321,7 +325,7 @@ def test_the_user_is_that_of_the_image() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     (user,) = re.findall(r"useradd .*--uid (\d+)", dockerfile)
     assert pod("gateway")["securityContext"]["runAsUser"] == int(user)
-    assert re.search(r"install --directory --owner=gateway .*/data/artifacts/inputs", dockerfile), "a new volume is root's"
+    assert re.search(r"install --directory --owner=gateway .*/data/artifacts/inputs", dockerfile), "a volume is root's"
 
 
 # --- all pods ---------------------------------------------------------------------------------------------------------
@@ -353,7 +357,7 @@ def test_a_pod_has_few_rights_and_limits(name: str) -> None:
 
 
 def test_the_namespace_refuses_pods_with_more_rights() -> None:
-    (namespace,) = [one for one in documents() if one["kind"] == "Namespace"]
+    (namespace,) = [entry for entry in documents() if entry["kind"] == "Namespace"]
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
@@ -421,7 +425,7 @@ def test_nginx_passes_streams_and_large_bodies_on_and_repeats_no_purchase() -> N
     values = {line["directive"]: line["args"] for line in location}
     headers = dict(line["args"] for line in location if line["directive"] == "proxy_set_header")
     assert values["proxy_buffering"] == values["proxy_request_buffering"] == ["off"]
-    assert values["proxy_next_upstream"] == ["error"], "nginx repeats no POST that was sent unless it is told to"
+    assert values["proxy_next_upstream"] == ["error"], "nginx repeats no POST that was sent by default"
     assert values["client_max_body_size"] == ["0"]
     assert headers["Connection"] == "close", "a kept connection would lead creates to a gateway that is stopping"
     waiting = settings().server.blocking_seconds
@@ -458,7 +462,9 @@ def test_compose_starts_what_the_manifests_start() -> None:
     assert services["s3"]["command"] == container("s3")["args"]
     assert services["nginx"]["command"] == container("nginx")["command"]
     assert services["gateway"]["command"] == container("gateway")["args"]
-    assert services["postgres"]["environment"] == {one["name"]: one["value"] for one in container("postgres")["env"]}
+    assert services["postgres"]["environment"] == {
+        entry["name"]: entry["value"] for entry in container("postgres")["env"]
+    }
     assert services["postgres"]["healthcheck"]["test"][1:] == container("postgres")["startupProbe"]["exec"]["command"]
     for name in workloads():
         files = [f"deploy/kubernetes/{file}" for file in env_files(name)]
