@@ -258,7 +258,9 @@ def checked(config: Path, environ: Mapping[str, str]) -> tuple[int, str, list[st
     return done.exit_code, done.output, re.findall(r"^warning +(.*)$", done.output, re.MULTILINE)
 
 
-def test_check_accepts_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_postgres_url: str) -> None:
+def test_check_accepts_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_postgres_url: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     text = (KUBERNETES / "config.toml").read_text()
     for before, after in {settings().database.url: empty_postgres_url, "/data/artifacts": str(tmp_path)}.items():
