@@ -123,6 +123,8 @@ def test_nginx_passes_streams_and_large_bodies_on_and_repeats_no_purchase() -> N
     assert read["errors"] == []
     top = read["config"][0]["parsed"]
     (http,) = [line["block"] for line in top if line["directive"] == "http"]
+    logs = {line["directive"]: line["args"] for block in (top, http) for line in block if "_log" in line["directive"]}
+    assert logs == {"error_log": ["stderr", "crit"], "access_log": ["off"]}, "paths and queries may have tokens"
     servers = [line["block"] for line in http if line["directive"] == "server"]
     listening = {int(line["args"][0]) for block in servers for line in block if line["directive"] == "listen"}
     assert listening == set(ports("nginx").values())
