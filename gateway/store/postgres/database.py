@@ -1,5 +1,6 @@
 """An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
 
+import asyncio
 from contextlib import suppress
 from datetime import datetime
 from typing import Literal
@@ -9,6 +10,7 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
+from gateway.store.postgres.sole import SoleGateway
 from gateway.store.postgres.writer import GroupWriter
 from gateway.store.start import Start
 from gateway.telemetry import Observer
@@ -19,8 +21,9 @@ class PostgresDatabase:
 
     dialect: Literal["postgres"] = "postgres"
 
-    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer) -> None:
+    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer, sole: SoleGateway) -> None:
         self._begun = begun
+        self._sole = sole
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
         self.writer = GroupWriter(server, observer)
@@ -46,3 +49,4 @@ class PostgresDatabase:
     async def close(self) -> None:
         await self.writer.close()
         await self.reader.close()
+        await asyncio.to_thread(self._sole.release)

@@ -15,6 +15,7 @@ from gateway.store.postgres.inspect import has_schema, ledger_time
 from gateway.store.postgres.lineage import Begun, ReadFar, begin
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
+from gateway.store.postgres.sole import SoleGateway
 from gateway.store.postgres.statements import Statements
 from gateway.store.postgres.writer import LOCK
 from gateway.store.sql.adoption import adopt
@@ -52,7 +53,7 @@ def open_postgres(
 ) -> SqlStore:
     """Bring the schema up to date; raises `ConfigurationError` with the reason if the database cannot be used.
 
-    Any number of gateways can have the database open. The arguments are those of `open_sqlite`. With `keep_results`,
+    It is refused while another gateway has it open. The arguments are those of `open_sqlite`. With `keep_results`,
     moments in the future would have to be changed, which is refused here. The call waits for the database, also on an
     event loop. Connections of the running gateway are opened later, on its event loop.
     """
@@ -64,18 +65,24 @@ def open_postgres(
         said=said,
         owners=adopt or {},
     )
-    with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
-        begun, at_start = threads.submit(asyncio.run, _begin(server, opening)).result()
-    return SqlStore(PostgresDatabase(server, begun, at_start, observer))
+    sole = SoleGateway(server)
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
+            begun, at_start = threads.submit(asyncio.run, _begin(server, opening, sole)).result()
+    except BaseException:
+        sole.release()
+        raise
+    return SqlStore(PostgresDatabase(server, begun, at_start, observer, sole))
 
 
-async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
+async def _begin(server: Server, opening: _Opening, sole: SoleGateway) -> tuple[Begun, Start]:
     try:
         connection = await server.connect()
         try:
             statements = Statements(connection)
             await check_fitness(connection)
             await warn_of_loss(connection)
+            sole.take()
             if await has_schema(statements):
                 _check_clock(opening, await ledger_time(statements))
             await migrate(connection, opening.now)

@@ -1,15 +1,18 @@
 """A start with PostgreSQL: what is refused and with which words, and that a gateway finds its ledger again."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.lineage import Marker
 from gateway.settings.toml import Secret
 from gateway.store.postgres import server as server_module
+from gateway.store.postgres import sole
 from gateway.store.postgres.inspect import inspect_postgres
 from gateway.store.postgres.open import open_postgres
 from gateway.store.postgres.server import Server
@@ -18,6 +21,11 @@ from ....cases import every
 from ....postgres_databases import execute, named, run_apart
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+_HOLDER = (
+    "select pid from pg_locks where locktype = 'advisory'"
+    f" and (classid::bigint << 32) + objid::bigint = {sole.LOCK} and granted"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
 
 
 def user(url: str, name: str) -> str:
@@ -88,12 +96,40 @@ async def test_a_ledger_is_opened_again_with_its_lineage_and_secrets(empty_postg
     server = Server(empty_postgres_url)
     assert inspect_postgres_apart(server).schema == 0
     first = open_postgres(server, NOW)
-    second = open_postgres(server, NOW)  # several gateways have it open
+    await first.close()
+    second = open_postgres(server, NOW)
     assert second.at_start.secrets == first.at_start.secrets
     assert second.lineage.marker.lineage == first.lineage.marker.lineage
-    await first.close()
     await second.close()
     assert inspect_postgres_apart(server).to_come == 0
+
+
+async def test_a_second_gateway_on_the_same_database_is_refused(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sole, "WAIT_SECONDS", 0)
+    server = Server(postgres_url)
+    first = open_postgres(server, NOW)
+    with pytest.raises(ConfigurationError, match=r"^database\.url: .*: another gateway works on this database"):
+        open_postgres(server, NOW)
+    await first.ping()
+    await first.close()
+    await open_postgres(server, NOW).close()
+
+
+async def test_the_lock_of_the_gateway_is_taken_again_after_its_connection_broke(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sole, "LOOK_SECONDS", 0.01)
+    store = open_postgres(Server(postgres_url), NOW)
+    connection = await asyncpg.connect(postgres_url)
+    holder = await connection.fetchval(_HOLDER)
+    await connection.execute("select pg_terminate_backend($1)", holder)
+    async with asyncio.timeout(20):
+        while await connection.fetchval(_HOLDER) in {holder, None}:
+            await asyncio.sleep(0)
+    await connection.close()
+    await store.close()
 
 
 def inspect_postgres_apart(server: Server) -> Any:
