@@ -76,7 +76,7 @@ class SoleGateway:
             await connection.execute(_KEEP_ALIVE)
             while not await connection.fetchval(_TAKE):
                 if time.monotonic() >= until:
-                    raise UnfitServerError(ANOTHER)
+                    raise UnfitServerError(ANOTHER)  # noqa: TRY301  # the connection is closed below
                 await asyncio.sleep(_TRY_SECONDS)
         except BaseException:
             await _close(connection)
@@ -84,7 +84,7 @@ class SoleGateway:
         return connection
 
     async def _held(self, connection: Connection) -> Connection:
-        """The connection that has the lock now; None if there is none, so that it is tried again later."""
+        """The connection that has the lock now; None if it is lost, so that it is tried again later."""
         try:
             if connection is not None:
                 await connection.fetchval("select 1", timeout=_ANSWER_SECONDS)

@@ -22,7 +22,7 @@ from ....postgres_databases import execute, named, run_apart
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 _HOLDER = (
-    "select pid from pg_locks where locktype = 'advisory'"
+    "select pid from pg_locks where locktype = 'advisory'"  # noqa: S608  # of a constant
     f" and (classid::bigint << 32) + objid::bigint = {sole.LOCK} and granted"
     " and database = (select oid from pg_database where datname = current_database())"
 )
@@ -126,7 +126,7 @@ async def test_the_lock_of_the_gateway_is_taken_again_after_its_connection_broke
     holder = await connection.fetchval(_HOLDER)
     await connection.execute("select pg_terminate_backend($1)", holder)
     async with asyncio.timeout(20):
-        while await connection.fetchval(_HOLDER) in {holder, None}:
+        while await connection.fetchval(_HOLDER) in {holder, None}:  # noqa: ASYNC110  # the server has no event for it
             await asyncio.sleep(0)
     await connection.close()
     await store.close()
