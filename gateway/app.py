@@ -286,7 +286,7 @@ class Application:
         warnings += self._lineage.warnings()
         warnings += self._wake_ups.warnings()
         artifacts = self.live.current.settings.artifacts
-        if full := refuses_images(artifacts.path, artifacts.min_free_bytes):
+        if full := refuses_images(artifacts.inputs, artifacts.min_free_bytes):
             warnings.append(full)
         warnings += [
             f"the configuration was not reloaded: {fault}" for fault in self.reloader.state.faults[:FAULTS_SHOWN]

@@ -146,7 +146,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(base.fetch_allow)
     min_free_bytes = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
-    blobs = Blobs(settings.artifacts.path / "inputs", base.clock, min_free_bytes=min_free_bytes)
+    blobs = Blobs(settings.artifacts.inputs, base.clock, min_free_bytes=min_free_bytes)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,

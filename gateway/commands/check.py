@@ -85,7 +85,8 @@ def check(config: Path | None, *, connect: bool) -> int:
             unreachable, report.refused = connect_to(bound)
             report.unreachable += unreachable
         warnings += _drain(bound, settings)
-        warnings += filter(None, [refuses_images(settings.artifacts.path.resolve(), settings.artifacts.min_free_bytes)])
+        artifacts = settings.artifacts
+        warnings += filter(None, [refuses_images(artifacts.inputs.resolve(), artifacts.min_free_bytes)])
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
         for warning in (*settings.warnings, *too_short(settings), *warnings):
             if not (warning.startswith("providers: ") and report.errors):  # already printed as an error

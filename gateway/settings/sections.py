@@ -252,6 +252,11 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             return Path(self.folder or "artifacts")
         return Path(self.url.removeprefix("file:").removeprefix("//"))
 
+    @property
+    def inputs(self) -> Path:
+        """The local folder of the images of clients. It may be on another disk than the results."""
+        return self.path / "inputs"
+
     def problem(self) -> tuple[str, str] | None:
         """A key that does not fit the others, and the message about it; `None` if all fit."""
         of_s3 = ("endpoint", "region", "access_key_id", "secret_access_key")
