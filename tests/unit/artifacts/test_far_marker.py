@@ -12,7 +12,7 @@ def at(position: int) -> Marker:
     return Marker(lineage="a" * 32, position=position)
 
 
-@pytest.mark.parametrize("ledger, trouble", [(5, None), (4, AHEAD)])
+@pytest.mark.parametrize(("ledger", "trouble"), [(5, None), (4, AHEAD)])
 async def test_a_marker_that_is_further_than_the_ledger_is_that_of_a_copy(
     tmp_path: Path, ledger: int, trouble: str | None
 ) -> None:
