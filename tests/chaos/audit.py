@@ -1,9 +1,11 @@
 """The auditor, a separate process: compares the ledger with the sandbox's journal and the answers that clients got.
 
-`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE] [--artifacts FOLDER]
-[--final]` prints a report as JSON, and every violation as a line on standard error. It exits with 1 if there is one.
-`--attempt-seconds` is the attempt time-out of the gateway. `--final`: no work is running any more, so every generation
-must have ended, every result must be archived, and every end must be announced.
+`python -m tests.chaos.audit DATABASE JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE]
+[--artifacts FOLDER] [--shared] [--final]` prints a report as JSON, and every violation as a line on standard error. It
+exits with 1 if there is one. DATABASE is the URL of the ledger, `--attempt-seconds` the attempt time-out of the
+gateway. `--shared`: several gateways have the folder, so what a killed one left half-written stays for a day.
+`--final`: no work is running any more, so every generation must have ended, every result must be archived, and every
+end must be announced.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from msgspec import Struct
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.transitions import ATTEMPT_MOVES
+from gateway.settings.load import DatabaseSettings
 
 from .ledger import Attempt, Generation, read, rows
 from .money import examine_money
@@ -35,7 +38,7 @@ STATUS_MOVES: Mapping[str, frozenset[str]] = {
 _ANSWERED = frozenset({"accepted", "refused", "completed", "failed", "abandoned"})
 _TAKEN = _ANSWERED - {"refused"}
 _ENDED = "select id, status from generations where status not in ('queued', 'in_progress')"
-_WANTED = "select id from generations where request ->> '$.webhook_url' <> ''"
+_WANTED = "select id, request from generations"
 _KEPT = "select kept from outputs where kept is not null"
 Place = tuple[str, str, str]  # prompt, provider, model
 
@@ -59,10 +62,12 @@ class Report(Struct, kw_only=True):
     violations: list[str] = []
 
 
-def audit(ledger: Path, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool) -> Report:
+def audit(
+    database: DatabaseSettings, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool
+) -> Report:
     # The answers to clients are read before the ledger: everything in the first must be in the second.
     creates, lines = _lines(acknowledged), _lines(journal)
-    return examine(creates, lines, *read(ledger), attempt_seconds=attempt_seconds, final=final)
+    return examine(creates, lines, *read(database), attempt_seconds=attempt_seconds, final=final)
 
 
 def examine(
@@ -302,13 +307,15 @@ def examine_deliveries(
     report.announced, report.deliveries = len(acknowledged), len(lines)
 
 
-def examine_files(report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool) -> None:
+def examine_files(
+    report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool, shared: bool = False
+) -> None:
     """Every file has a row, and every archived file exists and is complete."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     partial = {name for name in names if name.startswith(".partial/")}
     stray = sorted(name for name in names - partial - rows if (folder / name).exists())
     report.violations += [f"file: {name} exists and has no row" for name in stray]
-    if final:
+    if final and not shared:
         report.violations += [f"file: {name} was left half-written" for name in sorted(partial)]
     for file in archived:
         path = folder / file["name"]
@@ -321,24 +328,27 @@ def examine_files(report: Report, folder: Path, rows: set[str], archived: list[A
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("files", nargs=3, type=Path)
+    parser.add_argument("database")
+    parser.add_argument("files", nargs=2, type=Path)
     parser.add_argument("--attempt-seconds", type=float, default=1200)
     parser.add_argument("--deliveries", type=Path)
     parser.add_argument("--artifacts", type=Path)
+    parser.add_argument("--shared", action="store_true")
     parser.add_argument("--final", action="store_true")
     options = parser.parse_args(arguments)
-    report = audit(*options.files, attempt_seconds=options.attempt_seconds, final=options.final)
-    report.spent_usd, contradictions = examine_money(options.files[0], _lines(options.files[1]), final=options.final)
+    database = DatabaseSettings(url=options.database)
+    report = audit(database, *options.files, attempt_seconds=options.attempt_seconds, final=options.final)
+    report.spent_usd, contradictions = examine_money(database, _lines(options.files[0]), final=options.final)
     report.violations += contradictions
     if options.deliveries is not None:
         lines = _lines(options.deliveries)  # before the ledger is read, as above
-        ended = dict(rows(options.files[0], _ENDED))
-        wanted = {name for (name,) in rows(options.files[0], _WANTED)}
+        ended = dict(rows(database, _ENDED))
+        wanted = {name for name, request in rows(database, _WANTED) if msgspec.json.decode(request).get("webhook_url")}
         examine_deliveries(report, lines, ended, wanted, final=options.final)
     if options.artifacts is not None:
-        names = {name for (name,) in rows(options.files[0], "select name from artifacts")}
-        archived = [msgspec.json.decode(text) for (text,) in rows(options.files[0], _KEPT)]
-        examine_files(report, options.artifacts, names, archived, final=options.final)
+        names = {name for (name,) in rows(database, "select name from artifacts")}
+        archived = [msgspec.json.decode(text) for (text,) in rows(database, _KEPT)]
+        examine_files(report, options.artifacts, names, archived, final=options.final, shared=options.shared)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stderr.writelines(f"VIOLATION {violation}\n" for violation in report.violations)
     return 1 if report.violations else 0

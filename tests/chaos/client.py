@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Clients:
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         acknowledged: Path,
         seed: int,
         *,
@@ -36,8 +36,8 @@ class Clients:
         held: float,
         webhook_url: Callable[[], str],
     ) -> None:
-        """`key` is the API key of the clients; `webhook_url` gives the URL that receives every end."""
-        self._url = url
+        """Each call goes to one of `urls`, with the API key `key`. Ends are announced to the URL of `webhook_url`."""
+        self._urls = urls
         self._webhook_url = webhook_url
         self._file = acknowledged.open("ab", buffering=0)
         self._random = random.Random(f"clients {seed}")
@@ -129,7 +129,9 @@ class Clients:
     ) -> Any:
         """The answer; `None`, after a pause, if no answer came or the gateway asked to try later."""
         try:
-            reply = await self._http.request(method, self._url + path, json=body, headers=headers, timeout=seconds)
+            reply = await self._http.request(
+                method, self._random.choice(self._urls) + path, json=body, headers=headers, timeout=seconds
+            )
         except httpx.TransportError:
             self.counted["unanswered"] += 1
             await asyncio.sleep(AGAIN_SECONDS)

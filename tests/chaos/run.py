@@ -14,8 +14,11 @@ import msgspec
 from .audit import LATE_SECONDS, POLL_MAX_SECONDS, Report
 from .card import FAILS, KILLS, Card
 from .client import Clients
+from .configuration import CLIENT_KEY, SUBMIT_SECONDS
 from .extent import Extent
-from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, FAILED, SLOW_SUBMITS, SUBMIT_SECONDS, Fault, World
+from .gateway_process import CONFIGURATION
+from .sandbox import Fault
+from .world import DRAIN_SECONDS, FAILED, SLOW_SUBMITS, World
 
 RANDOM, DRAIN, STOP = "random", "drain", "stop"
 DOWNTIME, SLOW_READS, SLOW_SUBMIT, CONTRADICTED = "downtime", "slow_reads", "slow_submits", "contradicted"
@@ -70,7 +73,7 @@ class Run:
         self.card = Card(seed=seed)
         self._show = show
         self._clients = Clients(
-            world.url,
+            [world.url],
             world.acknowledged,
             seed,
             key=CLIENT_KEY,
