@@ -1,11 +1,11 @@
 """The auditor, a separate process: compares the ledger with the sandbox's journal and the answers that clients got.
 
 `python -m tests.chaos.audit DATABASE JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE]
-[--artifacts FOLDER] [--shared] [--final]` prints a report as JSON, and every violation as a line on standard error. It
-exits with 1 if there is one. DATABASE is the URL of the ledger, `--attempt-seconds` the attempt time-out of the
-gateway. `--shared`: several gateways have the folder, so what a killed one left half-written stays for a day.
-`--final`: no work is running any more, so every generation must have ended, every result must be archived, and every
-end must be announced.
+[--artifacts FOLDER] [--watched FILE] [--shared] [--final]` prints a report as JSON, and every violation as a line on
+standard error. It exits with 1 if there is one. DATABASE is the URL of the ledger, `--attempt-seconds` the attempt
+time-out of the gateway. `--shared`: several gateways have the folder, so what a killed one left half-written stays for
+a day. `--final`: no work is running any more, so every generation must have ended, every result must be archived, and
+every end must be announced.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from gateway.settings.load import DatabaseSettings
 from .ledger import Attempt, Generation, read, rows
 from .money import examine_money
 from .purchases import is_acknowledged, not_needed
+from .watched import EVENTS, examine_watched
 
 LATE_SECONDS = 30.0  # after a deadline: the gateway may have been down or stopped at that time, even repeatedly
 POLL_MAX_SECONDS = 1.0  # the longest interval between two polls, in the gateway's configuration
@@ -59,6 +60,7 @@ class Report(Struct, kw_only=True):
     announced: int = 0
     deliveries: int = 0
     spent_usd: float = 0.0
+    watched: int = 0  # streams of events that clients have followed to the end
     violations: list[str] = []
 
 
@@ -333,6 +335,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--attempt-seconds", type=float, default=1200)
     parser.add_argument("--deliveries", type=Path)
     parser.add_argument("--artifacts", type=Path)
+    parser.add_argument("--watched", type=Path)
     parser.add_argument("--shared", action="store_true")
     parser.add_argument("--final", action="store_true")
     options = parser.parse_args(arguments)
@@ -345,6 +348,10 @@ def main(arguments: list[str]) -> int:
         ended = dict(rows(database, _ENDED))
         wanted = {name for name, request in rows(database, _WANTED) if msgspec.json.decode(request).get("webhook_url")}
         examine_deliveries(report, lines, ended, wanted, final=options.final)
+    if options.watched is not None:
+        lines = _lines(options.watched)
+        report.violations += examine_watched(lines, rows(database, EVENTS))
+        report.watched = len(lines)
     if options.artifacts is not None:
         names = {name for (name,) in rows(database, "select name from artifacts")}
         archived = [msgspec.json.decode(text) for (text,) in rows(database, _KEPT)]

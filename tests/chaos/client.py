@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,8 @@ class Clients:
             await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping = True
+        await cancelled(self._tasks)
         await self._http.aclose()
         self._file.close()
 
@@ -143,3 +142,12 @@ class Clients:
             self.wrong.append(f"{method} {path}: {reply.status_code} {reply.text}")
         await asyncio.sleep(AGAIN_SECONDS)
         return None
+
+
+async def cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """End these tasks. A request whose answer comes at the moment of a cancellation goes on, so it is repeated."""
+    open_tasks = set(tasks)
+    while open_tasks:
+        for task in open_tasks:
+            task.cancel()
+        _, open_tasks = await asyncio.wait(open_tasks, timeout=1)
