@@ -18,7 +18,8 @@ from ..configuration import configuration
 from ..gateway_process import CONFIGURATION, GatewayProcess
 from ..receiver import Receiver
 from ..sandbox import Sandbox
-from .proxy import Flow, Proxy
+from .proxies import Proxies
+from .proxy import Proxy
 
 COUNT = 3
 DRAIN_SECONDS = 15.0
@@ -35,13 +36,12 @@ _LEVELS = {"warning", "error", "critical"}
 
 
 class Replica(GatewayProcess):
-    """A gateway and its way to the database. `is_hurt`: something was done to it that is not over."""
+    """One of the gateways. `is_hurt`: something was done to it that is not over."""
 
-    def __init__(self, folder: Path, number: int, proxy: Proxy) -> None:
+    def __init__(self, folder: Path, number: int) -> None:
         folder.mkdir()
         super().__init__(folder)
         self.number = number
-        self.proxy = proxy
         self.is_hurt = False
         self.is_frozen = False
 
@@ -64,11 +64,6 @@ class Replica(GatewayProcess):
         """Let it go on."""
         self.is_frozen = False
         self.signal(signal.SIGCONT)
-
-    async def heal(self) -> None:
-        """Let the network be good again."""
-        await self.proxy.open()
-        self.proxy.flow(Flow.PASS, Flow.PASS)
 
     def logged(self) -> list[dict[str, Any]]:
         """The lines of its log that are above the level `info`; a line that is no JSON has the level `critical`."""
@@ -93,10 +88,8 @@ class Cluster:
         self.receiver = Receiver(self.deliveries)
         self.sandbox = Sandbox(folder / "journal.jsonl", task_seconds)
         self.server = Server()
-        self.replicas = [
-            Replica(folder / f"gateway-{number}", number, Proxy(lambda: [self.server.port], seed + number))
-            for number in range(COUNT)
-        ]
+        self.replicas = [Replica(folder / f"gateway-{number}", number) for number in range(COUNT)]
+        self.proxies = Proxies(seed, COUNT)
         self.front = Proxy(self._ports, seed)  # where providers call back: one address before all gateways
         self._random = random.Random(f"front {seed}")
         self._attempt_seconds = attempt_seconds
@@ -115,12 +108,12 @@ class Cluster:
     async def open(self) -> None:
         """Start everything; the gateways all at once, on a database without a schema."""
         await asyncio.gather(self._open_database(), self.sandbox.open(), self.receiver.open(), self.front.open())
-        for replica in self.replicas:
-            await replica.proxy.open()
+        await self.proxies.open(self.server.port)
+        for replica, port in zip(self.replicas, self.proxies.ports, strict=True):
             text = configuration(
                 port=replica.port,
                 public_url=f"http://127.0.0.1:{self.front.port}",
-                database_url=f"postgresql://postgres@127.0.0.1:{replica.proxy.port}/{DATABASE}",
+                database_url=f"postgresql://postgres@127.0.0.1:{port}/{DATABASE}",
                 artifacts=self.artifacts,
                 sandbox_url=self.sandbox.url,
                 attempt_seconds=self._attempt_seconds,
@@ -185,7 +178,7 @@ class Cluster:
     async def close(self) -> None:
         for replica in self.replicas:
             await replica.close()
-            replica.proxy.close()
+        await self.proxies.close()
         self.front.close()
         await self.sandbox.close()
         await self.receiver.close()

@@ -100,8 +100,7 @@ async def crash_database_and_kill(hurt: Hurt) -> None:
 async def refuse(hurt: Hurt) -> None:
     """Break the connections of the victims and refuse new ones."""
     for replica in hurt.victims:
-        replica.proxy.refuse()
-        replica.proxy.reset()
+        await hurt.cluster.proxies.refuse(replica.number)
     await _healed(hurt, SHORT_SECONDS)
 
 
@@ -109,7 +108,7 @@ async def reset(hurt: Hurt) -> None:
     """Reset all connections of the victims a few times."""
     for _ in range(hurt.random.randint(1, 4)):
         for replica in hurt.victims:
-            replica.proxy.reset()
+            await hurt.cluster.proxies.reset(replica.number)
         await asyncio.sleep(hurt.random.random())
     await _healed(hurt, (0.0, 0.0))
 
@@ -199,7 +198,7 @@ async def _frozen(hurt: Hurt, seconds: tuple[float, float]) -> None:
 
 async def _held(hurt: Hurt, up: Flow, down: Flow, seconds: tuple[float, float]) -> None:
     for replica in hurt.victims:
-        replica.proxy.flow(up, down)
+        await hurt.cluster.proxies.flow(replica.number, up, down)
     await _healed(hurt, seconds)
 
 
@@ -208,8 +207,8 @@ async def _healed(hurt: Hurt, seconds: tuple[float, float]) -> None:
     is_forgotten = hurt.random.random() < 0.5  # the network knows the old connections no longer
     for replica in hurt.victims:
         if is_forgotten:
-            replica.proxy.reset()
-        await replica.heal()
+            await hurt.cluster.proxies.reset(replica.number)
+        await hurt.cluster.proxies.heal(replica.number)
     await _ready(hurt.cluster, hurt.victims)
 
 

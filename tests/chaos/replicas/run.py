@@ -47,7 +47,7 @@ class Extent:
 
 FULL = Extent(
     rounds=200,
-    clients=90,
+    clients=60,
     watchers=12,
     task_seconds=8,
     attempt_seconds=40,
