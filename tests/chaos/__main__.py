@@ -48,7 +48,8 @@ class WindowsError(ValueError):
 def _several(folder: Path, seed: int) -> bool:
     """Hurt several gateways on PostgreSQL."""
     extent = replicas.SHORT if "--short" in sys.argv else replicas.FULL
-    card = asyncio.run(replicas.play(folder, extent, seed, _rounds(extent.rounds), show, harms=_windows(tuple(HARMS))))
+    deck = replicas.shuffled(seed, _windows(tuple(HARMS)))
+    card = asyncio.run(replicas.play(folder, extent, seed, _rounds(extent.rounds), show, deck=deck))
     show(f"\n{card.text()}\n\nlogged: {', '.join(f'{line} {count}' for line, count in sorted(card.logged.items()))}")
     return True
 

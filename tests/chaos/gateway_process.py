@@ -15,6 +15,7 @@ from .configuration import SECRETS
 from .sandbox import ROOT, SOON_SECONDS, environment
 
 CONFIGURATION = "video-gateway.toml"
+READY_SECONDS = 6.0  # the gateway itself answers after 5 s at the latest
 
 
 class GatewayProcess:
@@ -63,7 +64,7 @@ class GatewayProcess:
         """The status of a readiness call over a new connection; 0 without an answer."""
         try:
             return (
-                await self._http.get(f"{self.url}/health/ready", headers={"connection": "close"}, timeout=2)
+                await self._http.get(f"{self.url}/health/ready", headers={"connection": "close"}, timeout=READY_SECONDS)
             ).status_code
         except httpx.TransportError:
             return 0

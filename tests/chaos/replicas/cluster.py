@@ -32,6 +32,7 @@ _EXPECTED = {
     "replica_declared_dead": '"generations":',
     "start_refused": "PostgreSQL",
 }
+_AGE = "update replicas set heartbeat_at = heartbeat_at - interval '20 seconds' where name like $1"
 _LEVELS = {"warning", "error", "critical"}
 
 
@@ -79,8 +80,12 @@ class Replica(GatewayProcess):
 class Cluster:
     """Everything of a run."""
 
-    def __init__(self, folder: Path, seed: int, *, task_seconds: float, attempt_seconds: float) -> None:
+    def __init__(
+        self, folder: Path, seed: int, *, task_seconds: float, attempt_seconds: float, hastens_death: bool = False
+    ) -> None:
+        """With `hastens_death` the 20 s that a killed gateway counts as living are over at once."""
         self.folder = folder
+        self._hastens_death = hastens_death
         self.acknowledged, self.watched = folder / "acknowledged.jsonl", folder / "watched.jsonl"
         for file in (self.acknowledged, self.watched):
             file.touch()
@@ -128,6 +133,12 @@ class Cluster:
         connection = await asyncpg.connect(f"{self.server.url}/postgres")
         await connection.execute(f"create database {DATABASE} template template0 encoding 'UTF8'")
         await connection.close()
+
+    async def kill(self, replica: Replica) -> None:
+        """Kill a gateway."""
+        await replica.kill()
+        if self._hastens_death:
+            await self.rows(_AGE, f"%:{replica.gateway.pid}")
 
     async def restart_database(self, *, crash: bool, seconds: float = 0.0) -> None:
         """Stop PostgreSQL, with a checkpoint or without, and start it again after these seconds."""

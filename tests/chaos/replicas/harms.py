@@ -11,7 +11,6 @@ from .cluster import DRAIN_SECONDS, Cluster, Replica
 from .proxy import Flow
 
 BEYOND_SECONDS = (22.0, 27.0)  # longer than the 20 s after which the database says that a replica is dead
-SHORT_SECONDS = (1.0, 9.0)
 FIRES_SECONDS = 20.0  # until a gateway reaches a failpoint
 
 
@@ -20,16 +19,20 @@ class HarmError(Exception):
 
 
 class Hurt(NamedTuple):
-    """What a harm gets: the victims, in the order in which they were chosen, and a source of chance."""
+    """What a harm gets: the victims, in the order in which they were chosen, and a source of chance.
+
+    `short_seconds` are the shortest and the longest time of what nobody takes for a death.
+    """
 
     cluster: Cluster
     victims: Sequence[Replica]
     random: random.Random
+    short_seconds: tuple[float, float]
 
 
 async def kill(hurt: Hurt) -> None:
     """Kill the victims and start them again after a moment."""
-    await asyncio.gather(*(replica.kill() for replica in hurt.victims))
+    await asyncio.gather(*(hurt.cluster.kill(replica) for replica in hurt.victims))
     await asyncio.sleep(hurt.random.random() * 2)
     await asyncio.gather(*(replica.revive() for replica in hurt.victims))
 
@@ -57,7 +60,7 @@ async def drain(hurt: Hurt) -> None:
 
 async def freeze(hurt: Hurt) -> None:
     """Stop the victims with SIGSTOP for a short time."""
-    await _frozen(hurt, SHORT_SECONDS)
+    await _frozen(hurt, hurt.short_seconds)
 
 
 async def freeze_beyond(hurt: Hurt) -> None:
@@ -101,7 +104,7 @@ async def refuse(hurt: Hurt) -> None:
     """Break the connections of the victims and refuse new ones."""
     for replica in hurt.victims:
         await hurt.cluster.proxies.refuse(replica.number)
-    await _healed(hurt, SHORT_SECONDS)
+    await _healed(hurt, hurt.short_seconds)
 
 
 async def reset(hurt: Hurt) -> None:
@@ -115,7 +118,7 @@ async def reset(hurt: Hurt) -> None:
 
 async def hole(hurt: Hurt) -> None:
     """Pass nothing between the victims and PostgreSQL."""
-    await _held(hurt, Flow.HOLD, Flow.HOLD, SHORT_SECONDS)
+    await _held(hurt, Flow.HOLD, Flow.HOLD, hurt.short_seconds)
 
 
 async def hole_beyond(hurt: Hurt) -> None:
@@ -125,17 +128,17 @@ async def hole_beyond(hurt: Hurt) -> None:
 
 async def hole_up(hurt: Hurt) -> None:
     """Pass nothing to PostgreSQL."""
-    await _held(hurt, Flow.HOLD, Flow.PASS, hurt.random.choice((SHORT_SECONDS, BEYOND_SECONDS)))
+    await _held(hurt, Flow.HOLD, Flow.PASS, hurt.random.choice((hurt.short_seconds, BEYOND_SECONDS)))
 
 
 async def hole_down(hurt: Hurt) -> None:
     """Pass nothing from PostgreSQL: what the victims send is carried out, and they never learn of it."""
-    await _held(hurt, Flow.PASS, Flow.HOLD, hurt.random.choice((SHORT_SECONDS, BEYOND_SECONDS)))
+    await _held(hurt, Flow.PASS, Flow.HOLD, hurt.random.choice((hurt.short_seconds, BEYOND_SECONDS)))
 
 
 async def slow(hurt: Hurt) -> None:
     """Let everything arrive late."""
-    await _held(hurt, Flow.SLOW, Flow.SLOW, SHORT_SECONDS)
+    await _held(hurt, Flow.SLOW, Flow.SLOW, hurt.short_seconds)
 
 
 async def refuse_and_kill(hurt: Hurt) -> None:

@@ -42,7 +42,9 @@ class Extent:
     deadline_seconds: int
     pause_seconds: float  # the longest pause after a round
     audit_rounds: int  # an audit after so many rounds
-    waits_for_late: bool
+    short_seconds: tuple[float, float]  # of a harm that nobody takes for a death
+    waits_for_late: bool = True
+    hastens_death: bool = False
 
 
 FULL = Extent(
@@ -54,18 +56,20 @@ FULL = Extent(
     deadline_seconds=180,
     pause_seconds=3,
     audit_rounds=20,
-    waits_for_late=True,
+    short_seconds=(1.0, 9.0),
 )
 SHORT = Extent(
-    rounds=2,
-    clients=24,
+    rounds=3,
+    clients=12,
     watchers=4,
     task_seconds=1.5,
     attempt_seconds=20,
     deadline_seconds=90,
     pause_seconds=0.2,
     audit_rounds=100,
+    short_seconds=(1.0, 2.0),
     waits_for_late=False,
+    hastens_death=True,
 )
 
 
@@ -92,11 +96,9 @@ class Run:
         self._watchers = Watchers(cluster.urls, cluster.watched, seed, key=CLIENT_KEY, generations=self._clients.open)
         self._long: set[asyncio.Task[None]] = set()
 
-    async def play(self, rounds: Sequence[int], harms: Collection[str]) -> Card:
-        """Play these rounds with these harms, then the end: nothing is hurt, until every generation has ended."""
+    async def play(self, rounds: Sequence[int], deck: Sequence[str]) -> Card:
+        """Play these rounds, each with its harm of the deck. Then nothing is hurt until everything has ended."""
         began = time.monotonic()
-        deck = [name for name in HARMS if name in harms for _ in range(HARMS[name].rounds)]
-        random.Random(self.card.seed).shuffle(deck)
         try:
             await self.cluster.open()
             self._clients.start(self.extent.clients)
@@ -132,7 +134,9 @@ class Run:
         victims = await self._victims(harm, chance)
         for replica in victims:
             replica.is_hurt = True
-        hurting = asyncio.create_task(self._do(harm, Hurt(self.cluster, victims, chance)), name=name)
+        hurting = asyncio.create_task(
+            self._do(harm, Hurt(self.cluster, victims, chance, self.extent.short_seconds)), name=name
+        )
         if harm.is_long:
             self._long.add(hurting)
         else:
@@ -228,19 +232,29 @@ class Run:
             raise ChaosError("the logs have\n" + "\n".join(errors[:20]))
 
 
+def shuffled(seed: int, harms: Collection[str] = tuple(HARMS)) -> list[str]:
+    """200 rounds, or those of them with these harms, in the order of the seed."""
+    deck = [name for name in HARMS if name in harms for _ in range(HARMS[name].rounds)]
+    random.Random(seed).shuffle(deck)
+    return deck
+
+
 async def play(
-    folder: Path,
-    extent: Extent,
-    seed: int,
-    rounds: Sequence[int],
-    show: Callable[[str], None],
-    *,
-    harms: Collection[str] = tuple(HARMS),
+    folder: Path, extent: Extent, seed: int, rounds: Sequence[int], show: Callable[[str], None], *, deck: Sequence[str]
 ) -> Card:
-    """Play a run in a folder. Raises `ChaosError`, which names the seed and the round that failed."""
-    cluster = Cluster(folder, seed, task_seconds=extent.task_seconds, attempt_seconds=extent.attempt_seconds)
+    """Play a run in a folder, round after round the next harm of the deck, which may be shorter.
+
+    Raises `ChaosError`, which names the seed and the round that failed.
+    """
+    cluster = Cluster(
+        folder,
+        seed,
+        task_seconds=extent.task_seconds,
+        attempt_seconds=extent.attempt_seconds,
+        hastens_death=extent.hastens_death,
+    )
     run = Run(cluster, extent, seed, show)
     try:
-        return await run.play(rounds, harms)
+        return await run.play(rounds, deck)
     except ChaosError as error:
         raise ChaosError(f"{error}\nagain: make chaos DB=postgres SEED={seed} (it was round {run.round})") from error
