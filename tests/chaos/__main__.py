@@ -1,7 +1,8 @@
 """`python -m tests.chaos`: a full run, then the proof that its audit can fail.
 
 Environment: `SEED` and `ROUNDS`, or `ROUND` for a single round; `WINDOWS=downtime,slow_reads` limits the run to these
-actions. `DB=postgres` hurts three gateways on one PostgreSQL instead of one on SQLite, for example `WINDOWS=kill,hole`.
+actions. `DB=postgres` hurts three gateways on one PostgreSQL instead of one on SQLite, for example `WINDOWS=kill,hole`;
+`CLIENTS` is the number of open generations there, less on a slow machine.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from .drill import UNGUARDED, WAYS, drill
@@ -48,6 +50,8 @@ class WindowsError(ValueError):
 def _several(folder: Path, seed: int) -> bool:
     """Hurt several gateways on PostgreSQL."""
     extent = replicas.SHORT if "--short" in sys.argv else replicas.FULL
+    if clients := os.environ.get("CLIENTS"):
+        extent = replace(extent, clients=int(clients))
     deck = replicas.shuffled(seed, _windows(tuple(HARMS)))
     card = asyncio.run(replicas.play(folder, extent, seed, _rounds(extent.rounds), show, deck=deck))
     show(f"\n{card.text()}\n\nlogged: {', '.join(f'{line} {count}' for line, count in sorted(card.logged.items()))}")

@@ -14,7 +14,7 @@ import msgspec
 from gateway.upstream.transport import ReqwestTransport
 
 IMAGE = "https://example.com/first.jpg"
-ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated with its key
+ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated with its key, unless something else is said
 WAIT_SECONDS = 3
 AGAIN_SECONDS = 0.4
 PATH = "/v1/videos/generations"
@@ -35,9 +35,11 @@ class Clients:
         deadline_seconds: int,
         held: float,
         webhook_url: Callable[[], str],
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Each call goes to one of `urls`, with the API key `key`. Ends are announced to the URL of `webhook_url`."""
         self._urls = urls
+        self._answer_seconds = answer_seconds
         self._webhook_url = webhook_url
         self._file = acknowledged.open("ab", buffering=0)
         self._random = random.Random(f"clients {seed}")
@@ -101,7 +103,7 @@ class Clients:
     async def _create(self, key: str, body: dict[str, Any]) -> str:
         """Create until it is acknowledged. A client cannot know whether the request or the answer was lost."""
         while True:
-            reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=ANSWER_SECONDS)
+            reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=self._answer_seconds)
             if reply is None:
                 self.counted["repeated"] += 1
                 continue

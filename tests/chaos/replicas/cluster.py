@@ -23,7 +23,7 @@ from .proxy import Proxy
 
 COUNT = 3
 DRAIN_SECONDS = 15.0
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 DATABASE = "chaos"
 # Errors of a log that tell of what the run does to the gateway; each with what has to be in its line.
 _EXPECTED = {

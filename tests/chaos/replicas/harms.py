@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..card import KILLS
-from .cluster import DRAIN_SECONDS, Cluster, Replica
+from .cluster import DRAIN_SECONDS, READY_SECONDS, Cluster, Replica
 from .proxy import Flow
 
 BEYOND_SECONDS = (22.0, 27.0)  # longer than the 20 s after which the database says that a replica is dead
@@ -220,4 +220,4 @@ async def _ready(cluster: Cluster, replicas: Sequence[Replica] | None = None) ->
     if replicas is None:
         replicas = [replica for replica in cluster.replicas if not replica.is_hurt]
     for replica in replicas:
-        await replica.ready(60)
+        await replica.ready(READY_SECONDS)

@@ -21,6 +21,7 @@ from .cluster import DRAIN_SECONDS, Cluster, Replica
 from .harms import HARMS, Harm, HarmError, Hurt
 from .watch import Lookout
 
+ANSWER_SECONDS = 6.0  # of a create; one at a gateway that is frozen or cut off is repeated at another one
 HURT_MAX = 2  # gateways to which something long is being done
 TAKEN_SECONDS = 60.0  # until every generation has a gateway again, 20 s of silence included
 # What has to be gone some time after the last harm; each with the number of rows.
@@ -92,6 +93,7 @@ class Run:
             deadline_seconds=extent.deadline_seconds,
             held=0.01,
             webhook_url=lambda: cluster.receiver.url,
+            answer_seconds=ANSWER_SECONDS,
         )
         self._watchers = Watchers(cluster.urls, cluster.watched, seed, key=CLIENT_KEY, generations=self._clients.open)
         self._long: set[asyncio.Task[None]] = set()
