@@ -25,7 +25,7 @@ COUNT = 3
 DRAIN_SECONDS = 15.0
 READY_SECONDS = 180.0
 DATABASE = "chaos"
-# Errors of a log that tell of what the run does to the gateway; each with what has to be in its line.
+# Errors of a log that the run itself causes; each with what has to be in its line.
 _EXPECTED = {
     "store_failed": '"reason":"',
     "heartbeat_failed": '"error":"database.url: ',
@@ -67,7 +67,7 @@ class Replica(GatewayProcess):
         self.signal(signal.SIGCONT)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The lines of its log that are above the level `info`; a line that is no JSON has the level `critical`."""
+        """The lines of its log that are above the level `info`; other text than JSON has the level `critical`."""
         lines = []
         for line in (self.folder / "gateway.log").read_text().splitlines():
             if not line.startswith("{"):

@@ -1,4 +1,4 @@
-"""A TCP proxy on the loopback that is told to behave as a bad network does.
+"""A TCP proxy on the loopback that can behave as a bad network does.
 
 What a black hole holds back is delivered when it ends, also for connections that one side has given up meanwhile: a
 network repeats what was sent, so that a commit may arrive after everybody has stopped waiting for it.

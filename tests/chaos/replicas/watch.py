@@ -35,7 +35,7 @@ class Lookout:
             await asyncio.wait([self._task])
 
     def forgive(self) -> None:
-        """Begin to count anew: no gateway could take anything over until now."""
+        """Begin to count again: no gateway could take anything over until now."""
         self._since.clear()
 
     async def _look_again(self) -> None:
