@@ -23,7 +23,7 @@ from .watch import Lookout
 
 ANSWER_SECONDS = 6.0  # of a create; one at a gateway that is frozen or cut off is repeated at another one
 HURT_MAX = 2  # gateways to which something long is being done
-TAKEN_SECONDS = 60.0  # until every generation has a gateway again, 20 s of silence included
+TAKEN_SECONDS = 120.0  # until every generation has a gateway again, also on a slow machine; the card has the time
 # What has to be gone some time after the last harm; each with the number of rows.
 _LEFT = {
     "jobs are left in the queue": "select count(*) from pgqueuer where status in ('queued', 'picked')",

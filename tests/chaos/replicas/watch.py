@@ -34,14 +34,12 @@ class Lookout:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def forgive(self) -> None:
-        """Begin to count again: no gateway could take anything over until now."""
-        self._since.clear()
-
     async def _look_again(self) -> None:
         while True:
             ids = {row[0] for row in await self._cluster.rows(_UNDRIVEN)}
             now = time.monotonic()
+            if all(replica.is_hurt for replica in self._cluster.replicas):
+                self._since.clear()  # no gateway could take anything over
             self._since = {name: self._since.get(name, now) for name in ids}
             self.undriven = len(ids)
             self.longest = max([self.longest, *(now - since for since in self._since.values())])
