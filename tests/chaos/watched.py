@@ -30,7 +30,7 @@ class Watchers:
         self._http = httpx.AsyncClient(transport=ReqwestTransport(), headers={"authorization": f"Bearer {key}"})
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
-        self.resumed = 0  # streams that went on after they had broken
+        self.broken = 0  # streams that broke, and calls for one without an answer
 
     def start(self, count: int) -> None:
         """Start so many."""
@@ -56,7 +56,6 @@ class Watchers:
             generation = self._random.choice(sorted(self._generations))
             seen: list[tuple[int, str]] = []
             while not await self._follow(generation, seen):
-                self.resumed += 1
                 await asyncio.sleep(AGAIN_SECONDS)
             self._file.write(msgspec.json.encode({"generation": generation, "events": seen}) + b"\n")
 
@@ -77,6 +76,7 @@ class Watchers:
                         seen.append((number, value))
                         number = None
         except httpx.TransportError:
+            self.broken += 1
             return False
         return False
 

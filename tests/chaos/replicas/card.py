@@ -19,7 +19,7 @@ class Card:
     open_least: int | None = None
     undriven_seconds: float = 0.0  # the longest time that a generation was without a gateway that lives
     connections: int = 0
-    resumed: int = 0
+    broken: int = 0  # streams of events, or calls for one
     seconds: float = 0.0
     clients: Counter[str] = field(default_factory=Counter)
     logged: Counter[str] = field(default_factory=Counter)
@@ -48,7 +48,7 @@ class Card:
             f"bought although a paid result existed or could have been read  {report.bought}",
             f"other violations  {others}",
             f"spent or perhaps spent  {report.spent_usd:.2f} USD; sums, accounts and generations agree",
-            f"streams of events  {report.watched}, resumed {self.resumed} times, each complete and in order",
+            f"streams of events  {report.watched}, broken {self.broken} times, each complete and in order at the end",
             f"results archived  {report.archived}, each complete at the end of the run",
             f"ends announced  {report.announced} of {report.generations}, {report.deliveries} deliveries, all signed",
             "",

@@ -118,7 +118,7 @@ class Run:
             raise ChaosError(f"{type(error).__name__}: {error}\n{await described(self.cluster, str(error))}") from error
         finally:
             await cancelled(self._long)
-            self.card.clients, self.card.resumed = self._clients.counted, self._watchers.resumed
+            self.card.clients, self.card.broken = self._clients.counted, self._watchers.broken
             self.card.connections, self.card.undriven_seconds = self._lookout.connections, self._lookout.longest
             self.card.logged = self.cluster.logged()
             self.card.seconds = time.monotonic() - began
