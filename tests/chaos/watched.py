@@ -55,7 +55,7 @@ class Watchers:
                 continue
             generation = self._random.choice(sorted(self._generations))
             seen: list[tuple[int, str]] = []
-            while not await self._follow(generation, seen):
+            while not await self._follow(generation, seen):  # noqa: ASYNC110  # it waits for a gateway that works
                 await asyncio.sleep(AGAIN_SECONDS)
             self._file.write(msgspec.json.encode({"generation": generation, "events": seen}) + b"\n")
 
