@@ -37,8 +37,8 @@ ANNOUNCED_SECONDS = 400.0  # until every end is announced: the third try of a we
 UNANNOUNCED = "ends are not announced"
 LATE = "late results are not archived"
 UNDONE = {
-    "results are not archived": "select count(*) from outputs where artifact is not null and kept is null and not late",
-    LATE: "select count(*) from outputs where artifact is not null and kept is null and late",
+    "results are not archived": "select count(*) from outputs where artifact is not null and kept is null and late = 0",
+    LATE: "select count(*) from outputs where artifact is not null and kept is null and late <> 0",
     UNANNOUNCED: "select count(*) from deliveries where state = 'pending'",
 }
 

@@ -83,6 +83,7 @@ class Queue:
         self._pgqueuer: PgQueuer | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._is_failing = False
 
     async def run(self) -> None:
         """Go on until `stop`, whatever fails."""
@@ -91,7 +92,7 @@ class Queue:
             await asyncio.wait([self._task])
             error = None if self._task.cancelled() else self._task.exception()
             if error is not None and not self._stopping.is_set():
-                log.warning("queue_failed", reason=explain(error), error=f"{type(error).__name__}: {error}")
+                self._note_failure(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESTART_SECONDS):
                     await self._stopping.wait()
@@ -105,6 +106,12 @@ class Queue:
             _, late = await asyncio.wait([self._task], timeout=_STOP_SECONDS)
             for task in late:
                 task.cancel()
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Log a fault when it begins; `_probe` logs its end."""
+        if not self._is_failing:
+            log.warning("queue_failed", reason=explain(error), error=f"{type(error).__name__}: {error}")
+        self._is_failing = True
 
     async def _run_once(self) -> None:
         connection = await self._server.connect()
@@ -141,6 +148,9 @@ class Queue:
             except Exception:  # noqa: BLE001  # what waits for the connection raises the reason
                 connection.terminate()
                 return
+            if self._is_failing:
+                log.warning("queue_works_again")
+                self._is_failing = False
 
     async def _take(self, job: Job) -> None:
         if not await self._duties.take(msgspec.json.decode(job.payload or b"[]", type=list[str])):

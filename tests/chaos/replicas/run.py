@@ -201,8 +201,7 @@ class Run:
             raise ChaosError(f"still open at the end: {sorted(self._clients.open)[:5]}") from None
         for what, sql in UNDONE.items():
             if what != LATE or self.extent.waits_for_late:
-                wanted = sql.replace("not late", "late = 0").replace("and late", "and late <> 0")
-                await self._until_none(what, wanted, ANNOUNCED_SECONDS if what == UNANNOUNCED else KEPT_SECONDS)
+                await self._until_none(what, sql, ANNOUNCED_SECONDS if what == UNANNOUNCED else KEPT_SECONDS)
         for what, sql in _LEFT.items():
             await self._until_none(what, sql, TAKEN_SECONDS)
         if (count := await self.cluster.count("select count(*) from replicas")) != len(self.cluster.replicas):
