@@ -6,6 +6,7 @@ variables of the environment, such as `TRIGGER`.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -21,7 +22,7 @@ from pgqueuer.domain.models import Job, Schedule
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
-from gateway.store.postgres.errors import explain
+from gateway.store.postgres.errors import explain, is_lost
 from gateway.store.postgres.server import Connection, Server
 from gateway.store.replicas import Duties
 
@@ -55,6 +56,17 @@ SETTINGS = DBSettings(
     durability=Durability.balanced,
     widen_id=False,
 )
+
+
+class _WithoutLostConnections(logging.Filter):
+    """Drops what PgQueuer logs about a lost connection, with a traceback for each of its parts: the queue logs it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or not is_lost(error)
+
+
+logging.getLogger("pgqueuer").addFilter(_WithoutLostConnections())
 
 
 def queries_on(connection: Connection) -> Queries:

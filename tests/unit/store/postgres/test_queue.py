@@ -1,9 +1,11 @@
 """The queue of replicas while its server is away."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
@@ -57,3 +59,16 @@ async def test_an_outage_is_logged_when_it_begins_and_when_it_is_over(
     warnings = [line["event"] for line in lines if line["log_level"] == "warning"]
     assert warnings == ["queue_failed", "queue_works_again"]
     assert server.tries == 4
+
+
+def test_only_what_a_lost_connection_does_not_explain_is_logged_by_the_package() -> None:
+    logger = logging.getLogger("pgqueuer")
+
+    def is_logged(error: Exception | None) -> bool:
+        reason = None if error is None else (type(error), error, None)
+        return bool(logger.filter(logger.makeRecord("pgqueuer", logging.ERROR, "", 0, "failed", (), reason)))
+
+    assert not is_logged(asyncpg.InterfaceError("connection is closed"))
+    assert not is_logged(ConnectionResetError())
+    assert is_logged(KeyError("a defect"))
+    assert is_logged(None)
