@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 from msgspec import Struct, structs
@@ -14,6 +15,7 @@ from gateway.store.lineage import Said
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.inspect import has_schema, ledger_time
 from gateway.store.postgres.lineage import Begun, ReadFar, begin
+from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.schema import program_schema
 from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
@@ -52,10 +54,12 @@ def open_postgres(
     said: Said | None = None,
     observer: Observer = NOBODY,
     adopt: Mapping[str, str] | None = None,
+    locks: Path | None = None,
 ) -> SqlStore:
     """Bring the schema up to date; raises `ConfigurationError` with the reason if the database cannot be used.
 
-    Any number of gateways can have the database open. The arguments are those of `open_sqlite`. With `keep_results`,
+    Any number of gateways can have the database open. The arguments are those of `open_sqlite`, and the
+    folder of `LocalLocks`. With `keep_results`,
     moments in the future would have to be changed, which is refused here. The call waits for the database, also on an
     event loop. Connections of the running gateway are opened later, on its event loop.
     """
@@ -69,7 +73,7 @@ def open_postgres(
     )
     with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
         begun, at_start = threads.submit(asyncio.run, _begin(server, opening)).result()
-    return SqlStore(PostgresDatabase(server, begun, at_start, observer))
+    return SqlStore(PostgresDatabase(server, begun, at_start, observer, LocalLocks(locks)))
 
 
 async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
