@@ -34,7 +34,7 @@ log = structlog.get_logger()
 TOO_NEW = "a newer version has changed the schema, and this one cannot work with it; start the newer version"
 _ANSWER_SECONDS = 4.0  # how long a heartbeat may take, its connection included
 _BATCH = 500  # generations that one transaction hands over, so that others need not wait long for the ledger
-_JOIN = "insert into replicas (id, name) values ($1, $2)"
+_JOIN = "insert into replicas (id, name, schema) values ($1, $2, $3)"
 _REMOVE = "delete from replicas where id = $1"
 _REMOVE_ENDED = "with gone as (delete from replicas where id = any($1) returning id) select count(*) from gone"
 _BEAT = f"""
@@ -85,7 +85,7 @@ class PostgresReplicas:
         """See `Replicas`."""
         replica = f"rep_{token_hex(12)}"
         await asyncio.to_thread(self._locks.hold, replica)
-        await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}")
+        await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}", self._schema)
         await self._check_schema(replica)
         self._id = self._writer.replica = replica
         log.info("replica_joined", replica=replica)
