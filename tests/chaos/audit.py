@@ -1,11 +1,12 @@
 """The auditor, a separate process: compares the ledger with the sandbox's journal and the answers that clients got.
 
-`python -m tests.chaos.audit DATABASE JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE]
-[--artifacts FOLDER] [--watched FILE] [--shared] [--final]` prints a report as JSON, and every violation as a line on
-standard error. It exits with 1 if there is one. DATABASE is the URL of the ledger, `--attempt-seconds` the attempt
-time-out of the gateway. `--shared`: several gateways have the folder, so what a killed one left half-written stays for
-a day. `--final`: no work is running any more, so every generation must have ended, every result must be archived, and
-every end must be announced.
+`python -m tests.chaos.audit DATABASE JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--late-seconds N]
+[--deliveries FILE] [--artifacts FOLDER] [--watched FILE] [--shared] [--final]` prints a report as JSON, and every
+violation as a line on standard error. It exits with 1 if there is one. DATABASE is the URL of the ledger,
+`--attempt-seconds` the attempt time-out of the gateway. A generation may end `--late-seconds` after its deadline.
+`--shared`: several gateways have the folder, so what a killed one left half-written stays for a day. `--final`: no work
+is running any more, so every generation must have ended, every result must be archived, and every end must be
+announced.
 """
 
 import argparse
@@ -64,12 +65,11 @@ class Report(Struct, kw_only=True):
     violations: list[str] = []
 
 
-def audit(
-    database: DatabaseSettings, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool
-) -> Report:
+def audit(database: DatabaseSettings, journal: Path, acknowledged: Path, **options: Any) -> Report:
+    """See `examine` for the options."""
     # The answers to clients are read before the ledger: everything in the first must be in the second.
     creates, lines = _lines(acknowledged), _lines(journal)
-    return examine(creates, lines, *read(database), attempt_seconds=attempt_seconds, final=final)
+    return examine(creates, lines, *read(database), **options)
 
 
 def examine(
@@ -80,6 +80,7 @@ def examine(
     *,
     attempt_seconds: float,
     final: bool,
+    late_seconds: float = LATE_SECONDS,
 ) -> Report:
     """All contradictions between the acknowledged creates, the lines of the journal, and the ledger with its keys."""
     by_prompt: dict[str, list[Generation]] = defaultdict(list)
@@ -97,7 +98,10 @@ def examine(
     followed = {name for generation in generations for attempt in generation.attempts for name in attempt.tasks}
     violations = lost + twice + doubled + bought + [*_unknown_tasks(starts, by_prompt, withheld)]
     for generation in generations:
-        violations += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
+        violations += [
+            f"{generation.id}: {wrong}"
+            for wrong in (*_moves(generation), *_late(generation, late_seconds, final=final))
+        ]
     if final:
         violations += _unheard(submits, generations)
         refused = sorted(named - followed)
@@ -256,12 +260,12 @@ def _moves(generation: Generation) -> Iterator[str]:
         yield f"illegal: events report {', '.join(states)}, which do not exist"
 
 
-def _late(generation: Generation, *, final: bool) -> Iterator[str]:
+def _late(generation: Generation, late_seconds: float, *, final: bool) -> Iterator[str]:
     """Every generation ends, and by its deadline."""
     if generation.completed_at is None:
         if final:
             yield f"open: it is {generation.status} at the end"
-    elif generation.completed_at > generation.deadline_at + LATE_SECONDS:
+    elif generation.completed_at > generation.deadline_at + late_seconds:
         yield f"late: it ended {generation.completed_at - generation.deadline_at:.1f} s after its deadline"
     for attempt in generation.attempts:
         if final and attempt.state in {AttemptState.SUBMITTING, AttemptState.RESERVED}:
@@ -333,6 +337,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("database")
     parser.add_argument("files", nargs=2, type=Path)
     parser.add_argument("--attempt-seconds", type=float, default=1200)
+    parser.add_argument("--late-seconds", type=float, default=LATE_SECONDS)
     parser.add_argument("--deliveries", type=Path)
     parser.add_argument("--artifacts", type=Path)
     parser.add_argument("--watched", type=Path)
@@ -340,7 +345,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--final", action="store_true")
     options = parser.parse_args(arguments)
     database = DatabaseSettings(url=options.database)
-    report = audit(database, *options.files, attempt_seconds=options.attempt_seconds, final=options.final)
+    report = audit(
+        database,
+        *options.files,
+        attempt_seconds=options.attempt_seconds,
+        late_seconds=options.late_seconds,
+        final=options.final,
+    )
     report.spent_usd, contradictions = examine_money(database, _lines(options.files[0]), final=options.final)
     report.violations += contradictions
     if options.deliveries is not None:

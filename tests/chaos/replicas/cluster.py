@@ -25,6 +25,7 @@ COUNT = 3
 DRAIN_SECONDS = 15.0
 READY_SECONDS = 180.0
 DATABASE = "chaos"
+LATE_SECONDS = 120.0  # after a deadline: all gateways may have been hurt then, and a death is noticed after 20 s
 # Errors of a log that the run itself causes; each with what has to be in its line.
 _EXPECTED = {
     "store_failed": '"reason":"',
@@ -182,7 +183,15 @@ class Cluster:
                 self.sandbox.journal,
                 self.acknowledged,
                 *("--attempt-seconds", self._attempt_seconds, "--deliveries", self.deliveries),
-                *("--artifacts", self.artifacts / "results", "--watched", self.watched, "--shared"),
+                *(
+                    "--late-seconds",
+                    LATE_SECONDS,
+                    "--artifacts",
+                    self.artifacts / "results",
+                    "--watched",
+                    self.watched,
+                    "--shared",
+                ),
                 *(("--final",) if final else ()),
             )
 
