@@ -82,17 +82,20 @@ class Watchers:
 
 
 def examine_watched(lines: Sequence[Mapping[str, Any]], events: Sequence[tuple[str, int, str]]) -> Iterator[str]:
-    """A sentence for each stream that left an event out, repeated one, or ended before the generation did."""
+    """A sentence for each stream that left an event out, repeated one, or ended before the generation did.
+
+    The end of the generation ends a stream. A late result has an event after that, which a stream may show or not.
+    """
     public: dict[str, list[int]] = {}
-    ended: set[str] = set()
+    ended: dict[str, int] = {}
     for generation, number, kind in events:
         if kind in PUBLIC_EVENTS:
             public.setdefault(generation, []).append(number)
         if kind in ENDS:
-            ended.add(generation)
+            ended[generation] = number
     for line in lines:
         generation, numbers = line["generation"], [number for number, _ in line["events"]]
-        if numbers != public.get(generation, []):
+        if numbers != public.get(generation, [])[: len(numbers)]:
             yield f"watched: {generation} has the events {public.get(generation)}, a client saw {numbers}"
-        elif generation not in ended:
+        elif ended.get(generation) not in numbers:
             yield f"watched: the stream of {generation} ended, and it has not"
