@@ -271,6 +271,7 @@ def build_engine(
     )
     if isinstance(engine, ReplicatedEngine):
         engine.on_sweep = sweeper.take_turn
+        engine.on_replicas = upstream.health.share_with
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
     control = ProviderControl(
         configured=base.live.of(lambda now: now.settings.providers),

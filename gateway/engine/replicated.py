@@ -51,6 +51,7 @@ class ReplicatedEngine:
         self._is_failing = False
         self._draining = False
         self._left = False
+        self.on_replicas: Callable[[int], None] = lambda _: None  # called with the number of replicas at each heartbeat
         self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
 
     @property
@@ -62,6 +63,11 @@ class ReplicatedEngine:
     def untaken(self) -> int:
         """See `Engine`."""
         return self._inner.untaken
+
+    @property
+    def open_max(self) -> int:
+        """See `Engine`."""
+        return self._inner.open_max
 
     async def start(self) -> None:
         """See `Engine`. What has no replica that lives is handed over to those that are here now."""
@@ -188,6 +194,7 @@ class ReplicatedEngine:
             self._missing.clear()
             await self._membership.join()
             return
+        self.on_replicas(1 + len(beat.others))
         self._beats += 1
         if self._draining or (self._evening is not None and not self._evening.done()):
             return

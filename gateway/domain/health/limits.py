@@ -11,6 +11,19 @@ RETRIES_PER_SECOND = 0.2  # repeats that time adds to the budget, however few fi
 RETRIES_SAVED = 20.0  # the most repeats that a budget can have
 
 
+def share(limit: int, processes: int) -> int:
+    """How much of a limit one of several processes may use, at least 1.
+
+    It is rounded up, so that no place stays empty: something else must keep the sum within the limit.
+    """
+    return -(-limit // processes)
+
+
+def safe_share(limit: int, processes: int) -> int:
+    """The same where nothing else keeps the sum: it is within the limit, or 1 for each process if that is more."""
+    return max(limit // processes, 1)
+
+
 class AdaptiveLimit(Struct, frozen=True, kw_only=True):
     """How many calls may run at once: one more after as many successes as the limit allows calls, half after a 429.
 
