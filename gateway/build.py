@@ -20,7 +20,8 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clients.administration import Administration
 from gateway.clients.directory import Directory, adoptions
-from gateway.clients.rates import Rates
+from gateway.clients.rates import OwnRates
+from gateway.clients.shared_rates import SharedRates
 from gateway.clock import Clock, SystemClock, not_before
 from gateway.configuration.bound import Bound
 from gateway.engine.driver import Driver
@@ -133,9 +134,10 @@ def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> Up
 
 def build_clients(base: Base) -> ClientParts:
     """What decides who may send a request, and what operators change about that."""
+    shared = base.store.request_rates
     return ClientParts(
         authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
-        rates=Rates(base.clock),
+        rates=OwnRates(base.clock) if shared is None else SharedRates(shared),
         administration=Administration(base.store.clients, base.clients, base.clock),
     )
 

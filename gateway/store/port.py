@@ -74,9 +74,7 @@ class Permission(StrEnum):
 
     GRANTED = "granted"
     HELD = "held"  # nothing was changed: an operator holds the provider
-    FULL = (
-        "full"  # nothing was changed: as many submits are in flight as the provider takes; it may be asked for again
-    )
+    FULL = "full"  # nothing was changed: as many submits are in flight as the provider takes; it may be asked for again
     OVERTAKEN = "overtaken"  # nothing was changed: the attempt is not reserved, or its driver is not the current one
     # The attempt is `submitting`, but the marker beside the ledger cannot be written. Nothing may be sent, and the
     # caller ends the attempt as `not_sent`. Until the marker works, further submits raise `StoreUnavailable`.

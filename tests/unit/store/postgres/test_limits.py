@@ -2,19 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 import pytest_asyncio
 
+from gateway.clients.shared_rates import SharedRates
 from gateway.domain.adapter.task import Status, TaskRef
-from gateway.domain.clients import CreateLimits
-from gateway.domain.errors import GatewayError, OpenGenerationsReached, OutputsPerDayReached, Overloaded
+from gateway.domain.clients import Bucket, CreateLimits
+from gateway.domain.errors import (
+    GatewayError,
+    OpenGenerationsReached,
+    OutputsPerDayReached,
+    Overloaded,
+    RequestsPerMinuteReached,
+    StoreUnavailable,
+)
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Task
 from gateway.domain.generation.transitions import AddAttempt
 from gateway.domain.money.budgets import Budget, BudgetExceeded, Period
+from gateway.domain.request_leases import most, piece
 from gateway.store.port import Permission, SubmitPlace
+from gateway.store.postgres.server import Server
 
 from ....postgres_processes import Process, moves, new_generation, processes
 from ...builders import T0, after
@@ -100,8 +111,7 @@ async def test_a_process_that_asks_no_more_keeps_nobody_from_a_place(three: list
     assert not await begins(second, gone, 1)
     await ends(first, held)
     assert not await begins(third, patient, 1), "the second has waited longer"
-    ago = "asked_at - interval '3 seconds'"
-    await other.execute(f"update waiting_submits set asked_at = {ago} where replica = 'second'")
+    await other.execute("update waiting_submits set asked_at = $1 where replica = 'second'", T0)
     assert await begins(third, patient, 1)
     assert await other.fetchval("select count(*) from waiting_submits where replica = 'third'") == 0
 
@@ -110,6 +120,45 @@ async def test_the_count_of_submits_needs_only_their_index(other: Any) -> None:
     await other.execute("set enable_seqscan = off")
     plan = await other.fetch("explain select count(*) from attempts where account = 'acme' and state = 'submitting'")
     assert "attempts_in_flight" in " ".join(row[0] for row in plan)
+
+
+async def test_requests_of_a_client_are_counted_by_the_clock_of_the_database(three: list[Process], other: Any) -> None:
+    """As `Bucket` in `domain/clients.py` counts them for one process."""
+    bucket, moment, owner = Bucket(60.0, T0), T0, "client_ann"
+    for place, (seconds, wanted, returned) in enumerate(((0, 50, 0), (3, 20, 0), (0, 1, 4), (500, 7, 0), (0.5, 80, 2))):
+        moment += timedelta(seconds=seconds)
+        bucket = bucket.now(moment, 60)
+        bucket = Bucket(min(bucket.left + returned, 60.0), bucket.at)
+        expected = min(wanted, int(bucket.left))
+        bucket = Bucket(bucket.left - expected, bucket.at)
+        await other.execute("update request_rates set at = at - make_interval(secs => $1)", float(seconds))
+        limits = three[place % 3].limits
+        taken = await limits.take(owner, 60, most=60.0, wanted=wanted, returned=returned)
+        assert taken.requests == expected
+        assert taken.unused == pytest.approx(bucket.left, abs=0.9), "what the test itself takes adds a little"
+    await other.execute("update request_rates set at = at + interval '1 hour', unused = 5")
+    taken = await three[0].limits.take(owner, 60, most=60.0, wanted=9, returned=0)
+    assert taken.requests == 5, "a clock that goes back takes nothing away"
+
+
+async def test_three_processes_let_a_client_send_its_limit_and_no_more(three: list[Process]) -> None:
+    rates = [SharedRates(process.limits) for process in three]
+    for limit in (30, 6000):  # with single requests, and with pieces
+        tries = [each.take(f"client_{limit}", limit) for each in rates for _ in range(limit)]
+        results = await asyncio.gather(*tries, return_exceptions=True)
+        assert {type(result) for result in results} == {type(None), RequestsPerMinuteReached}
+        passed = results.count(None)
+        assert most(limit) <= passed + len(rates) * piece(limit)
+        assert passed <= most(limit) + 20 * limit / 60, "it fills again meanwhile"
+
+
+async def test_without_the_database_no_request_passes_for_free(three: list[Process], other: Any) -> None:
+    rates = SharedRates(three[0].limits)
+    await rates.take("client_ann", 60)
+    three[0].limits._server = Server("postgresql://127.0.0.1:1/none")
+    three[0].limits._drop()
+    with pytest.raises(StoreUnavailable):
+        await rates.take("client_ann", 60)
 
 
 async def refusals(creates: list[Any], error: type[GatewayError]) -> int:
