@@ -22,7 +22,7 @@ from gateway.clients.administration import Administration
 from gateway.clients.directory import Directory, adoptions
 from gateway.clients.rates import OwnRates
 from gateway.clients.shared_rates import SharedRates
-from gateway.clock import Clock, SystemClock, not_before
+from gateway.clock import Clock, SystemClock, in_step, not_before
 from gateway.configuration.bound import Bound
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
@@ -106,7 +106,7 @@ def build_base(
         fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
-        clock=not_before(clock, store.at_start.newest),
+        clock=not_before(in_step(clock, store.at_start.ahead), store.at_start.newest),
         store=store,
         far_marker=FarMarker(place),
         redactor=live.of(lambda now: now.redactor),

@@ -1,7 +1,8 @@
 """When a task is polled next, and when it counts as lost. Pure.
 
 What a driver remembers between two polls is a `PollSchedule`. It is not stored: after a restart, each open task gets a
-new one. Only the graces in it are, with the task (`noted`), and the new one goes on with them. A reading is a poll with a reply that the gateway understood.
+new one. Only the graces in it are stored, with the task (`noted`), and the new one goes on with them. A reading is a
+poll with a reply that the gateway understood.
 """
 
 from collections.abc import Callable
@@ -62,8 +63,9 @@ class PollSchedule(Struct, frozen=True, kw_only=True, gc=False):
 def first_schedule(attempt: Attempt, index: int, polling: Polling, now: datetime) -> PollSchedule:
     """The first poll of a task: after `first_poll_seconds`, or later if the provider said so at the submit.
 
-    The graces of the task go on. If that time has passed already, as after a restart, the first polls are spread over one interval: the one to which
-    the interval would have grown by now. Otherwise a restart would poll all old tasks as often as new ones.
+    If that time has passed already, as after a restart, the first polls are spread over one interval: the one to which
+    the interval would have grown by now. Otherwise a restart would poll all old tasks as often as new ones. The graces
+    of the task go on.
     """
     suggested = attempt.tasks[index].ref.first_poll_seconds or 0
     wait = max(polling.first_poll_seconds, min(suggested, polling.poll_max_seconds * UNREAD_FACTOR))
