@@ -90,7 +90,11 @@ class Health:
                     self._put(key, Circuit())
             if is_fresh or name not in self._budgets:
                 self._budgets[name] = RetryBudget(at=now)
-            self._limit(provider, fresh=is_fresh)
+            for limiters, ceiling in self._limits(provider):
+                if name in limiters:
+                    limiters[name].resize(ceiling, fresh=is_fresh)
+                else:
+                    limiters[name] = FairLimiter(ceiling, self._clock)
 
     def share_with(self, processes: int) -> None:
         """Use a share of the limits of each account, because so many processes submit and poll, this one included.
@@ -100,17 +104,12 @@ class Health:
         if processes != self._processes:
             self._processes = processes
             for provider in self._providers.values():
-                self._limit(provider, fresh=False)
+                for limiters, ceiling in self._limits(provider):
+                    limiters[provider.name].take_share(ceiling)
 
-    def _limit(self, provider: Provider, *, fresh: bool) -> None:
-        for limiters, ceiling in (
-            (self.submits, share(provider.concurrency, self._processes)),
-            (self.reads, safe_share(provider.read_concurrency, self._processes)),
-        ):
-            if provider.name in limiters:
-                limiters[provider.name].resize(ceiling, fresh=fresh)
-            else:
-                limiters[provider.name] = FairLimiter(ceiling, self._clock)
+    def _limits(self, provider: Provider) -> Iterator[tuple[dict[str, FairLimiter], int]]:
+        yield self.submits, share(provider.concurrency, self._processes)
+        yield self.reads, safe_share(provider.read_concurrency, self._processes)
 
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""

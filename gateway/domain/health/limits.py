@@ -40,11 +40,19 @@ class AdaptiveLimit(Struct, frozen=True, kw_only=True):
         return max(int(self.value), 1)
 
 
+def scaled(limit: AdaptiveLimit, ceiling: int) -> AdaptiveLimit:
+    """The limit of a process whose share of the account has changed: what was learnt below the share changes with it.
+
+    The value may become less than 1, so that nothing is forgotten while the share is small.
+    """
+    return replace(limit, ceiling=ceiling, value=limit.value * ceiling / limit.ceiling)
+
+
 def raised(limit: AdaptiveLimit) -> AdaptiveLimit:
     """The limit after a successful call."""
     if limit.value >= limit.ceiling:
         return limit
-    return replace(limit, value=min(limit.value + 1 / limit.value, float(limit.ceiling)))
+    return replace(limit, value=min(limit.value + 1 / max(limit.value, 1.0), float(limit.ceiling)))
 
 
 def lowered(limit: AdaptiveLimit, now: datetime) -> AdaptiveLimit:
