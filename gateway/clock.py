@@ -4,7 +4,7 @@ While a process runs, setting the system clock does not change this clock, so th
 was promised. Such a change is logged as a warning and takes effect at the next start. Time in which the machine was
 suspended counts, because the providers worked on meanwhile.
 
-Where several gateways share a database, each goes by the clock of the database as it was at the start of the process.
+Where several gateways share a database, the clock of the database counts, as it was at the start of the process.
 
 A new process starts with the system time, but never before the newest moment that the ledger has seen. If the system
 clock is more than a day earlier than that, or so far ahead that open generations would expire, the start is refused
@@ -127,7 +127,7 @@ class ShiftedClock:
 
 
 def in_step(clock: Clock, ahead: timedelta) -> Clock:
-    """A clock that goes as that of the database, which is `ahead`: all gateways on it agree on the time.
+    """A clock with the time of the database, which is `ahead`: all gateways on it agree on the time.
 
     A clock that is not the machine's is left as it is.
     """
@@ -137,7 +137,7 @@ def in_step(clock: Clock, ahead: timedelta) -> Clock:
         log.warning(
             "clock_differs_from_database",
             seconds=round(ahead.total_seconds(), 3),
-            detail="the gateway goes by the clock of the database; set the clocks of both machines by the same server",
+            detail="the clock of the database counts; set the clocks of both machines by the same server",
         )
     return ShiftedClock(clock, ahead)
 

@@ -12,12 +12,12 @@ class Others:
 
     def __init__(self, gateway: Gateway) -> None:
         self.have_all = True
-        self.asked: list[SubmitPlace] = []
+        self.questions: list[SubmitPlace] = []
         gateway.replace_in_store("begin_submit", self._begin)
 
     def _begin(self, begin: Any) -> Any:
         async def call(*args: Any) -> Any:
-            self.asked.append(args[3])
+            self.questions.append(args[3])
             return Permission.FULL if self.have_all else await begin(*args)
 
         return call
@@ -31,8 +31,8 @@ async def test_a_submit_waits_for_a_place_and_is_the_same_attempt(idle: Gateway)
     stored = await gateway.stored(made["id"])
     assert [attempt.state for attempt in stored.attempts] == ["reserved"]
     assert stored.status == "queued"
-    assert 15 <= len(others.asked) <= 40
-    assert set(others.asked) == {SubmitPlace("keevx", 32)}
+    assert 15 <= len(others.questions) <= 40
+    assert set(others.questions) == {SubmitPlace("keevx", 32)}
     assert gateway.submits == {}
 
     others.have_all = False
@@ -51,8 +51,8 @@ async def test_a_submit_that_waits_can_be_cancelled_and_delays_no_stop(idle: Gat
     began = gateway.clock.now()
     await gateway.stop()
     assert (gateway.clock.now() - began).total_seconds() < 1
-    asked = len(others.asked)
+    before = len(others.questions)
     await gateway.start()
-    assert len(others.asked) == asked
+    assert len(others.questions) == before
     assert (await gateway.finish(left["id"]))["status"] == "completed"
     assert gateway.submits == {"keevx": 1}

@@ -18,7 +18,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.asked: list[int] = []  # how many requests each process wanted
+        self.questions: list[int] = []  # how many requests each process wanted
         self.returned = 0
         self.fails = False
         self._unused: float | None = None
@@ -28,7 +28,7 @@ class Ledger:
         await asyncio.sleep(0)
         if self.fails:
             raise StoreUnavailable
-        self.asked.append(wanted)
+        self.questions.append(wanted)
         self.returned += returned
         before = most if self._unused is None else self._unused
         unused = min(before + returned + (self.now - self._at) * per_minute / 60, most)
@@ -99,11 +99,11 @@ async def test_a_client_that_stays_at_one_process_can_use_its_whole_limit(per_mi
 async def test_one_question_serves_many_requests() -> None:
     world = World()
     assert await world.send(60_000, 40) == 40
-    assert world.ledger.asked == [100], "those that come together share the answer"
+    assert world.ledger.questions == [100], "those that come together share the answer"
     assert await world.send(60_000, 60) == 60
-    assert world.ledger.asked == [100], "and those that come soon use what is left"
+    assert world.ledger.questions == [100], "and those that come soon use what is left"
     assert await world.send(60_000, 250) == 250
-    assert world.ledger.asked == [100, 250], "those that wait are asked for together"
+    assert world.ledger.questions == [100, 250], "those that wait are asked for together"
 
 
 async def test_what_is_not_used_soon_is_given_back() -> None:
@@ -121,10 +121,10 @@ async def test_what_is_not_used_soon_is_given_back() -> None:
 async def test_a_client_over_its_limit_does_not_reach_the_ledger() -> None:
     world = World()
     assert await world.send(6000, 6000) == int(most(6000))
-    asked = len(world.ledger.asked)
+    before = len(world.ledger.questions)
     for _ in range(5):
         assert await world.send(6000, 100) == 0
-    assert len(world.ledger.asked) == asked
+    assert len(world.ledger.questions) == before
     with pytest.raises(RequestsPerMinuteReached) as caught:
         await world.rates[0].take("ann", 6000)
     assert caught.value.retry_after == pytest.approx(PAUSE_SECONDS)

@@ -100,11 +100,11 @@ def first_schedule(generation: Generation, output: Output, now: datetime) -> Arc
     The others are late results and those that a restart found: there can be thousands of them at once.
     """
     delay = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
-    found = _task_of(generation, output)
+    place = _task_of(generation, output)
     schedule = ArchiveSchedule(next_at=now + timedelta(seconds=delay), since=now)
-    if found is None:
+    if place is None:
         return schedule
-    attempt, index = found
+    attempt, index = place
     task = attempt.tasks[index]
     return replace(schedule, missing=task.missing, missing_since=task.missing_since)
 
@@ -119,9 +119,9 @@ def _task_of(generation: Generation, output: Output) -> tuple[Attempt, int] | No
 
 def _note(changes: Changes, output: Output, schedule: ArchiveSchedule) -> None:
     """Store the grace of a file. More than `MISSING_TRIES` are not counted: they change nothing."""
-    found = _task_of(changes.generation, output)
-    if found is not None:
-        attempt, index = found
+    place = _task_of(changes.generation, output)
+    if place is not None:
+        attempt, index = place
         missing = min(schedule.missing, MISSING_TRIES)
         changes.task(
             attempt,

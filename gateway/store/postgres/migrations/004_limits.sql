@@ -99,7 +99,7 @@ create trigger open_generation_moved after update of key on generations
     execute function move_open_count();
 
 -- How many requests each client with a limit may still send. Unlogged, so that no request waits for the disk: after a
--- crash of the server each client may send the requests of a minute anew.
+-- crash of the server each client may send the requests of a minute again.
 create unlogged table request_rates (
     key text collate "C" primary key,
     unused double precision not null,
