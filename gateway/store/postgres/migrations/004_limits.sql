@@ -64,7 +64,7 @@ create table open_counts (
 
 insert into open_counts (key, generations)
     select key, count(*) from generations where status in ('queued', 'in_progress') group by key
-    union all select '', count(*) from generations where status in ('queued', 'in_progress');
+    union all select '', count(*) from generations where status in ('queued', 'in_progress') having count(*) > 0;
 
 create function count_open() returns trigger language plpgsql as $$
 declare

@@ -21,11 +21,13 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 # What several replicas need, which SQLite does not have: tables, triggers and indexes begin with these names.
 _OF_REPLICAS = (
     "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
-    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed)"
+    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed"
+    "|attempts_in_flight|waiting_submits|open_counts|generation_opened|generation_ended|open_generation|request_rates)"
 )
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"
-    " and table_name !~ $1 and (table_name, column_name) <> ('generations', 'replica')"
+    " and table_name !~ $1"
+    " and (table_name, column_name) not in (('generations', 'replica'), ('attempts', 'account'))"
 )
 _INDEXES = (
     "select name from (select indexname as name from pg_indexes where schemaname = 'public'"
