@@ -19,3 +19,4 @@ class Start(Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, bytes]  # 32 random bytes for each of `SECRETS`; the first start has made them
     holds: tuple[Hold, ...]  # see `Holds.now`
     ahead: timedelta = timedelta()  # how far the clock of the database is ahead of that of this process
+    warning: str | None = None  # what an operator should know of the ledger as long as the gateway runs

@@ -1,4 +1,4 @@
-"""Limits that hold over all gateways on a ledger in PostgreSQL; `migrations/004_limits.sql` has their functions.
+"""Limits that hold over all gateways on a ledger in PostgreSQL; `migrations/005_limits.sql` has their functions.
 
 What a submit or a create counts, it counts in its own transaction. Requests of clients are counted on a connection of
 their own, without the lock of the ledger: one short statement that lets many requests through.

@@ -116,12 +116,6 @@ async def test_a_process_that_asks_no_more_keeps_nobody_from_a_place(three: list
     assert await other.fetchval("select count(*) from waiting_submits where replica = 'third'") == 0
 
 
-async def test_the_count_of_submits_needs_only_their_index(other: Any) -> None:
-    await other.execute("set enable_seqscan = off")
-    plan = await other.fetch("explain select count(*) from attempts where account = 'acme' and state = 'submitting'")
-    assert "attempts_in_flight" in " ".join(row[0] for row in plan)
-
-
 async def test_requests_of_a_client_are_counted_by_the_clock_of_the_database(three: list[Process], other: Any) -> None:
     """As `Bucket` in `domain/clients.py` counts them for one process."""
     bucket, moment, owner = Bucket(60.0, T0), T0, "client_ann"

@@ -1,25 +1,40 @@
+-- works with programs from schema 3
 -- Limits that hold over all gateways on the ledger: submits in flight, open generations, and requests of clients.
 
--- The provider that a submit went to. It is set when the submit begins.
-alter table attempts add column account text collate "C";
+-- The submits in flight, each with the provider that it goes to. Triggers keep them, for every program.
+create table submits_in_flight (
+    attempt_id text collate "C" primary key,
+    account text collate "C" not null
+) with (fillfactor = 50);
 
-update attempts as a set account = g.plan::jsonb -> 'routes' -> a.route::int ->> 'provider'
-    from generations as g where g.id = a.generation_id and a.state = 'submitting';
+create index submits_in_flight_of_account on submits_in_flight (account);
 
-create index attempts_in_flight on attempts (account) where state = 'submitting';
+insert into submits_in_flight (attempt_id, account)
+    select a.id, g.plan::json -> 'routes' -> a.route::int ->> 'provider'
+    from attempts as a join generations as g on g.id = a.generation_id where a.state = 'submitting';
 
-create or replace function refuse_submit() returns trigger language plpgsql as $$
+create function note_submit() returns trigger language plpgsql as $$
 begin
-    if this_replica() is not null and not (
-        replica_lives(this_replica())
-        and exists (select from generations where id = new.generation_id and replica = this_replica())
-    ) then
-        return null;
+    if tg_op <> 'INSERT' then
+        delete from submits_in_flight where attempt_id = old.id;
     end if;
-    select plan::json -> 'routes' -> new.route::int ->> 'provider' into new.account
-        from generations where id = new.generation_id;
-    return new;
+    if tg_op <> 'DELETE' and new.state = 'submitting' then
+        insert into submits_in_flight (attempt_id, account)
+            select new.id, plan::json -> 'routes' -> new.route::int ->> 'provider'
+            from generations where id = new.generation_id;
+    end if;
+    return null;
 end $$;
+
+create trigger submit_inserted after insert on attempts
+    for each row when (new.state = 'submitting') execute function note_submit();
+
+create trigger submit_noted after update of state on attempts
+    for each row when (old.state <> new.state and (old.state = 'submitting' or new.state = 'submitting'))
+    execute function note_submit();
+
+create trigger submit_deleted after delete on attempts
+    for each row when (old.state = 'submitting') execute function note_submit();
 
 -- Replicas that wait for a place for a submit, and since when. One that has not asked again for a while waits no more.
 create table waiting_submits (
@@ -38,7 +53,7 @@ declare
     own_since timestamptz;
     taken bigint;
 begin
-    select count(*) into taken from attempts where account = provider and state = 'submitting';
+    select count(*) into taken from submits_in_flight where account = provider;
     select since into own_since from waiting_submits where account = provider and replica = own;
     taken := taken + (
         select count(*) from waiting_submits
