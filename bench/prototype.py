@@ -83,6 +83,7 @@ class Ledger:
     def __init__(self, path: str) -> None:
         self.database = apsw.Connection(path)
         self.database.execute(SCHEMA).fetchall()
+        self.reader = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[list[Statement], asyncio.Future[None]]] = []
         self._group: list[tuple[list[Statement], asyncio.Future[None]]] = []
@@ -199,8 +200,8 @@ async def generations(scope: Scope, receive: Receive, send: Send) -> None:
     """`POST` creates, `GET` with an id reads."""
     client = client_of(scope)
     if scope["method"] == "GET":  # type: ignore[typeddict-item]
-        name = scope["path"].rpartition("/")[2]
-        row = yardstick.ledger.database.execute(READ, (name, client)).fetchone()
+        name = scope["raw_path"].decode().rpartition("/")[2]
+        row = yardstick.ledger.reader.execute(READ, (name, client)).fetchone()
         assert row is not None
         await answer(send, view(name, row[0], decode_body(row[1]), row[2]))
         return
