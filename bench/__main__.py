@@ -18,14 +18,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench import calls, peers
+from bench import calls, growth, lives, peers, polls
 from bench.effort import QUICK, WHOLE, Effort
 from bench.processes import OTHER_CORE, ROOT, machine
 from bench.report import Section, write
 from bench.systems import GATEWAY, YARDSTICKS, System, before
 
 Part = Callable[[Path, Sequence[System], Effort], Awaitable[list[Section]]]
-PARTS: dict[str, Part] = {"requests": calls.requests}
+PARTS: dict[str, Part] = {"requests": calls.requests, "polls": polls.polls, "lives": lives.lives, "growth": growth.growth}
 
 
 async def measured(names: Sequence[str], effort: Effort, *, with_peers: bool, against: Path | None) -> None:

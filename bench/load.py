@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 KEY = "bench-key-0123456789abcdef"
 OPEN_CONNECTIONS = 256  # of an open loop
 ANSWER_MAX_SECONDS = 60.0
-Answered = Callable[[bytes, float], None]  # body, moment of the answer
+Answered = Callable[[bytes, float], None]  # body, moment
 
 
 @dataclass
@@ -169,8 +169,18 @@ async def closed_loop(
     return _ended(measured, cpu, opened, failures)
 
 
-async def open_loop(url: str, messages: Iterator[bytes], *, per_second: float, seconds: float) -> Measured:
-    """Send requests at random moments, `per_second` of them on average, and wait for all answers."""
+async def open_loop(
+    url: str,
+    messages: Iterator[bytes],
+    *,
+    per_second: float,
+    seconds: float,
+    note: Answered = lambda _body, _due: None,
+) -> Measured:
+    """Send requests at random moments, `per_second` of them on average, and wait for all answers.
+
+    `note` gets the body of each answer, and the moment at which its request was due.
+    """
     opened = await connected(url, OPEN_CONNECTIONS)
     chance = random.Random(per_second)  # the same moments for each system
     due: list[float] = []
@@ -184,11 +194,12 @@ async def open_loop(url: str, messages: Iterator[bytes], *, per_second: float, s
     done = asyncio.Event()
 
     def send(connection: Connection, since: float) -> None:
-        def answered(_: bytes, moment: float) -> None:
+        def answered(body: bytes, moment: float) -> None:
             nonlocal left
             left -= 1
             if connection.failure is None:
                 measured.seconds.append(moment - since)
+                note(body, since)
                 if waiting:
                     send(connection, waiting.popleft())
                 else:

@@ -45,7 +45,7 @@ class State:
         self.polled_at: dict[bytes, float] = {}
         self.gaps: list[float] | None = None  # between two polls of a task, while they are measured
         self.file = video() if polls is not None else b""
-        self.webhooks: dict[str, float] = {}  # moment by generation
+        self.webhooks: dict[str, float] = {}  # moment by generation, on the clock that all processes of a machine share
 
     def answer(self, method: bytes, path: bytes, body: bytes) -> tuple[bytes, bytes]:
         """The body of an answer, and its type."""
@@ -56,7 +56,7 @@ class State:
             return self.file, b"video/mp4"
         if path == b"/webhook":
             self.counted["webhooks"] += 1
-            self.webhooks[msgspec.json.decode(body)["data"]["id"]] = time.time()
+            self.webhooks[msgspec.json.decode(body)["data"]["id"]] = time.perf_counter()
             return b"{}", b"application/json"
         if path == b"/counted":
             return msgspec.json.encode(self.counted), b"application/json"

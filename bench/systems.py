@@ -24,6 +24,7 @@ max_open_generations = 1000000
 url = "sqlite:///{folder}/ledger.db"
 [artifacts]
 url = "file:{folder}/artifacts"
+thumbnails = false
 [fetch]
 allow = ["127.0.0.0/8"]
 [providers.foxapi]
