@@ -8,24 +8,27 @@ prints only. `MORE` are measured if they are named.
 """
 
 import argparse
-import asyncio
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import uvloop
 
-from bench import calls, growth, lives, peers, polls
+from bench import calls, growth, lives, peers, poll_plan, polls
 from bench.effort import QUICK, WHOLE, Effort
-from bench.processes import OTHER_CORE, ROOT, machine
+from bench.processes import OTHER_CORE, machine
 from bench.report import Section, write
 from bench.systems import GATEWAY, YARDSTICKS, System, before
 
 Part = Callable[[Path, Sequence[System], Effort], Awaitable[list[Section]]]
-PARTS: dict[str, Part] = {"requests": calls.requests, "polls": polls.polls, "lives": lives.lives, "growth": growth.growth}
+PARTS: dict[str, Part] = {
+    "requests": calls.requests,
+    "polls": polls.polls,
+    "lives": lives.lives,
+    "growth": growth.growth,
+    "plans": poll_plan.plans,
+}
 
 
 async def measured(names: Sequence[str], effort: Effort, *, with_peers: bool, against: Path | None) -> None:
@@ -56,9 +59,7 @@ def main() -> None:
     if unknown := set(names) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     against = arguments.against.resolve() if arguments.against else None
-    uvloop.run(
-        measured(names, QUICK if arguments.quick else WHOLE, with_peers=arguments.peers, against=against)
-    )
+    uvloop.run(measured(names, QUICK if arguments.quick else WHOLE, with_peers=arguments.peers, against=against))
 
 
 if __name__ == "__main__":

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import msgspec
 
+from bench import peers
 from bench.effort import Effort
 from bench.load import Measured, Prober, closed_loop, once, open_loop, request
 from bench.plots import Bars, Lines
-from bench.processes import Process
-from bench.report import Section, Table, middle, spread
-from bench.systems import PATH, System
+from bench.processes import Process, installed_mb
+from bench.report import Cell, Section, Table, middle, spread
+from bench.systems import GATEWAY, PATH, System
 from bench.upstream import Provider, provider
 
 BUSY = 64  # connections of the loop whose figures are compared
@@ -124,7 +125,7 @@ class Running:
 
     async def _arrived(self, count: int) -> None:
         async with asyncio.timeout(ARRIVAL_MAX_SECONDS):
-            while await self._provider.requests() < count:
+            while await self._provider.requests() < count:  # noqa: ASYNC110  # another process, so without an event
                 await asyncio.sleep(0.02)
 
     async def _quiet(self) -> None:
@@ -175,6 +176,7 @@ async def requests(folder: Path, systems: Sequence[System], effort: Effort) -> l
                         await each.gets(connections, effort.closed_seconds, message)
                     )
         memory = {each.system.name: each.process.memory_mb() for each in running}
+    sizes = {GATEWAY.name: installed_mb(), **peers.sizes()}
     note = f"the provider: {of_all.name}; every system on one core, load and provider on the other one"
     return [
         Section(
@@ -199,8 +201,8 @@ async def requests(folder: Path, systems: Sequence[System], effort: Effort) -> l
             [
                 Table(
                     "start and memory",
-                    ("ready s", "MB then", "MB after all creates"),
-                    [(name, (ready, then, memory[name])) for name, ready, then in idle],
+                    ("ready s", "MB then", "MB after all creates", "MB installed"),
+                    [(name, (ready, then, memory[name], sizes.get(name))) for name, ready, then in idle],
                 )
             ],
         ),
@@ -209,7 +211,7 @@ async def requests(folder: Path, systems: Sequence[System], effort: Effort) -> l
 
 def closed_table(title: str, runs: Runs) -> Table:
     """One row for each system and number of connections, with the ratio to the prototype if it was measured as well."""
-    rows = []
+    rows: list[tuple[str, tuple[Cell, ...]]] = []
     for (connections, name), measured in sorted(runs.items(), key=lambda item: item[0][0]):
         cpu = middle(run.cpu_us for run in measured)
         yardstick = runs.get((connections, "prototype"))
@@ -221,10 +223,7 @@ def closed_table(title: str, runs: Runs) -> Table:
                     cpu,
                     spread([run.cpu_us for run in measured]),
                     ratio,
-                    *(
-                        middle(getattr(run, field) for run in measured)
-                        for field in ("per_second", "p50_ms", "p99_ms")
-                    ),
+                    *(middle(getattr(run, field) for run in measured) for field in ("per_second", "p50_ms", "p99_ms")),
                     _percent(run.load_share for run in measured),
                     _percent(run.waited_share for run in measured),
                 ),
@@ -235,7 +234,7 @@ def closed_table(title: str, runs: Runs) -> Table:
 
 
 def _offered_table(runs: Runs) -> Table:
-    rows = [
+    rows: list[tuple[str, tuple[Cell, ...]]] = [
         (
             f"{rate:>4} a second, {name}",
             (

@@ -14,7 +14,13 @@ class Effort:
     rates: tuple[int, ...] = (20, 100, 200, 500)  # creates a second
     polled: int = 4000  # open generations of which polls are measured
     lives: int = 90  # whole lives in a round
-    ledgers: tuple[tuple[int, int], ...] = ((1000, 0), (1000, 1000), (1000, 20_000), (1_000_000, 0), (1_000_000, 20_000))
+    ledgers: tuple[tuple[int, int], ...] = (
+        (1000, 0),
+        (1000, 1000),
+        (1000, 20_000),
+        (1_000_000, 0),
+        (1_000_000, 20_000),
+    )
 
 
 WHOLE = Effort()

@@ -34,7 +34,11 @@ async def growth(folder: Path, systems: Sequence[System], effort: Effort) -> lis
     """Measure the gateways among the systems: open generations first, then stored ones."""
     gateways = [each for each in systems if each.lists]
     watched = [
-        (f"{opened:>7,} open, {stored:>9,} stored, {system.name}", opened, await _watched(folder / f"{system.name}-{stored}-{opened}", system, stored, opened))
+        (
+            f"{opened:>7,} open, {stored:>9,} stored, {system.name}",
+            opened,
+            await _watched(folder / f"{system.name}-{stored}-{opened}", system, stored, opened),
+        )
         for (stored, opened), system in itertools.product(effort.ledgers, gateways)
     ]
     columns = (
@@ -114,7 +118,9 @@ async def _stored(folder: Path, gateways: Sequence[System], effort: Effort) -> S
             newest = request("GET", f"{PATH}?limit=20")
             runs["list", stored, name].append(await each.gets(CONNECTIONS, effort.closed_seconds, newest))
             filtered = request("GET", f"{PATH}?limit=20&model=model-0&status=completed")
-            runs["list, two filters", stored, name].append(await each.gets(CONNECTIONS, effort.closed_seconds, filtered))
+            runs["list, two filters", stored, name].append(
+                await each.gets(CONNECTIONS, effort.closed_seconds, filtered)
+            )
     least = counts[0]
     rows = []
     lines: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)

@@ -80,7 +80,12 @@ async def _make(folder: Path, stored: int, opened: int) -> None:
 
 async def _create(application: Application) -> None:
     """One create by the gateway itself, so that request and plan are real; the others are copies of it."""
-    headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json", "content-length": str(len(CREATE))}
+    headers = {
+        "host": "127.0.0.1",
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+        "content-length": str(len(CREATE)),
+    }
     statuses: list[int] = []
 
     async def receive() -> dict[str, object]:

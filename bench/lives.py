@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bench.effort import Effort
-from bench.load import open_loop, once, percentile, request
+from bench.load import once, open_loop, percentile, request
 from bench.report import Section, Table, middle, spread
 from bench.systems import BODY, PATH, PROTOTYPE, System, gateway
 from bench.upstream import responder
@@ -56,13 +56,25 @@ async def lives(folder: Path, systems: Sequence[System], effort: Effort) -> list
     rows = [
         (
             name,
-            (middle(costs[name]), spread(costs[name]), percentile(ends[name], 0.5), percentile(ends[name], 0.99), middle(waits[name])),
+            (
+                middle(costs[name]),
+                spread(costs[name]),
+                percentile(ends[name], 0.5),
+                percentile(ends[name], 0.99),
+                middle(waits[name]),
+            ),
         )
         for name in costs
     ]
     columns = ("CPU µs", "lowest-highest", "p50 s to the webhook", "p99 s", "waited %")
     title = f"create, submit, {POLLS} polls, 2 MB kept, webhook"
-    return [Section("lives", [Table(title, columns, rows)], notes=[f"{PER_SECOND} lives begin a second; a poll every {POLL_SECONDS:g} s; no thumbnail is drawn"])]
+    return [
+        Section(
+            "lives",
+            [Table(title, columns, rows)],
+            notes=[f"{PER_SECOND} lives begin a second; a poll every {POLL_SECONDS:g} s; no thumbnail is drawn"],
+        )
+    ]
 
 
 async def _webhooks(url: str, count: int) -> dict[str, float]:

@@ -99,9 +99,7 @@ class Connection(asyncio.Protocol):
             answered(b"", time.perf_counter())
 
 
-def request(
-    method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, key: str = KEY
-) -> bytes:
+def request(method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None, key: str = KEY) -> bytes:
     """The bytes of a request of the client with this key."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}", "Accept: */*"]
     if body:
@@ -114,7 +112,7 @@ async def connected(url: str, count: int) -> list[Connection]:
     """Open connections to a server."""
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Connection, parts.hostname, parts.port))[1] for _ in range(count)]
+    return [(await loop.create_connection(Connection, parts.hostname or "", parts.port or 80))[1] for _ in range(count)]
 
 
 async def once(url: str, message: bytes) -> bytes:
@@ -136,7 +134,8 @@ async def closed_loop(
 ) -> Measured:
     """Send requests for this time, or `count` of them; at most one at a time on each connection."""
     opened = await connected(url, connections)
-    measured, failures, busy = Measured(), [], 0
+    measured, busy = Measured(), 0
+    failures: list[Exception] = []
     done = asyncio.Event()
     until = time.perf_counter() + seconds
     left = count
@@ -188,7 +187,8 @@ async def open_loop(
     while moment < seconds:
         due.append(moment)
         moment += chance.expovariate(per_second)
-    measured, failures = Measured(), []
+    measured = Measured()
+    failures: list[Exception] = []
     free, waiting = deque(opened), deque[float]()
     left = len(due)
     done = asyncio.Event()
@@ -257,7 +257,7 @@ class Prober:
             while True:
                 await asyncio.sleep(max(self._due - time.perf_counter(), 0))
                 done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                connection.send(self._message, lambda *_, done=done: done.set_result(None))  # type: ignore[misc]
+                connection.send(self._message, lambda *_, done=done: done.done() or done.set_result(None))
                 await done
                 if connection.failure is not None:
                     self.failures += 1

@@ -1,4 +1,4 @@
-"""The gateways of others, for `make bench PEERS=1`: LiteLLM from PyPI and Portkey from npm, each in a folder of its own.
+"""The gateways of others, for `make bench PEERS=1`: LiteLLM from PyPI, Portkey from npm, each in a folder of its own.
 
 They send each request on and store nothing. LiteLLM serves OpenAI's `/v1/videos`. Portkey fails to send this path on,
 so it gets `/v1/images/generations`.
@@ -34,7 +34,14 @@ async def install() -> tuple[System, ...]:
     """Install both where they are missing. Portkey is left out without npm."""
     if not (FOLDER / "litellm" / "bin" / "litellm").exists():
         await _done(sys.executable, "-m", "venv", str(FOLDER / "litellm"))
-        pip = (str(FOLDER / "litellm" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        pip = (
+            str(FOLDER / "litellm" / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        )
         await _done(*pip, LITELLM)
     npm = shutil.which("npm")
     if npm is None:

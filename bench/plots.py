@@ -36,7 +36,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Bars(Plot):
-    """One bar for each name, its length by the logarithm of its value, so that small ones can be seen beside large ones."""
+    """One bar for each name. Its length is the logarithm of its value, so that small ones can be seen as well."""
 
     values: Mapping[str, float]
 
@@ -51,7 +51,10 @@ class Bars(Plot):
             length = room * (math.log10(value) - low) / (high - low)
             parts += [
                 f'<text x="{LEFT - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>',
-                f'<rect x="{LEFT}" y="{y + 3}" width="{max(length, 1):.1f}" height="{ROW - 7}" fill="{COLOURS[at % len(COLOURS)]}"/>',
+                (
+                    f'<rect x="{LEFT}" y="{y + 3}" width="{max(length, 1):.1f}" height="{ROW - 7}"'
+                    f' fill="{COLOURS[at % len(COLOURS)]}"/>'
+                ),
                 f'<text x="{LEFT + length + 6:.1f}" y="{y + 15}">{value:,.0f}</text>',
             ]
         return self._document(TOP + len(self.values) * ROW + 12, parts)
@@ -80,7 +83,7 @@ class Lines(Plot):
             f'<text x="10" y="42">{escape(self.unit)}</text>',
             f'<line class="axis" x1="{left}" y1="{bottom}" x2="{WIDTH - 180}" y2="{bottom}"/>',
             f'<line class="axis" x1="{left}" y1="{TOP}" x2="{left}" y2="{bottom}"/>',
-            f'<text x="{(left + WIDTH - 190) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.axis)}</text>',
+            f'<text x="{(left + WIDTH - 190) // 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(self.axis)}</text>',
         ]
         for power in range(y_low, y_high + 1):
             _, y = place(10**x_low, 10.0**power)

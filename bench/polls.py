@@ -21,7 +21,9 @@ SETTLING_SECONDS = 2.0  # after the first polls
 
 
 @asynccontextmanager
-async def polled(folder: Path, system: System, upstream: Provider, effort: Effort, seconds: float) -> AsyncIterator[Process]:
+async def polled(
+    folder: Path, system: System, upstream: Provider, effort: Effort, seconds: float
+) -> AsyncIterator[Process]:
     """A system with open generations that polls each at this interval."""
     if system.name == PROTOTYPE.name:  # it has no start with a ledger
         async with prototype(folder, upstream.url, poll_seconds=seconds) as process:
@@ -58,7 +60,13 @@ async def polls(folder: Path, systems: Sequence[System], effort: Effort) -> list
     rows = [
         (
             name,
-            (middle(costs[name]), spread(costs[name]), middle(rates[name]), spread(rates[name]), shown(middle(waits[name]))),
+            (
+                middle(costs[name]),
+                spread(costs[name]),
+                middle(rates[name]),
+                spread(rates[name]),
+                shown(middle(waits[name])),
+            ),
         )
         for name in costs
     ]

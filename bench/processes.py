@@ -140,8 +140,9 @@ def machine() -> str:
         check=False,
     ).stdout.strip()
     return (
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d},"
-        f" commit {commit or 'unknown'}, load average {os.getloadavg()[0]:.1f} at the start"
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},"
+        f" {datetime.now(UTC):%Y-%m-%d}, commit {commit or 'unknown'},"
+        f" load average {os.getloadavg()[0]:.1f} at the start"
     )
 
 
@@ -158,7 +159,9 @@ def installed_mb() -> float:
         distribution = metadata.distribution(name)
         needed = map(Requirement, distribution.requires or ())
         waiting += [
-            each.name.lower().replace("_", "-") for each in needed if not each.marker or each.marker.evaluate({"extra": ""})
+            each.name.lower().replace("_", "-")
+            for each in needed
+            if not each.marker or each.marker.evaluate({"extra": ""})
         ]
         if name != "video-gateway":
             total += sum(size for file in distribution.files or () if (size := _size(Path(str(file.locate())))))

@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
 
 from bench.plots import Plot
@@ -16,7 +15,7 @@ Cell = float | str | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with a name. A number is printed with three digits that count, a list of numbers as its median and spread."""
+    """Rows with a name. A number is printed with the first three of its digits."""
 
     title: str
     columns: Sequence[str]
@@ -27,19 +26,21 @@ class Table:
         lines = [(self.title, *self.columns), *((name, *map(shown, cells)) for name, cells in self.rows)]
         widths = [max(len(line[at]) for line in lines) for at in range(len(self.columns) + 1)]
         return "\n".join(
-            "  ".join([line[0].ljust(widths[0]), *(cell.rjust(widths[at]) for at, cell in enumerate(line[1:], 1))]).rstrip()
+            "  ".join(
+                [line[0].ljust(widths[0]), *(cell.rjust(widths[at]) for at, cell in enumerate(line[1:], 1))]
+            ).rstrip()
             for line in lines
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Section:
     """What a part of the benchmark found."""
 
     part: str
-    tables: list[Table] = field(default_factory=list)
-    plots: list[Plot] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # lines below the tables
+    tables: Sequence[Table]
+    plots: Sequence[Plot] = ()
+    notes: Sequence[str] = ()  # lines below the tables
 
     def text(self) -> str:
         """The tables and notes, as printed."""
@@ -81,5 +82,3 @@ def write(section: Section, machine: str) -> None:
     if not pattern.search(text):
         raise RuntimeError(f"{FIGURES} has no place for the part {section.part}: {begin}")
     FIGURES.write_text(pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text), encoding="utf-8")
-
-

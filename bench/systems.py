@@ -13,7 +13,12 @@ from bench.processes import MEASURED_CORE, ROOT, Process, free_port, python, run
 from bench.upstream import NGINX, PROXY, nginx
 
 PATH = "/v1/videos/generations"
-BODY = {"model": "kling-v3-text-to-video", "prompt": "A calm sunrise over the ocean", "duration": 5, "resolution": "720p"}
+BODY = {
+    "model": "kling-v3-text-to-video",
+    "prompt": "A calm sunrise over the ocean",
+    "duration": 5,
+    "resolution": "720p",
+}
 CREATE = msgspec.json.encode(BODY)
 SELDOM_SECONDS = 3600.0  # between polls, where polls are not measured
 CONFIGURATION = """
@@ -78,7 +83,9 @@ async def gateway(
 async def prototype(folder: Path, provider: str, *, poll_seconds: float = SELDOM_SECONDS) -> AsyncIterator[Process]:
     """`bench/prototype.py` on granian, the quickest server that it can have."""
     port = free_port()
-    command = python("granian", "--interface", "asgi", "--port", str(port), "--loop", "uvloop", "--no-ws", "bench.prototype:app")
+    command = python(
+        "granian", "--interface", "asgi", "--port", str(port), "--loop", "uvloop", "--no-ws", "bench.prototype:app"
+    )
     async with running(
         command,
         f"http://127.0.0.1:{port}",
@@ -99,7 +106,17 @@ async def prototype(folder: Path, provider: str, *, poll_seconds: float = SELDOM
 async def bare(folder: Path, _: str) -> AsyncIterator[Process]:
     """`bench/bare.py` on uvicorn, the gateway's server."""
     port = free_port()
-    options = ("--port", str(port), "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "error")
+    options = (
+        "--port",
+        str(port),
+        "--loop",
+        "uvloop",
+        "--http",
+        "httptools",
+        "--no-access-log",
+        "--log-level",
+        "error",
+    )
     command = python("uvicorn", *options, "bench.bare:app")
     environment = {"PYTHONPATH": str(ROOT)}
     async with running(
@@ -129,4 +146,3 @@ YARDSTICKS = (
 def before(checkout: Path) -> System:
     """The gateway of another checkout."""
     return System("gateway before", partial(gateway, checkout=checkout), durable=True, lists=True)
-
