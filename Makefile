@@ -69,7 +69,7 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## measure the gateway behind its server beside yardsticks, renew docs/figures.md; QUICK=1 PEERS=1 PARTS=requests,polls; 12 minutes
+bench: $(STAMP)  ## measure the whole gateway process beside yardsticks, renew docs/figures.md; QUICK=1 PEERS=1 PARTS=requests,polls; 12 minutes
 	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(subst $(comma), ,$(PARTS))
 
 bench-against: $(STAMP)  ## the same beside the gateway of another checkout, in alternation: BASE=path QUICK=1 PARTS=; prints only

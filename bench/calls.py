@@ -1,4 +1,4 @@
-"""What calls of clients cost behind a real server: creates that are stored, submitted and accepted, reads, and lists.
+"""What calls of clients cost with server and network: creates stored, submitted and accepted, reads, and lists.
 
 The systems are measured one after the other, round after round, so that a slow moment of the machine affects all.
 """
@@ -39,7 +39,7 @@ class Run:
     per_second: float  # until everything that follows was done
     p50_ms: float  # of the answers
     p99_ms: float
-    held_ms: float  # the longest answer to a health check meanwhile; 0: there was none
+    held_ms: float  # the longest answer to a health check meanwhile; 0: nobody asked
     load_share: float  # of the core of the load that load and provider used
     waited_share: float  # of the time in which the system could have run and had no core
 
@@ -141,13 +141,13 @@ async def started(folder: Path, systems: Sequence[System]) -> AsyncIterator[tupl
     """A provider and all systems, each warm."""
     async with AsyncExitStack() as stack:
         started_provider = await stack.enter_async_context(provider(folder / "provider"))
-        found = []
+        started_systems = []
         for system in systems:
             place = folder / system.name.replace(" ", "-")
             process = await stack.enter_async_context(system.start(place, started_provider.url))
-            found.append(Running(system, process, started_provider))
-            await found[-1].begin()
-        yield started_provider, found
+            started_systems.append(Running(system, process, started_provider))
+            await started_systems[-1].begin()
+        yield started_provider, started_systems
 
 
 Runs = Mapping[tuple[int, str], list[Run]]  # by connections or rate, and by the name of the system

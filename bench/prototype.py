@@ -1,6 +1,6 @@
 """A yardstick: what a create that is stored, submitted and accepted costs at least, with the same durable states.
 
-It is no gateway. It has one model and one provider, makes no plan, knows no failure, and recovers nothing. But like
+It is not a gateway. It has one model and one provider, makes no plan, knows no failure, and recovers nothing. But like
 the gateway it stores the generation before it answers, the intent before a submit, and the task after it, each with
 `synchronous=FULL` and in groups; it submits over a fresh connection, and polls over kept ones. What the gateway costs
 beyond it is the price of everything else that the gateway does, and of how it does it.
@@ -131,7 +131,7 @@ class Yardstick:
         self.ledger = Ledger(os.environ["PROTOTYPE_LEDGER"])
         self.provider = os.environ["PROTOTYPE_PROVIDER"]
         builder = ClientBuilder().http1_only().no_proxy()
-        self.kept: Client = builder.build()
+        self.pooled: Client = builder.build()
         self.fresh: Client = ClientBuilder().http1_only().no_proxy().pool_max_idle_per_host(0).build()
         self.lives: set[asyncio.Task[None]] = set()
 
@@ -158,7 +158,7 @@ class Yardstick:
         newest = b""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            poll = self.kept.get(f"{self.provider}/v1/tasks/{task}").headers(headers).timeout(PATIENCE).build()
+            poll = self.pooled.get(f"{self.provider}/v1/tasks/{task}").headers(headers).timeout(PATIENCE).build()
             reply = bytes(await (await poll.send()).bytes())
             if reply != newest:
                 decode_reply(reply)
@@ -174,14 +174,14 @@ def client_of(scope: Scope) -> str:
     return CLIENTS[hashlib.sha256(key[7:]).digest()]
 
 
-def view(name: str, status: str, asked: Body, created: int) -> bytes:
+def view(name: str, status: str, body: Body, created: int) -> bytes:
     """A generation as the API shows it."""
     return encode(
         {
             "id": name,
             "object": "video.generation",
             "created_at": created,
-            "model": asked.model,
+            "model": body.model,
             "status": status,
             "progress": 0,
             "provider": None,
@@ -189,7 +189,7 @@ def view(name: str, status: str, asked: Body, created: int) -> bytes:
             "error": None,
             "warnings": [],
             "attempts": [],
-            "request": asked,
+            "request": body,
             "metadata": {},
         }
     )
@@ -210,12 +210,12 @@ async def generations(scope: Scope, receive: Receive, send: Send) -> None:
     while message.get("more_body"):
         message = await receive()
         raw += message["body"]
-    asked = decode_body(raw)
+    body = decode_body(raw)
     name, now = f"gen_{secrets.token_hex(13)}", int(time.time())
     row = (name, client, raw, hashlib.sha256(raw).hexdigest(), now, now + 3600)
     await yardstick.ledger.write([(CREATE, row), (OUTPUT, (name,)), (EVENT, (name, "queued", now))])
-    yardstick.lives.add(asyncio.create_task(yardstick.live(name, encode(asked))))
-    await answer(send, view(name, "queued", asked, now))
+    yardstick.lives.add(asyncio.create_task(yardstick.live(name, encode(body))))
+    await answer(send, view(name, "queued", body, now))
 
 
 async def answer(send: Send, body: bytes) -> None:

@@ -57,7 +57,7 @@ class Provider:
 
     process: Process
     name: str
-    _asked: int = 0
+    _questions: int = 0
 
     @property
     def url(self) -> str:
@@ -70,8 +70,8 @@ class Provider:
         if self.name != NGINX_NAME:
             counted: dict[str, int] = msgspec.json.decode(body)
             return sum(counted.values())
-        self._asked += 1  # "server accepts handled requests\n 1 1 1 \n": nginx counts these as well
-        return int(body.split(b"requests\n")[1].split()[2]) - self._asked
+        self._questions += 1  # "server accepts handled requests\n 1 1 1 \n": nginx counts these as well
+        return int(body.split(b"requests\n")[1].split()[2]) - self._questions
 
 
 @asynccontextmanager
