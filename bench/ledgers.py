@@ -75,6 +75,8 @@ async def _make(folder: Path, stored: int, opened: int) -> None:
             numbers = range(start, min(start + AT_ONCE, opened - 1))
             await asyncio.gather(*(application.store.create(running(template, number)) for number in numbers))
     await application.store.close()
+    for copy in partial.glob(f"{NAME}.schema-*"):  # that the gateway made before it migrated the history
+        copy.unlink()
     partial.rename(folder)
 
 
