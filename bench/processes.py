@@ -23,7 +23,7 @@ import httpx
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-READY_MAX_SECONDS = 120.0
+READY_MAX_SECONDS = 300.0
 ASKED_EVERY_SECONDS = 0.01  # whether a process is ready
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _ALLOWED = sorted(os.sched_getaffinity(0))
