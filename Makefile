@@ -85,10 +85,6 @@ bench-more: $(STAMP)  ## archiving, notices, listeners, webhooks, intervals of p
 bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, and the health check meanwhile; 8 minutes
 	$(BIN)/python -m bench.lists
 
-<<<<<<< HEAD
-=======
-bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
-	$(BIN)/python bench/run.py --against "$(BASE)"
 
 BUILD := build/last-release
 last-release: $(STAMP)  ## renew the wheel of the last release, which tests run beside this version; COMMIT=tag of the release
@@ -100,7 +96,6 @@ last-release: $(STAMP)  ## renew the wheel of the last release, which tests run 
 	mv $(BUILD)/dist/*.whl tests/upgrade/
 	rm -rf $(BUILD)
 
->>>>>>> main
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host
 lock: $(STAMP)  ## renew the lock files: versions with hashes, without the URL of an index
