@@ -85,7 +85,6 @@ bench-more: $(STAMP)  ## archiving, notices, listeners, webhooks, intervals of p
 bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, and the health check meanwhile; 8 minutes
 	$(BIN)/python -m bench.lists
 
-
 BUILD := build/last-release
 last-release: $(STAMP)  ## renew the wheel of the last release, which tests run beside this version; COMMIT=tag of the release
 	@test -n "$(COMMIT)" || { echo "name the commit of the release: make last-release COMMIT=v0.1.0"; exit 2; }

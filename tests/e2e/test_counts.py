@@ -115,7 +115,8 @@ BOUNDS = {
     "poll that changes nothing": Counts(tasks=1, decoded=1, calls=620),
     "read by id": Counts(statements=1, calls=345),
     "list of one": Counts(statements=2, calls=370),
-    "finish with an archived file": Counts(statements=30, commits=3, tasks=3, hand_overs=4, decoded=1, calls=2550),
+    # The file may come in more pieces on a busy machine, and each takes a hand-over and some calls.
+    "finish with an archived file": Counts(statements=30, commits=3, tasks=3, hand_overs=8, decoded=1, calls=3000),
 }
 OPEN_BYTES_MAX = 8200  # that an open generation takes in our own objects
 POLLED_BYTES_MAX = 256  # that a poll leaves behind: nothing may add up over thousands of polls
