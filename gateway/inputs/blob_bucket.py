@@ -43,7 +43,10 @@ _HOUR = "%Y-%m-%dT%HZ"  # texts have the order of the hours
 
 
 class BlobBucket:
-    """`Blobs` in a bucket, with a cache on this machine, and with those that a folder has had before."""
+    """`Blobs` in a bucket, with a cache on this machine, and with those that a folder had before.
+
+    A blob is looked for in the cache, then in the bucket, then in that folder.
+    """
 
     def __init__(self, bucket: Bucket, cache: BlobCache, before: BlobFolder, clock: Clock) -> None:
         """`before`: where the gateway put blobs when it had no bucket. They are read, and copied in the first sweep."""
@@ -67,22 +70,18 @@ class BlobBucket:
 
     async def get(self, digest: str, client: str = "") -> bytes | None:
         """See `Blobs`."""
-        content = await self._here(digest)
+        content = await self._cache.get(digest)
         if content is None and await self._fetched(digest, client):
             content = await self._cache.get(digest)
             if content is None:  # the disk has no room for it
                 async with _answering("read", READ_SECONDS), self._reads.slot(client):
                     content = await self._first(digest, _joined)
-        return content
+        return await self._from_before(digest) if content is None else content
 
     async def has(self, digest: str, client: str = "") -> bool:
         """See `Blobs`. If there is room for it, it is in the cache afterwards."""
-        if await self._cache.has(digest):
-            return True
-        if (content := await self._here(digest)) is None:
-            return await self._fetched(digest, client)
-        await self._cache.put(digest, content)
-        return True
+        is_stored = await self._cache.has(digest) or await self._fetched(digest, client)
+        return is_stored or await self._from_before(digest) is not None
 
     async def chunks(self, digest: str, client: str = "") -> AsyncIterator[bytes]:  # noqa: ARG002  # `has` took the turn
         """See `Blobs`."""
@@ -134,14 +133,12 @@ class BlobBucket:
         if len(self._put_in) > REMEMBERED_MAX:
             self._put_in.popitem(last=False)
 
-    async def _here(self, digest: str) -> bytes | None:
-        """The bytes, from this machine."""
-        content = await self._cache.get(digest)
-        if content is None:
-            content = await self._before.get(digest)
-            if content is not None and await asyncio.to_thread(_digest, content) != digest:
-                log.warning("stored_input_damaged", sha256=digest)
-                content = None
+    async def _from_before(self, digest: str) -> bytes | None:
+        """The bytes as they are in the folder of before; `None` also if they are damaged."""
+        content = await self._before.get(digest)
+        if content is not None and await asyncio.to_thread(_digest, content) != digest:
+            log.warning("stored_input_damaged", sha256=digest)
+            return None
         return content
 
     async def _fetched(self, digest: str, client: str) -> bool:
@@ -242,8 +239,7 @@ class BlobBucket:
             for digest in sorted(await named(sorted(digests))) if digests else ():
                 if not going():
                     return
-                content = await self._before.get(digest)
-                if content is not None and await asyncio.to_thread(_digest, content) == digest:
+                if (content := await self._from_before(digest)) is not None:
                     await self._put(content, digest, _hour(self._clock.now()), "")
                     total += 1
         self._is_copied = True

@@ -11,6 +11,7 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 import structlog
 
@@ -73,10 +74,14 @@ class BlobCache:
         return await asyncio.to_thread(self._path(digest).is_file)
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """The bytes in pieces. Raises `FileNotFoundError` without a copy, and `OSError` for one that cannot be read."""
+        """The bytes in pieces. Raises `FileNotFoundError` without a copy, and `OSError` for one that is damaged."""
         path = self._path(digest)
         try:
-            async for chunk in whole(_read(path), digest, self._largest):
+            file = await asyncio.to_thread(path.open, "rb")
+        except OSError as error:
+            raise FileNotFoundError(digest) from error
+        try:
+            async for chunk in whole(_read(file), digest, self._largest):
                 yield chunk
         except DamagedBlob:
             await asyncio.to_thread(self._drop, path)
@@ -189,7 +194,7 @@ class BlobCache:
                             yield status.st_mtime, status.st_size, Path(file.path)
 
 
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
+async def _read(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
         while chunk := await asyncio.to_thread(file.read, CHUNK):
             yield chunk
