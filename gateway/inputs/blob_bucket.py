@@ -161,7 +161,7 @@ class BlobBucket:
         return True
 
     async def _first(self, digest: str, use: Callable[[AsyncIterator[bytes]], Awaitable[T]]) -> T | None:
-        """What `use` makes of the first whole object of a blob; `None` if there is none, also when looked at again.
+        """What `use` makes of the first whole object of a blob; `None` without one, also when looked at again.
 
         An object may be removed after it was listed, if a newer one was put meanwhile. And a transfer may be damaged.
         """

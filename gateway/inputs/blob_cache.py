@@ -70,8 +70,8 @@ class BlobCache:
         return await asyncio.to_thread(self._get, digest)
 
     async def has(self, digest: str) -> bool:
-        """Whether there is a copy."""
-        return await asyncio.to_thread(self._path(digest).is_file)
+        """Whether there is a copy, which may be damaged."""
+        return await asyncio.to_thread(os.access, self._path(digest), os.R_OK)
 
     async def chunks(self, digest: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises `FileNotFoundError` without a copy, and `OSError` for one that is damaged."""
@@ -88,7 +88,7 @@ class BlobCache:
             raise
 
     async def room(self, size: int) -> bool:
-        """Make room for a copy of so many bytes; False if there can be none."""
+        """Make room for a copy of so many bytes; False if the disk or the bound has too little."""
         most = self._max_bytes.current
         if size > most:
             return False

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import obstore
 import pytest
@@ -23,7 +22,6 @@ from gateway.inputs.blob_cache import BlobCache, DamagedBlob
 from gateway.inputs.blob_folder import BlobFolder
 from gateway.inputs.blobs import CHUNK
 from gateway.live import Live
-from gateway.media.image_header import IMAGE_MAX
 from gateway.settings.sections import ArtifactSettings
 from gateway.settings.toml import Secret
 
@@ -68,7 +66,7 @@ class Replicas:
         self.bucket = bucket_of(self.settings)
         self.named: set[str] = set()
 
-    def one(self, name: str, cache_bytes: int = 2**30, **changes: Any) -> BlobBucket:
+    def open(self, name: str, cache_bytes: int = 2**30, **changes: Any) -> BlobBucket:
         settings = ArtifactSettings(
             **{**{f: getattr(self.settings, f) for f in ArtifactSettings.__struct_fields__}, **changes}
         )
@@ -112,22 +110,22 @@ async def read(blobs: BlobBucket, digest: str = DIGEST) -> bytes:
 
 
 async def test_what_one_replica_has_put_every_other_one_reads_once(replicas: Replicas) -> None:
-    first, second, third = replicas.one("1"), replicas.one("2"), replicas.one("3")
+    first, second, third = replicas.open("1"), replicas.open("2"), replicas.open("3")
     assert await asyncio.gather(*(blobs.put(CONTENT) for blobs in (first, second, first))) == [DIGEST] * 3
     assert replicas.objects() == [f"inputs/{DIGEST[:2]}/{DIGEST}/2026-03-02T12Z"]
     assert await third.get(DIGEST) == CONTENT
-    fourth = replicas.one("4")
+    fourth = replicas.open("4")
     assert await read(fourth) == CONTENT
 
     obstore.delete(replicas.bucket, replicas.objects())
     for blobs in (first, second, third, fourth):
         assert await blobs.get(DIGEST) == await read(blobs) == CONTENT, "from its cache"
-    other = replicas.one("5")
+    other = replicas.open("5")
     assert (await other.get(DIGEST), await other.has(DIGEST)) == (None, False)
 
 
 async def test_equal_bytes_are_sent_once_an_hour(replicas: Replicas) -> None:
-    blobs = replicas.one("1")
+    blobs = replicas.open("1")
     await blobs.put(CONTENT)
     (name,) = replicas.objects()
     sent = obstore.head(replicas.bucket, name)["last_modified"]
@@ -142,14 +140,14 @@ async def test_equal_bytes_are_sent_once_an_hour(replicas: Replicas) -> None:
 
 async def test_without_room_for_a_cache_everything_is_read_from_the_bucket(replicas: Replicas) -> None:
     (replicas.folder / "file").write_bytes(b"")
-    for blobs in (replicas.one("1", cache_bytes=0), replicas.one("file")):
+    for blobs in (replicas.open("1", cache_bytes=0), replicas.open("file")):
         await blobs.put(CONTENT)
         assert await blobs.get(DIGEST) == await read(blobs) == CONTENT
     assert not (replicas.folder / "1").exists()
 
 
 async def test_the_cache_has_a_bound_and_what_was_not_used_for_longest_gives_way(replicas: Replicas) -> None:
-    blobs = replicas.one("1", cache_bytes=10_000)
+    blobs = replicas.open("1", cache_bytes=10_000)
     digests = []
     for number in range(12):
         replicas.clock.moment += timedelta(seconds=1)
@@ -166,7 +164,7 @@ async def test_the_cache_has_a_bound_and_what_was_not_used_for_longest_gives_way
 
 
 async def test_a_blob_goes_when_nothing_names_it_and_its_hour_is_over_for_an_hour(replicas: Replicas) -> None:
-    first, second = replicas.one("1"), replicas.one("2")
+    first, second = replicas.open("1"), replicas.open("2")
     await first.put(CONTENT)
     replicas.named = {await first.put(b"named")}
     for minutes in (0, 60):
@@ -183,18 +181,18 @@ async def test_a_blob_goes_when_nothing_names_it_and_its_hour_is_over_for_an_hou
 
 
 async def test_of_a_named_blob_the_newest_object_stays(replicas: Replicas) -> None:
-    blobs = replicas.one("1")
+    blobs = replicas.open("1")
     for _ in range(4):
         replicas.named = {await blobs.put(CONTENT), await blobs.put(b"other")}
         replicas.clock.moment += HOUR
     replicas.clock.moment += 2 * HOUR
-    assert await asyncio.gather(replicas.sweep(blobs), replicas.sweep(replicas.one("2"))) == [0, 0]
+    assert await asyncio.gather(replicas.sweep(blobs), replicas.sweep(replicas.open("2"))) == [0, 0]
     assert [name.rpartition("/")[2] for name in replicas.objects()] == ["2026-03-02T15Z"] * 2
-    assert await replicas.one("3").get(DIGEST) == CONTENT
+    assert await replicas.open("3").get(DIGEST) == CONTENT
 
 
 async def test_a_removal_never_meets_the_put_of_a_create(replicas: Replicas) -> None:
-    first, second = replicas.one("1"), replicas.one("2")
+    first, second = replicas.open("1"), replicas.open("2")
     await first.put(CONTENT)
     replicas.clock.moment += 3 * HOUR
 
@@ -204,13 +202,13 @@ async def test_a_removal_never_meets_the_put_of_a_create(replicas: Replicas) -> 
 
     await replicas.sweep(first, named=named)
     assert [name.rpartition("/")[2] for name in replicas.objects()] == ["2026-03-02T15Z"]
-    assert await replicas.one("3").get(DIGEST) == CONTENT
+    assert await replicas.open("3").get(DIGEST) == CONTENT
 
 
 async def test_an_object_that_goes_after_it_was_listed_is_looked_for_again(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = replicas.one("1"), replicas.one("2")
+    first, second = replicas.open("1"), replicas.open("2")
     await first.put(CONTENT)
     (old,) = replicas.objects()
     objects = second._objects
@@ -227,7 +225,7 @@ async def test_an_object_that_goes_after_it_was_listed_is_looked_for_again(
 
 
 async def test_a_stop_ends_a_sweep_before_anything_is_removed(replicas: Replicas) -> None:
-    blobs = replicas.one("1")
+    blobs = replicas.open("1")
     await blobs.put(CONTENT)
     replicas.clock.moment += 3 * HOUR
     assert await replicas.sweep(blobs, going=lambda: False) == 0
@@ -238,7 +236,7 @@ async def test_a_stop_ends_a_sweep_before_anything_is_removed(replicas: Replicas
 
 
 async def test_the_first_sweep_copies_what_is_named_and_was_in_the_folder(replicas: Replicas) -> None:
-    first, other = replicas.one("1"), replicas.one("2")
+    first, other = replicas.open("1"), replicas.open("2")
     before = replicas.before("1")
     replicas.named = {await before.put(CONTENT)}
     nobodys = await before.put(b"nobody's")
@@ -265,23 +263,23 @@ async def test_the_first_sweep_copies_what_is_named_and_was_in_the_folder(replic
 
 
 async def test_damaged_bytes_are_never_given(replicas: Replicas) -> None:
-    first, second = replicas.one("1"), replicas.one("2")
+    first, second = replicas.open("1"), replicas.open("2")
     await first.put(CONTENT)
     (name,) = replicas.objects()
     for damaged in (CONTENT[:-1], CONTENT + b"x", b"", bytes(LARGEST + CHUNK)):
         obstore.put(replicas.bucket, name, damaged)
         assert (await second.get(DIGEST), await second.has(DIGEST)) == (None, False)
-        without = replicas.one("3", cache_bytes=0)
+        without = replicas.open("3", cache_bytes=0)
         with pytest.raises(DamagedBlob):
-            assert CONTENT != b"".join([chunk async for chunk in without.chunks(DIGEST)])
+            assert b"".join([chunk async for chunk in without.chunks(DIGEST)]) != CONTENT
     assert not any(path.is_file() for path in (replicas.folder / "2").rglob("*"))
 
     await second.put(CONTENT)
-    assert await replicas.one("4").get(DIGEST) == CONTENT, "another put repairs it"
+    assert await replicas.open("4").get(DIGEST) == CONTENT, "another put repairs it"
 
 
 async def test_a_damaged_copy_is_read_again_from_the_bucket(replicas: Replicas) -> None:
-    blobs = replicas.one("1")
+    blobs = replicas.open("1")
     await blobs.put(CONTENT)
     copy = replicas.folder / "1" / "cache" / DIGEST[:2] / DIGEST
     copy.write_bytes(CONTENT[1:])
@@ -327,7 +325,7 @@ async def test_a_bucket_that_fails_is_unavailable_and_copies_are_read_all_the_sa
 
 
 async def check_failing(replicas: Replicas, reason: str, changes: dict[str, Any]) -> None:
-    failing = replicas.one(reason.replace("/", " "), **changes)
+    failing = replicas.open(reason.replace("/", " "), **changes)
     calls = [failing.put(CONTENT), failing.get(DIGEST), failing.has(DIGEST), replicas.sweep(failing)]
     errors = await asyncio.gather(*calls[:3], return_exceptions=True)
     if "seconds" not in reason:  # a sweep has all the time
@@ -345,7 +343,7 @@ async def check_failing(replicas: Replicas, reason: str, changes: dict[str, Any]
 async def test_callers_share_one_put_that_goes_on_without_them(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blobs = replicas.one("1")
+    blobs = replicas.open("1")
     sent, gate = [], asyncio.Event()
     put_async = obstore.put_async
 
