@@ -22,7 +22,7 @@ from obstore.exceptions import BaseError
 from gateway.buckets.opening import NO_BUCKET, Bucket, reason_of
 from gateway.clock import Clock
 from gateway.domain.errors import StoreUnavailable
-from gateway.inputs.blob_cache import BlobCache, DamagedBlob, whole
+from gateway.inputs.blob_cache import BlobCache, DamagedBlob, NotCached, whole
 from gateway.inputs.blob_folder import BlobFolder
 from gateway.inputs.blobs import BATCH, CHUNK, RETRY_AFTER_SECONDS, Going, Named
 from gateway.media.image_header import IMAGE_MAX
@@ -152,12 +152,8 @@ class BlobBucket:
             return await self._first(digest, lambda chunks: self._cached(digest, chunks)) or False
 
     async def _cached(self, digest: str, chunks: AsyncIterator[bytes]) -> bool:
-        try:
+        with contextlib.suppress(NotCached):
             await self._cache.fill(digest, chunks)
-        except (FileNotFoundError, DamagedBlob):
-            raise
-        except OSError as error:
-            log.warning("input_not_cached", reason=error.strerror)
         return True
 
     async def _first(self, digest: str, use: Callable[[AsyncIterator[bytes]], Awaitable[T]]) -> T | None:

@@ -5,10 +5,12 @@ A copy only saves work: it may be missing or damaged at any time. Nothing here w
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
@@ -27,6 +29,10 @@ LEFT_OF_FULL = 0.8  # the part of the bytes that stays when the cache is full: t
 
 class DamagedBlob(OSError):
     """The bytes have another SHA-256 than their name says."""
+
+
+class NotCached(Exception):
+    """The disk does not take a copy. That says nothing about the blob."""
 
 
 async def whole(chunks: AsyncIterator[bytes], digest: str, max_bytes: int) -> AsyncIterator[bytes]:
@@ -107,26 +113,25 @@ class BlobCache:
             yield content
 
         if not await self.has(digest) and await self.room(len(content)):
-            try:
+            with contextlib.suppress(NotCached):
                 await self.fill(digest, chunks())
-            except OSError as error:
-                log.warning("input_not_cached", reason=error.strerror)
 
     async def fill(self, digest: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write a copy. Raises what `chunks` raises, and `OSError`: then there is no copy."""
+        """Write a copy. Raises what `chunks` raises, and `NotCached`: then there is no copy."""
         path = self._path(digest)
         temporary = path.with_name(f".{digest}.{token_hex(4)}")
         size = 0
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
-            file = await asyncio.to_thread(temporary.open, "xb")
-            try:
+            with _writing():
+                await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+                file = await asyncio.to_thread(temporary.open, "xb", buffering=0)
+            with file:
                 async for chunk in chunks:
                     size += len(chunk)
-                    await asyncio.to_thread(file.write, chunk)
-            finally:
-                file.close()
-            await asyncio.to_thread(self._name, temporary, path)
+                    with _writing():
+                        await asyncio.to_thread(_write, file, chunk)
+            with _writing():
+                await asyncio.to_thread(self._name, temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -184,14 +189,30 @@ class BlobCache:
         return total
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
-        """The time, the size and the path of each file, also of unfinished ones."""
+        """The time, the size and the path of each copy. Another process may be writing the unfinished ones."""
         with contextlib.suppress(OSError), os.scandir(self._folder) as folders:
             for folder in folders:
                 with contextlib.suppress(OSError), os.scandir(folder) as files:
                     for file in files:
                         with contextlib.suppress(OSError):
+                            if file.name.startswith("."):
+                                continue
                             status = file.stat()
                             yield status.st_mtime, status.st_size, Path(file.path)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        log.warning("input_not_cached", reason=error.strerror)
+        raise NotCached from error
+
+
+def _write(file: FileIO, chunk: bytes) -> None:
+    if file.write(chunk) != len(chunk):
+        raise OSError(errno.ENOSPC, "the disk is full")
 
 
 async def _read(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -146,13 +146,34 @@ async def test_without_room_for_a_cache_everything_is_read_from_the_bucket(repli
     assert not (replicas.folder / "1").exists()
 
 
+async def test_a_cache_that_is_emptied_while_a_copy_is_written_loses_no_image(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await replicas.open("1").put(CONTENT)
+    rename = Path.rename
+
+    def emptied(path: Path, target: Path) -> Path:
+        path.unlink()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", emptied)
+    blobs = replicas.open("2")
+    assert await blobs.get(DIGEST) == await read(blobs) == CONTENT
+
+
 async def test_the_cache_has_a_bound_and_what_was_not_used_for_longest_gives_way(replicas: Replicas) -> None:
     blobs = replicas.open("1", cache_bytes=10_000)
+    others = replicas.folder / "1" / "cache" / "00" / f".{DIGEST}.0123abcd"
+    others.parent.mkdir(parents=True)
+    others.write_bytes(b"half of a copy that another process is writing")
+    os.utime(others, (0, 0))
     digests = []
     for number in range(12):
         replicas.clock.moment += timedelta(seconds=1)
         digests.append(await blobs.put(bytes([number]) * 2000))
         await blobs.get(digests[0])
+    assert others.exists()
+    others.unlink()
     copies = {path.name: path.stat().st_size for path in (replicas.folder / "1" / "cache").rglob("*") if path.is_file()}
     assert sum(copies.values()) <= 10_000
     assert {digests[0], digests[-1]} <= set(copies)
@@ -408,6 +429,25 @@ async def test_gateways_on_one_ledger_use_each_others_images(begin: Any, postgre
         True,
     ]
     assert first.upstream.submits == []
+
+
+async def test_an_image_of_a_deleted_generation_leaves_the_bucket_once(
+    begin: Any, server: S3Server, request: pytest.FixtureRequest
+) -> None:
+    gateway = await begin()
+    text = f"data:image/png;base64,{b64encode(PNG).decode()}"
+    made = [await gateway.create(model=MODEL, image=text) for _ in range(2)]
+
+    def images() -> list[str]:
+        prefix = f"{request.node.name}/inputs"
+        return [entry["path"] for page in obstore.list(server.store(), prefix) for entry in page]
+
+    await gateway.finish()
+    for generation in made:
+        assert len(images()) == 1
+        assert (await gateway.client.delete(f"{VIDEOS}/{generation['id']}")).status_code == 200
+        await gateway.clock.advance(4 * 3600)
+    assert images() == []
 
 
 async def test_without_its_bucket_a_gateway_takes_no_image_and_everything_else(begin: Any) -> None:
