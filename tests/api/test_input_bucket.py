@@ -3,38 +3,25 @@
 import asyncio
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
 import pytest
 
-from gateway.buckets.opening import bucket_of
-from gateway.clock import Timer
 from gateway.domain.errors import StoreUnavailable
 from gateway.inputs import blob_bucket
-from gateway.inputs.blob_bucket import BlobBucket
-from gateway.inputs.blob_cache import BlobCache, DamagedBlob
-from gateway.inputs.blob_folder import BlobFolder
+from gateway.inputs.blob_cache import DamagedBlob
 from gateway.inputs.blobs import CHUNK
-from gateway.live import Live
-from gateway.settings.sections import ArtifactSettings
 from gateway.settings.toml import Secret
 
 from ..e2e.s3_server import KEY, SECRET, S3Server, s3_server
 from ..postgres_databases import execute
 from ..processes import until
+from .blob_replicas import CONTENT, DIGEST, HOUR, LARGEST, NOW, Replicas, read, silent
 from .test_files import FILES, MODEL, PNG, VIDEOS, link, picture, uploaded
-
-NOW = datetime(2026, 3, 2, 12, 59, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-CONTENT = os.urandom(3 * CHUNK + 7)
-DIGEST = sha256(CONTENT).hexdigest()
-LARGEST = 64 * CHUNK
 
 
 @pytest.fixture(scope="module")
@@ -43,67 +30,9 @@ def server() -> Iterator[S3Server]:
         yield running
 
 
-class StillClock:
-    """A clock that a test sets. It has no timers."""
-
-    def __init__(self) -> None:
-        self.moment = NOW
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        raise AssertionError("blobs use no timers")
-
-
-class Replicas:
-    """What several gateways have of one place in the bucket, on one clock."""
-
-    def __init__(self, server: S3Server, folder: Path, prefix: str) -> None:
-        self.clock = StillClock()
-        self.folder = folder
-        self.settings = server.settings(folder, url=f"s3://results/{prefix}")
-        self.bucket = bucket_of(self.settings)
-        self.named: set[str] = set()
-
-    def open(self, name: str, cache_bytes: int = 2**30, **changes: Any) -> BlobBucket:
-        settings = ArtifactSettings(
-            **{**{f: getattr(self.settings, f) for f in ArtifactSettings.__struct_fields__}, **changes}
-        )
-        cache = BlobCache(
-            self.folder / name / "cache",
-            self.clock,
-            max_bytes=Live(cache_bytes),
-            min_free_bytes=Live(0),
-            largest=LARGEST,
-        )
-        bucket = bucket_of(settings, client={"connect_timeout": "1s", "timeout": "2s"}, retries={"max_retries": 0})
-        return BlobBucket(bucket, cache, self.before(name), self.clock)
-
-    def before(self, name: str) -> BlobFolder:
-        return BlobFolder(self.folder / name / "inputs", self.clock, min_free_bytes=Live(0))
-
-    def objects(self) -> list[str]:
-        return sorted(entry["path"] for page in obstore.list(self.bucket) for entry in page)
-
-    async def sweep(self, blobs: BlobBucket, **changes: Any) -> int:
-        async def named(digests: Sequence[str]) -> set[str]:
-            return self.named & set(digests)
-
-        choices: Any = {"named": named, "of_all": True, "going": lambda: True, **changes}
-        return await blobs.sweep(self.clock.moment - HOUR, **choices)
-
-
 @pytest.fixture
 def replicas(server: S3Server, tmp_path: Path, request: pytest.FixtureRequest) -> Replicas:
     return Replicas(server, tmp_path, request.node.name)
-
-
-async def read(blobs: BlobBucket, digest: str = DIGEST) -> bytes:
-    assert await blobs.has(digest)
-    chunks = [chunk async for chunk in blobs.chunks(digest)]
-    assert max(map(len, chunks)) <= CHUNK
-    return b"".join(chunks)
 
 
 # --- the places of a blob ---------------------------------------------------------------------------------------------
@@ -283,7 +212,8 @@ async def test_the_first_sweep_copies_what_is_named_and_was_in_the_folder(replic
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
-async def test_damaged_bytes_are_never_given(replicas: Replicas) -> None:
+async def test_damaged_bytes_are_never_given(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_bucket, "IMAGE_MAX", LARGEST)
     first, second = replicas.open("1"), replicas.open("2")
     await first.put(CONTENT)
     (name,) = replicas.objects()
@@ -309,21 +239,6 @@ async def test_a_damaged_copy_is_read_again_from_the_bucket(replicas: Replicas) 
     with pytest.raises(DamagedBlob):
         await read(blobs)
     assert await read(blobs) == CONTENT
-
-
-@asynccontextmanager
-async def silent() -> AsyncIterator[str]:
-    """The URL of a server that takes connections and answers nothing."""
-    end = asyncio.Event()
-
-    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await end.wait()
-        writer.close()
-
-    listening = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    async with listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        end.set()
 
 
 async def test_a_bucket_that_fails_is_unavailable_and_copies_are_read_all_the_same(
@@ -447,7 +362,11 @@ async def test_an_image_of_a_deleted_generation_leaves_the_bucket_once(
         assert len(images()) == 1
         assert (await gateway.client.delete(f"{VIDEOS}/{generation['id']}")).status_code == 200
         await gateway.clock.advance(4 * 3600)
-    assert images() == []
+    for _ in range(50):  # the sweeper may still be at the round before, in which the image was named
+        if not images():
+            return
+        await gateway.clock.advance(3600)
+    pytest.fail("the image stays in the bucket")
 
 
 async def test_without_its_bucket_a_gateway_takes_no_image_and_everything_else(begin: Any) -> None:
