@@ -346,26 +346,24 @@ async def test_gateways_on_one_ledger_use_each_others_images(begin: Any, postgre
     assert first.upstream.submits == []
 
 
-async def test_an_image_of_a_deleted_generation_leaves_the_bucket_once(
+async def test_an_image_leaves_the_bucket_when_its_generations_have_ended(
     begin: Any, server: S3Server, request: pytest.FixtureRequest
 ) -> None:
     gateway = await begin()
     text = f"data:image/png;base64,{b64encode(PNG).decode()}"
-    made = [await gateway.create(model=MODEL, image=text) for _ in range(2)]
+    for _ in range(2):
+        await gateway.create(model=MODEL, image=text)
 
     def images() -> list[str]:
         prefix = f"{request.node.name}/inputs"
         return [entry["path"] for page in obstore.list(server.store(), prefix) for entry in page]
 
+    assert len(images()) == 1
     await gateway.finish()
-    for generation in made:
-        assert len(images()) == 1
-        assert (await gateway.client.delete(f"{VIDEOS}/{generation['id']}")).status_code == 200
-        await gateway.clock.advance(4 * 3600)
-    for _ in range(50):  # the sweeper may still be at the round before, in which the image was named
+    for _ in range(50):  # each hour has a round of the sweeper, which may be in the middle of the one before
+        await gateway.clock.advance(3600)
         if not images():
             return
-        await gateway.clock.advance(3600)
     pytest.fail("the image stays in the bucket")
 
 
