@@ -8,7 +8,9 @@ prints only. `MORE` are measured if they are named.
 """
 
 import argparse
+import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -33,6 +35,9 @@ PARTS: dict[str, Part] = {
 
 async def measured(names: Sequence[str], effort: Effort, *, with_peers: bool, against: Path | None) -> None:
     """Measure these parts, print what was found, and write it down unless this is a quick run."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that every process is ended
     others = await peers.install() if with_peers else ()
     compared = () if against is None else (before(against),)
     systems = (GATEWAY, *compared, *YARDSTICKS, *others)
