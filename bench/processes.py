@@ -5,6 +5,7 @@ that have ended, and `/proc`. A process and its children are measured together.
 """
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -24,6 +25,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 READY_MAX_SECONDS = 300.0
+END_MAX_SECONDS = 3.0
 ASKED_EVERY_SECONDS = 0.01  # whether a process is ready
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _ALLOWED = sorted(os.sched_getaffinity(0))
@@ -104,12 +106,14 @@ async def running(
         yield Process(process.pid, url, time.perf_counter() - began, log)
     finally:
         if process.returncode is None:
+            members = family(process.pid)
             process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), 20)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), END_MAX_SECONDS)
+            for member in members:  # granian's worker goes on when its process is gone
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            await process.wait()
 
 
 async def _until_ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
