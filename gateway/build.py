@@ -47,8 +47,8 @@ from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
+from gateway.inputs.open_blobs import open_blobs
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.live import Live
@@ -147,8 +147,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(base.fetch_allow)
-    min_free_bytes = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
-    blobs = Blobs(settings.artifacts.inputs, base.clock, min_free_bytes=min_free_bytes)
+    blobs = open_blobs(base.live.of(lambda now: now.settings.artifacts), base.clock)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.api.web.context import Context
 from gateway.clock import Clock
 from gateway.domain.errors import ConfigurationError
-from gateway.inputs.blobs import DiskRoom, disk_room
+from gateway.inputs.disk_room import DiskRoom, disk_room
 from gateway.live import Live
 from gateway.metrics import figures
 from gateway.parts import Base, EngineParts, UpstreamParts, WebhookParts

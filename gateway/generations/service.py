@@ -214,12 +214,13 @@ class Generations:
                 request, catalog, key=key, images=images, seed=generation_id, budgets=budgets
             )
             await self._files.check_inline(key, (len(file.content) for file in files.values()))
+            digests = await asyncio.gather(*(self._blobs.put(file.content, key) for file in files.values()))
             expires_at = now + INLINE_LIFE
             stored = [
                 StoredFile(
                     id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now, expires_at=expires_at
                 )
-                for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
+                for name, digest in zip(files, digests, strict=True)
             ]
             generation = Generation(
                 id=generation_id,

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from gateway.domain.health.circuit import VERDICT, CircuitState, Verdict
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
-from gateway.inputs.blobs import DiskRoom
+from gateway.inputs.disk_room import DiskRoom
 from gateway.live import Live
 from gateway.log import dropped_lines
 from gateway.metrics.labels import NONE, Labels
