@@ -84,11 +84,12 @@ _DUE = (
 )
 _CLAIM = "update deliveries set next_at = ? where id = ?"
 _EXPIRED = "generation_id is null and id < ? and state <> 'pending'"  # tests that have ended; ids begin with the time
-_HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} limit 1"
-_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} order by id limit ?)"
+_IN_ORDER = "order by generation_id, id"  # of the index `deliveries_of_generation`, not of all deliveries
+_HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} {_IN_ORDER} limit 1"
+_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} {_IN_ORDER} limit ?)"
 # Ended ones of any kind; few of those before them are pending, because no schedule lasts longer than two days.
 _OLD = "id < ? and state <> 'pending'"
-_HAS_OLD = f"select 1 from deliveries where {_OLD} limit 1"
+_HAS_OLD = f"select 1 from deliveries where {_OLD} order by id limit 1"
 _REMOVE_OLD = f"delete from deliveries where id in (select id from deliveries where {_OLD} order by id limit ?)"
 
 
