@@ -50,7 +50,7 @@ _FILL = (
 insert into generations (id, key, kind, model, status, request, plan, created_at, deadline_at, progress, provider,
     provider_model, failure, completed_at, fence, lease_until, version, digest, fell_back, maybe_billed, replica)
 select 'gen_' || name, key, kind, model, status,
-    '{"model":"' || model || '","input":{"type":"text_to_' || kind || '"},"kind":"' || kind
+    '{"model":"' || model || '","input":{"type":"text_to_video"},"kind":"' || kind
         || '","prompt":"A calm sunrise over the ocean, seen from a boat, take ' || n
         || '","settings":{"duration_seconds":5,"resolution":"720p"},"metadata":{"project":"p' || n % 10
         || '","order":"o-' || n || '"}}',
@@ -69,7 +69,8 @@ insert into outputs (generation_id, number, status, extra, attempt_id, artifact,
 select 'gen_' || name, 0, case when is_open then 'queued' else status end, 0, 'att_' || name,
     case when status = 'completed' then '{"url":"https://files.example/' || n || '.mp4","content_type":"video/mp4"}'
         end,
-    case when status = 'completed' and n % 100 > 0 and at > $1 - 30 * 86400 then '{"name":"art_' || name || '.mp4","bytes":4000000,"sha256":"'
+    case when status = 'completed' and n % 100 > 0 and at > $1 - 30 * 86400 then
+        '{"name":"art_' || name || '.mp4","bytes":4000000,"sha256":"'
         || encode(sha256(cast(n as text)::bytea), 'hex')
         || '","content_type":"video/mp4","kept_until":"2030-01-01T00:00:00Z"}' end,
     case when status = 'completed' and n % 100 = 0 then at + 86400 end
@@ -197,11 +198,17 @@ and indexname not in (select conname from pg_constraint)
 
 
 async def fill(
-    connection: Any, count: int, now: datetime, *, open_count: int | None = None, days: int = DAYS, rebuilds: bool = True
+    connection: Any,
+    count: int,
+    now: datetime,
+    *,
+    open_count: int | None = None,
+    days: int = DAYS,
+    rebuilds: bool = True,
 ) -> None:
     """Write `count` generations of the last `days` days, of which the newest `open_count` are open.
 
-    `rebuilds` builds indexes anew at the end, which is quicker for a long history.
+    `rebuilds` builds indexes again at the end, which is quicker for a long history.
     """
     open_from = count - (min(OPEN_MAX, count // 10) if open_count is None else open_count)
     at, spacing = now.timestamp(), days * 86400 / count

@@ -50,11 +50,11 @@ def statements() -> Iterator[tuple[str, str]]:
     for open_only in (False, True):
         yield f"unknown {open_only}", attempts.unknown(10, None, open_only=open_only)[0]
     for index, more in (("files_of_library", "id < ?"), ("files_of_purpose", "id < ? and purpose = ?")):
-        yield f"files {more}", f"{files._PAGE.format(index=index)} and {more} order by id desc limit ?"
+        yield f"files {more}", f"{files._PAGE.format(index=index)} and {more} order by id desc limit ?"  # of constants
     for key_, endpoint, generation, state, after in product(
         (None, "k"), (None, "e"), (None, "g"), (None, "dead"), (None, "d")
     ):
-        asked = DeliveryQuery(
+        deliveries = DeliveryQuery(
             key=key_,
             limit=9,
             endpoint_id=endpoint,
@@ -62,5 +62,6 @@ def statements() -> Iterator[tuple[str, str]]:
             state=state,  # type: ignore[arg-type]
             after=after,
         )
-        where, _ = webhooks._conditions(asked)
-        yield f"deliveries {where}", f"select id from deliveries where {where} order by id desc limit ?"
+        where, _ = webhooks._conditions(deliveries)
+        sql = f"select id from deliveries where {where} order by id desc limit ?"  # noqa: S608  # of constants
+        yield f"deliveries {where}", sql

@@ -2,8 +2,9 @@
 
 A statement is cut into tokens, and each rule replaces a few of them. Texts in quotes are never looked into.
 
-SQLite carries out `exists` and `in (select … limit ?)` as they are written, row by row along an index. PostgreSQL may make
-a join of them that reads a whole table, above all in a plan for values that it does not know. Two rules prevent that.
+SQLite carries out `exists` and `in (select … limit ?)` as they are written, row by row along an index. PostgreSQL may
+make a join of them that reads a whole table, above all in a plan for values that it does not know. Two rules prevent
+that.
 """
 
 import re
@@ -109,10 +110,10 @@ def _deleted(tokens: list[str]) -> list[str]:
             begin = rest.index("in")
             names = [name for name in rest[:begin] if name not in {"(", ")"}]
             if rest[begin + 1 : begin + 3] == ["(", "select"] and _closing(rest, begin + 1) == len(rest) - 1:
-                found = rest[begin + 3 :]
-                if found[: len(names) + 2] == [*names, "from", table]:
+                selected = rest[begin + 3 :]
+                if selected[: len(names) + 2] == [*names, "from", table]:
                     place = ["where", "ctid", "=", "any", "(", "array", "(", "select", "ctid"]
-                    return [*tokens[:3], *place, *found[len(names) :], ")"]
+                    return [*tokens[:3], *place, *selected[len(names) :], ")"]
     return tokens
 
 

@@ -43,7 +43,7 @@ select
     exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
     (select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')) as jobs
 """
-# An array, so that each of them is looked up: how many there are cannot be planned, and a join may read all generations.
+# An array, so that each of them is looked up. A plan cannot know how many there are, and may join all generations.
 _NEEDING = f"select id from generations where id = any(array({OPEN_IDS}))"
 _OWN = f"{_NEEDING} and replica = ?"
 _OWN_OPEN = f"select id from generations where status in {OPEN} and replica = ? order by id"

@@ -19,6 +19,7 @@ from gateway.domain.webhooks import (
     ENDPOINTS_MAX,
     TEST,
     Delivery,
+    DeliveryState,
     DeliveryTry,
     Endpoint,
     Notice,
@@ -345,13 +346,14 @@ def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
         "key = ?": query.key,
         f"{plus}endpoint_id = ?": query.endpoint_id,
         "generation_id = ?": query.generation_id,
-        f"{plus}state = ?": query.state,
         "id > ?" if query.order == "asc" else "id < ?": query.after,
     }
     if query.before is not None:
         conditions["id < ?" if query.order == "asc" else "id > ?"] = query.before
     given = {condition: value for condition, value in conditions.items() if value is not None}
-    return " and ".join(given) or "true", list(given.values())
+    # A state is in the text: without knowing it, PostgreSQL would look for a rare one among all deliveries.
+    states = [] if query.state is None else [f"{plus}state = '{DeliveryState(query.state)}'"]
+    return " and ".join([*given, *states]) or "true", list(given.values())
 
 
 async def _insert(transaction: Transaction, delivery: Delivery) -> None:

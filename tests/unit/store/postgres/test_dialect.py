@@ -1,6 +1,5 @@
 """Statements in the words of SQLite become those of PostgreSQL, and every one of the ledger can be prepared there."""
 
-
 import asyncpg
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from gateway.store.postgres.dialect import translate
 
 from ....cases import every
 from ....ledger_statements import statements
-
 
 
 @every(
