@@ -22,7 +22,7 @@ _TABLES = (
     "select relname, n_tup_ins + n_tup_upd + n_tup_del as rows from pg_stat_user_tables"
     " where n_tup_ins + n_tup_upd + n_tup_del > 0 order by relname"
 )
-SETTLING_SECONDS = 20.0  # after all are driven
+SETTLING_SECONDS = 90.0  # after all are driven: shares become even, and first polls are over
 
 
 async def main(count: int, number: int, seconds: float) -> None:

@@ -306,14 +306,17 @@ async def main() -> None:
             count = await seen.connection.fetchval("select reltuples from pg_class where relname = 'generations'")
             size = await seen.connection.fetchval("select pg_database_size(current_database())")
             print(f"{url.rpartition('/')[2]}: {count:,.0f} generations, {size / 1e9:.2f} GB")
-    print(f"{'pages touched: with a plan for the values / for all values':62}{'ratio':>7}")
+    print(f"{'pages touched: with a plan for the values / for all values':62}{'ratio':>7}{'statements':>12}")
     for label in results[-1]:
         cells = []
         for result in results:
             of_label = result.get(label, [])
             cells.append((sum(row[0] for row in of_label), sum(row[1] for row in of_label)))
         ratio = max(cells[-1]) / max(1, *cells[0])
-        print(f"{label:62}{ratio:7.1f}  " + "  ".join(f"{custom:,}/{generic:,}" for custom, generic in cells))
+        print(
+            f"{label:62}{ratio:7.1f}{len(results[-1][label]):>12}  "
+            + "  ".join(f"{custom:,}/{generic:,}" for custom, generic in cells)
+        )
         if ratio > 2:
             for _, generic, shown in results[-1][label]:
                 if generic > 20:
