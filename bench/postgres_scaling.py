@@ -27,6 +27,10 @@ _LOCK = (
     " count(*) filter (where state = 'idle in transaction') as held from pg_stat_activity"
     " where application_name = 'video-gateway'"
 )
+_NOT_SENT = (
+    "select count(*) from generations as g where status = 'queued'"
+    " and not exists (select 1 from attempts where generation_id = g.id and state = 'accepted')"
+)
 
 
 class Load:
@@ -121,6 +125,9 @@ async def measure(number: int, seconds: float) -> None:
             await phase("reads", lambda: reading.run(seconds), read)
             if refused := creating.refused + reading.refused:
                 print(f"{'':11}{refused:,} requests were refused")
+            async with asyncio.timeout(120):
+                while await connection.fetchval(_NOT_SENT):  # noqa: ASYNC110  # another process changes it
+                    await asyncio.sleep(0.5)
             await phase("polls", lambda: asyncio.sleep(seconds), lambda: polls(base_url))
 
 
