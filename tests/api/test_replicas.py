@@ -10,7 +10,10 @@ from .test_events import CANCELLED, IN_PROGRESS, QUEUED, VIDEOS, Listener, liste
 async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_at_a_third(
     start: Any, postgres_url: str
 ) -> None:
-    first, second, third = [await start(environ={"VIDEO_GATEWAY_DATABASE_URL": postgres_url}) for _ in range(3)]
+    first, second, third = [
+        await start("artifacts.shared = true\n", environ={"VIDEO_GATEWAY_DATABASE_URL": postgres_url})
+        for _ in range(3)
+    ]
     generation_id = (await first.create())["id"]
     stream = Listener(second, generation_id)
     await until(lambda: stream.names == [QUEUED])
