@@ -166,7 +166,7 @@ def lists(client: str | None, newest: datetime, project: str) -> Iterator[tuple[
         filters["metadata and status"] = {"metadata": {"project": project}, "status": Status.COMPLETED}
     for name, chosen in filters.items():
         for kind in ("video",) if client else ("video", None):
-            yield f"{name}{'' if kind else ', both kinds'}", Query(key=client, kind=kind, limit=20, **chosen)  # type: ignore[arg-type]
+            yield f"{name}{'' if kind else ', both kinds'}", Query(key=client, kind=kind, limit=20, **chosen)
 
 
 async def reads(store: SqlStore, called: Callable[[str], None], now: datetime) -> Generation:

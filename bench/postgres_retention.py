@@ -1,6 +1,6 @@
 """What it costs PostgreSQL to remove the oldest day of a history: `python -m bench.postgres_retention URL`.
 
-The database was filled by `bench.postgres_history`, so that the day is 1 % of it; it is removed for good, in portions,
+The database was filled by `bench.postgres_history`, so that the day is 1 % of it; it is removed, in portions,
 as the sweeper does it. Measured are the CPU of the server's process, pages, and bytes of the write-ahead log: of the
 removal by the gateway, of the bare deletes, and of the vacuum afterwards. The server must be on this machine.
 """
