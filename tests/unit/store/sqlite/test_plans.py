@@ -137,7 +137,6 @@ def test_a_statement_reads_along_an_index(ledger: apsw.Connection, name: str) ->
 
 
 def test_a_plan_through_the_whole_history_is_found(ledger: apsw.Connection) -> None:
-    """The check above can fail: this is how completions were read at first."""
-    sql = attempts.completions(1000).replace("cross join attempts", "join attempts")
-    plan = [row[3] for row in ledger.execute(f"explain query plan {sql}")]
+    """The check above can fail: no index has this state."""
+    plan = [row[3] for row in ledger.execute("explain query plan select id from attempts where state = 'completed'")]
     assert not {line for line in plan if line.startswith("SCAN")} <= SHORT
