@@ -11,8 +11,7 @@ async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_a
     start: Any, postgres_url: str
 ) -> None:
     first, second, third = [
-        await start("artifacts.shared = true\n", environ={"VIDEO_GATEWAY_DATABASE_URL": postgres_url})
-        for _ in range(3)
+        await start("artifacts.shared = true\n", environ={"VIDEO_GATEWAY_DATABASE_URL": postgres_url}) for _ in range(3)
     ]
     generation_id = (await first.create())["id"]
     stream = Listener(second, generation_id)
