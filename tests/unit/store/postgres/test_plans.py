@@ -125,7 +125,7 @@ def test_every_statement_reads_along_an_index(empty_postgres_url: str) -> None:
         connection = await filled(empty_postgres_url)
         wrong, number = [], 0
         for name, sql in [*statements(), *OWN]:
-            text = sql if "$1" in sql else translate(sql).sql
+            text = sql if "?" not in sql and (name, sql) in OWN else translate(sql).sql
             if name in _WHOLE or sql == rows.SELECT or (text.startswith("insert") and " select " not in text):
                 continue
             number += 1
