@@ -48,11 +48,12 @@ select
     exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
     (select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')) as jobs
 """
-_NEEDING = f"select g.id from ({OPEN_IDS}) as needing join generations as g on g.id = needing.id"
-_OWN = f"{_NEEDING} where g.replica = ?"
+# An array, so that each of them is looked up. A plan cannot know how many there are, and may join all generations.
+_NEEDING = f"select id from generations where id = any(array({OPEN_IDS}))"
+_OWN = f"{_NEEDING} and replica = ?"
 _OWN_OPEN = f"select id from generations where status in {OPEN} and replica = ? order by id"
-_ORPHANS = f"{_NEEDING} left join replicas as r on r.id = g.replica and replica_lives(r.id) where r.id is null"
-_OF_DEAD = f"{_ORPHANS} and g.replica is not null"
+_ORPHANS = f"{_NEEDING} and coalesce(replica, '') <> all(array(select id from replicas where replica_lives(id)))"
+_OF_DEAD = f"{_ORPHANS} and replica is not null"
 _WAITING = f"select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')"
 _RELEASE = (
     "update generations set replica = null where id in (select value from json_each(?)) and replica = ?"

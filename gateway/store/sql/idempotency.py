@@ -42,8 +42,9 @@ _ADD_DELETED = (
 )
 # Whether `forget` may find something, so that otherwise it needs no write. It takes the values of `past_lives`.
 FORGETTABLE = (
-    "select 1 from idempotency_keys where created_at < ?"
-    " union all select 1 from deleted_generations where created_at < ? limit 1"
+    "select 1 from (select created_at from idempotency_keys where created_at < ? order by created_at limit 1) as oldest"
+    " union all select 1 from (select created_at from deleted_generations where created_at < ?"
+    " order by created_at limit 1) as oldest_deleted limit 1"
 )
 # A key of an open generation stays, however old it is.
 _FORGET_KEYS = (

@@ -78,7 +78,8 @@ OPEN_IDS = (
     " union select generation_id from attempts where state in ('submitting', 'accepted')"
     " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
     " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ?"
-    " union select generation_id from outputs indexed by outputs_to_keep where unkept_until > ? order by 1"
+    " union select generation_id from outputs indexed by outputs_to_keep"
+    " where unkept_until is not null and unkept_until > ? order by 1"
 )
 _TAKE_OVER = (
     "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
@@ -248,7 +249,7 @@ class SqlStore:
         return [(row[0], row[1]) for row in await self._reader.all(attempts.UNFOLLOWED, (to_json(list(providers)),))]
 
     async def completions(self, newest: int) -> list[Completion]:
-        return [attempts.completion_of(row) for row in await self._reader.all(attempts.COMPLETIONS, (newest,))]
+        return [attempts.completion_of(row) for row in await self._reader.all(attempts.completions(newest))]
 
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
