@@ -244,10 +244,11 @@ class Submitter:
                 timeout_seconds=provider.polling(submission.route.model).submit_timeout_seconds,
                 headers=provider.headers,
                 fresh=True,
+                may_send=None if self._liveness is ALONE else lambda: self._liveness.is_sure,
             )
         except NotSent as error:
             log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE) if self._liveness.is_sure else None)
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
             answer = UpstreamAnswer(message=clean(str(error)) or None)
