@@ -22,6 +22,11 @@ class Engine(Protocol):
         """How many generations that were open at the start have no driver yet."""
         ...
 
+    @property
+    def halted(self) -> str | None:
+        """Why this process accepts and submits nothing until it is started again, and what to do; None otherwise."""
+        ...
+
     async def start(self) -> None:
         """Begin to start a driver for every open generation. This returns before they run."""
         ...

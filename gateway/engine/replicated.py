@@ -23,6 +23,10 @@ from gateway.store.signals import CalledBack, Signals
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1  # between two looks whether everything is taken over
 FRESH_SECONDS = 1.0  # a heartbeat that was sent no longer ago has seen the others well enough
+_REMEDY = (
+    "what it has lost may have been bought, so this gateway buys nothing: stop every gateway on this database, start"
+    " one with `video-gateway serve --restored`, then the others"
+)
 AUDIT_BEATS = 12  # so many heartbeats lie between two looks for generations of this replica that it does not drive
 
 
@@ -49,6 +53,7 @@ class ReplicatedEngine:
         self._beats = 0
         self._arriving = 0  # generations of jobs that are being carried out
         self._is_failing = False
+        self._is_halted = False
         self._draining = False
         self._left = False
         self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
@@ -62,6 +67,12 @@ class ReplicatedEngine:
     def untaken(self) -> int:
         """See `Engine`."""
         return self._inner.untaken
+
+    @property
+    def halted(self) -> str | None:
+        """See `Engine`."""
+        lost = self._membership.lost
+        return None if lost is None else f"{lost}; {_REMEDY}"
 
     async def start(self) -> None:
         """See `Engine`. What has no replica that lives is handed over to those that are here now."""
@@ -80,6 +91,10 @@ class ReplicatedEngine:
 
     def admit(self, key: str) -> AbstractContextManager[None]:
         """See `Engine`. Each replica counts its own."""
+        if self._membership.lost is not None:
+            raise StoreUnavailable(
+                "The store has lost changes; nothing is accepted.", retry_after=60, reason=self.halted
+            )
         return self._inner.admit(key)
 
     def begin(self, generation: Generation) -> None:
@@ -179,6 +194,9 @@ class ReplicatedEngine:
     async def beat(self) -> None:
         """Say that this replica lives, and do what the answer asks for."""
         beat = await self._membership.beat(self.driven, draining=self._draining)
+        if self.halted is not None and not self._is_halted:
+            log.error("ledger_went_back", reason=self.halted)
+        self._is_halted = self.halted is not None
         if self._is_failing:
             log.warning("heartbeat_works_again")
             self._is_failing = False

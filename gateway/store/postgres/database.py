@@ -30,7 +30,7 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
-        self.replicas = PostgresReplicas(server, self.reader, self.writer)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer, begun.marker.lineage)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:

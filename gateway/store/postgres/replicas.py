@@ -13,9 +13,10 @@ from secrets import token_hex
 from typing import Any, cast
 
 import structlog
+from msgspec import structs
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.replicas import JOB_SIZE
+from gateway.domain.replicas import JOB_SIZE, Sight, lost_commits
 from gateway.store.postgres.errors import explain, unavailable
 from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
 from gateway.store.postgres.reader import PoolReader
@@ -38,6 +39,10 @@ with mine as (
     where id = $1 and replica_lives(id) returning id
 )
 select
+    (select id from lineages order by number desc limit 1) as lineage,
+    (select last_value from events_seq_seq) as position,
+    (select coalesce(max(seq), 0) from events) as newest,
+    pg_postmaster_start_time() as server_since,
     exists (select from mine) as lives,
     array(select driven from replicas where id <> $1 and not draining and replica_lives(id)) as others,
     exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
@@ -66,12 +71,16 @@ _LEAVE = "delete from replicas where id = ?"
 class PostgresReplicas:
     """Implements `Replicas`."""
 
-    def __init__(self, server: Server, reader: PoolReader, writer: GroupWriter) -> None:
+    def __init__(self, server: Server, reader: PoolReader, writer: GroupWriter, lineage: str) -> None:
+        """`lineage` is that of the ledger when it was opened."""
         self._server = server
         self._reader = reader
         self._writer = writer
         self._connection: Connection = None
         self._id = ""
+        self._lineage = lineage
+        self._sight: Sight | None = None  # of the last heartbeat
+        self.lost: str | None = None
         self._queue: Queue | None = None
 
     async def join(self) -> None:
@@ -84,6 +93,7 @@ class PostgresReplicas:
     async def beat(self, driven: int, *, draining: bool) -> Beat | None:
         """See `Replicas`."""
         row = await self._ask(_BEAT, self._id, driven, draining)
+        self._compare(row)
         if not row["lives"]:
             return None
         return Beat(others=tuple(row["others"]), has_dead=row["has_dead"], waiting=row["jobs"] * JOB_SIZE)
@@ -135,6 +145,19 @@ class PostgresReplicas:
         """Close the connection."""
         await self.stop_work()
         self._drop()
+
+    def _compare(self, row: Any) -> None:
+        """Notice that the ledger has lost what was committed."""
+        sight = Sight(
+            lineage=row["lineage"],
+            position=row["position"],
+            newest=row["newest"],
+            server_since=row["server_since"],
+        )
+        before = self._sight or structs.replace(sight, lineage=self._lineage)
+        self._sight = sight
+        if self.lost is None and (lost := lost_commits(before, sight)) is not None:
+            self.lost = lost
 
     async def _ids(self, statement: str, now: datetime, *values: Any) -> list[str]:
         return [row[0] for row in await self._reader.all(statement, (*open_since(now), *values))]

@@ -8,7 +8,9 @@ import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.replicas import DEAD_SECONDS, JOB_SIZE, SURE_SECONDS
 from gateway.engine.membership import Membership
@@ -241,8 +243,32 @@ async def test_the_database_and_the_program_agree_when_a_replica_is_dead(world: 
     assert not await world.sql("select replica_lives(null)")
 
 
+@pytest.mark.parametrize(
+    "change", ["select setval('events_seq_seq', 2)", "insert into lineages (id, began_at) values ('x', 0)"]
+)
+async def test_a_ledger_that_has_lost_commits_gets_no_submit_from_a_running_replica(world: World, change: str) -> None:
+    process = await world.start()
+    for _ in range(3):
+        created = await process.create()
+    await process.beat()
+    await world.sql(change)
+    with capture_logs() as logged:
+        await process.beat()
+        await process.beat()
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["ledger_went_back"]
+    assert "serve --restored" in str(process.engine.halted)
+    engine: Any = process.engine
+    assert not engine._membership.is_sure
+    with pytest.raises(StoreUnavailable), process.engine.admit("alice"):
+        pass
+    assert created.id in process.drivers, "what was bought is still read"
+    assert not await duties_of(process).take([created.id])
+
+
 class Rows:
     """Replicas whose answers the test gives."""
+
+    lost: str | None = None
 
     def __init__(self) -> None:
         self.answer: Callable[[], Beat | None] = lambda: Beat(others=(), has_dead=False, waiting=0)
@@ -281,6 +307,11 @@ async def test_a_replica_is_sure_only_for_a_time_after_the_moment_it_sent_a_hear
     await membership.beat(0, draining=False)
     await waiting
     assert membership.load(1).others == (3, 4)
+
+    assert membership.is_sure
+    rows.lost = "the ledger ends at event 1"
+    assert not membership.is_sure
+    rows.lost = None
 
     rows.answer = lambda: None
     assert await membership.beat(0, draining=False) is None
