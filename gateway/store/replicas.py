@@ -59,8 +59,8 @@ class Replicas(Protocol):
         """Hand over those generations that this replica drives, without those with a submit in flight."""
         ...
 
-    async def hand_over_all(self, now: datetime) -> None:
-        """The same for all that this replica drives."""
+    async def hand_over_all(self, now: datetime) -> int:
+        """The same for all that this replica drives; returns how many generations that were."""
         ...
 
     async def hand_over_dead(self, now: datetime) -> int:

@@ -118,7 +118,7 @@ async def test_a_retry_at_one_gateway_overtakes_its_request_that_goes_on_at_anot
     assert (await first).headers["idempotent-replayed"] == "true"
 
     another = await slow.client.post(VIDEOS, json=OWN[1])
-    assert another.json()["id"] != retry.json()["id"], "one retry stands for one request"
+    assert another.json()["id"] != retry.json()["id"], "one retry is the repeat of one request"
     later = await quick.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
     assert later.headers["idempotent-replayed"] == "true"
     assert len((await quick.client.get(VIDEOS)).json()["data"]) == 2
@@ -155,7 +155,7 @@ async def test_of_two_decisions_of_operators_at_two_gateways_one_counts(
         for client, decision in zip(clients, decisions, strict=True)
     ]
     answers = await asyncio.gather(*calls)
-    assert sorted(answer.status_code for answer in answers)[0] == 200
+    assert min(answer.status_code for answer in answers) == 200
     for _ in range(10):
         for gateway in gateways:
             await gateway.clock.advance(1)

@@ -1,5 +1,7 @@
 """Explains errors of PostgreSQL to the operator: what is wrong, and what to do about it."""
 
+import ssl
+
 import asyncpg
 
 from gateway.domain.errors import StoreUnavailable
@@ -9,6 +11,10 @@ RETRY_AFTER_SECONDS = 5.0  # the `Retry-After` that a client gets while the stor
 # `InternalClientError` if the server has ended the session, and a statement comes before asyncpg has seen that.
 _OF_CONNECTION = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _LOST = "the connection to PostgreSQL is lost; see whether the server runs and can be reached"
+_UNTRUSTED = (
+    "the certificate of PostgreSQL is not valid for this host, or its issuer is not trusted; mend `sslmode`,"
+    " `sslrootcert` or the host in `database.url`, or the certificate"
+)
 
 
 class UnfitServerError(Exception):
@@ -49,6 +55,8 @@ def explain(error: BaseException) -> str | None:
             return _EXPLANATIONS[code[:length]]
     if isinstance(error, UnfitServerError):
         return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _UNTRUSTED
     return _LOST if _is_of_connection(error) else None
 
 

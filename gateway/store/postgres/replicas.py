@@ -106,9 +106,9 @@ class PostgresReplicas:
         """See `Replicas`."""
         return await self._release(ids, _RELEASE, self._id)
 
-    async def hand_over_all(self, now: datetime) -> None:
+    async def hand_over_all(self, now: datetime) -> int:
         """See `Replicas`."""
-        await self.hand_over(await self._ids(_OWN, now, self._id))
+        return len(await self.hand_over(await self._ids(_OWN, now, self._id)))
 
     async def hand_over_dead(self, now: datetime) -> int:
         """See `Replicas`."""

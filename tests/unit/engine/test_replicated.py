@@ -74,11 +74,13 @@ async def test_the_others_take_what_a_dead_replica_drove_and_it_notices(world: W
     await until(lambda: len(other.drivers) == len(created))
     assert {driver.held.fence for driver in other.drivers.values()} == {created[0].fence + 1}
     await world.until_replicas(1)
+    assert other.engine.standing.handed_over["dead_replica"] == len(created)
 
     assert len(dead.drivers) == len(created), "it is frozen"
     await dead.beat()
     await until(lambda: not dead.drivers)
     assert dead.replica != replica
+    assert dead.engine.standing.declared_dead == 1
     await world.until_replicas(2)
     await other.beat()
     assert len(other.drivers) == len(created), "nothing is taken from it because the other one is back"
@@ -162,6 +164,7 @@ async def test_a_new_replica_gets_its_share(world: World) -> None:
     await old.beat()
     await old.beat()
     assert (len(old.drivers), len(new.drivers)) == (30, 30), "then they rest"
+    assert (old.engine.standing.replicas, old.engine.standing.handed_over["surplus"]) == (2, 30)
 
 
 async def test_what_belongs_to_nobody_is_found(world: World) -> None:
