@@ -104,6 +104,8 @@ class ReplicatedEngine:
             raise StoreUnavailable(
                 "The store has lost changes; nothing is accepted.", retry_after=60, reason=self.halted
             )
+        if not self._membership.is_sure:  # after a suspension the client may have sent its request to another one
+            raise StoreUnavailable("This gateway was suspended, or its database did not answer.", retry_after=1)
         return self._inner.admit(key)
 
     def begin(self, generation: Generation) -> None:
@@ -208,8 +210,6 @@ class ReplicatedEngine:
         beat = await self._membership.beat(self.driven, draining=self._draining)
         if self.halted is not None and not self._is_halted:
             log.error("ledger_went_back", reason=self.halted)
-        if not self._membership.is_sure:  # after a suspension the client may have sent its request to another one
-            raise StoreUnavailable("This gateway was suspended, or its database did not answer.", retry_after=1)
         self._is_halted = self.halted is not None
         if self._is_failing:
             log.warning("heartbeat_works_again")

@@ -172,3 +172,24 @@ async def test_of_two_decisions_of_operators_at_two_gateways_one_counts(
 async def contradictions(url: str) -> list[str]:
     """What the audit of money says."""
     return await asyncio.to_thread(postgres_place(url).contradictions)
+
+
+@pytest.mark.parametrize("seconds", [-8, 8])
+async def test_clocks_of_gateways_may_differ_by_seconds(start: Any, postgres_url: str, seconds: int) -> None:
+    first, second = await several(start, postgres_url)
+    second.clock._now += timedelta(seconds=seconds)
+    key = {"idempotency-key": f"order {seconds}"}
+    made = await first.client.post(VIDEOS, json=OWN[1], headers=key)
+    again = await second.client.post(VIDEOS, json=OWN[1], headers=key)
+    assert again.json()["id"] == made.json()["id"]
+    retry = await second.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
+    assert retry.json()["id"] == made.json()["id"]
+    generation_id = made.json()["id"]
+    await first.begin(generation_id)
+    assert (await second.client.post(f"{VIDEOS}/{generation_id}/cancel")).status_code == 200
+    events = await second.application.store.events(generation_id)
+    assert [event.type for event in events][-1] == "generation.cancelled"
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    third = (await several(start, postgres_url, 1))[0]  # its clock is behind the newest moment of the ledger
+    assert third.application.clock.now() >= max(event.at for event in events)
+    assert submits([first, second, third]) == 1

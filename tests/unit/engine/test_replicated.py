@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import msgspec
@@ -10,10 +10,12 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from gateway.clock import boot_seconds
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.replicas import DEAD_SECONDS, JOB_SIZE, SURE_SECONDS
 from gateway.engine.membership import Membership
+from gateway.engine.replicated import ReplicatedEngine
 from gateway.store.port import Permission
 from gateway.store.postgres import queue
 from gateway.store.postgres.open import open_postgres
@@ -80,10 +82,26 @@ async def test_the_others_take_what_a_dead_replica_drove_and_it_notices(world: W
     await dead.beat()
     await until(lambda: not dead.drivers)
     assert dead.replica != replica
+    with dead.engine.admit("alice"):
+        pass
     assert dead.engine.standing.declared_dead == 1
     await world.until_replicas(2)
     await other.beat()
     assert len(other.drivers) == len(created), "nothing is taken from it because the other one is back"
+
+
+async def test_a_replica_that_is_not_sure_to_live_accepts_nothing(world: World) -> None:
+    process = await world.start()
+    membership = cast(ReplicatedEngine, process.engine)._membership
+    with process.engine.admit("alice"):
+        pass
+    membership._elapsed = lambda: boot_seconds() + SURE_SECONDS  # it was suspended for so long
+    with pytest.raises(StoreUnavailable, match="was suspended"), process.engine.admit("alice"):
+        pass
+    assert not await duties_of(process).take(["gen_1"])
+    await process.beat()
+    with process.engine.admit("alice"):
+        pass
 
 
 async def test_a_replica_that_counts_as_dead_cannot_submit(world: World) -> None:
