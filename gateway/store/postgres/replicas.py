@@ -17,7 +17,7 @@ from msgspec import structs
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.replicas import JOB_SIZE, Sight, lost_commits
-from gateway.store.postgres.errors import explain, unavailable
+from gateway.store.postgres.errors import TooManyNotificationsError, explain, unavailable
 from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Connection, Server
@@ -33,6 +33,8 @@ log = structlog.get_logger()
 _ANSWER_SECONDS = 4.0  # how long a heartbeat may take, its connection included
 _BATCH = 500  # generations that one transaction hands over, so that others need not wait long for the ledger
 _JOIN = "insert into replicas (id, name) values ($1, $2)"
+_QUEUED_MAX = 0.5  # of the room for notifications; when it is full no change can be committed
+# `pg_notification_queue_usage` also frees what every listener has read: a full queue is not freed by itself.
 _BEAT = f"""
 with mine as (
     update replicas set heartbeat_at = clock_timestamp(), driven = $2, draining = $3
@@ -43,6 +45,7 @@ select
     (select last_value from events_seq_seq) as position,
     (select coalesce(max(seq), 0) from events) as newest,
     pg_postmaster_start_time() as server_since,
+    pg_notification_queue_usage() as queued,
     exists (select from mine) as lives,
     array(select driven from replicas where id <> $1 and not draining and replica_lives(id)) as others,
     exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
@@ -94,6 +97,8 @@ class PostgresReplicas:
         """See `Replicas`."""
         row = await self._ask(_BEAT, self._id, driven, draining)
         self._compare(row)
+        if row["queued"] > _QUEUED_MAX:
+            log.error("notification_queue_fills", used=row["queued"], detail=explain(TooManyNotificationsError()))
         if not row["lives"]:
             return None
         return Beat(others=tuple(row["others"]), has_dead=row["has_dead"], waiting=row["jobs"] * JOB_SIZE)
