@@ -1,6 +1,6 @@
 """`python -m gateway`, the same as `video-gateway`."""
 
-from gateway.cli import main
+from gateway.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

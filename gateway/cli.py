@@ -19,6 +19,7 @@ from gateway.commands.client import DEFAULT_URL
 from gateway.commands.generate import GIVE_UP_SECONDS, Following, Server, body_of
 from gateway.commands.generate import generate as run_generate
 from gateway.commands.generate import watch as run_watch
+from gateway.commands.leaving import leave
 from gateway.commands.ledger_cli import LEDGER
 from gateway.commands.options import FILE, F, admin_options, config_option, key_options, server_options
 from gateway.commands.terminal import warn
@@ -333,3 +334,13 @@ def main() -> None:
         for fault in error.args:
             warn(fault)
         sys.exit(2)
+
+
+def program() -> None:
+    """Run the command line as a program of its own, which ends with its exit code and nothing else."""
+    try:
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise  # Python prints the text
+        leave(end.code or 0)

@@ -555,6 +555,26 @@ def test_a_misspelt_key_is_named_with_the_right_one(
     assert capsys.readouterr().err == 'server.prot: unknown key; did you mean "port"?\n'
 
 
+LATE = """
+import atexit, sys
+from gateway import cli
+class Late:
+    def __del__(self):
+        print("cleaned up")
+late = Late()
+atexit.register(print, "registered")
+sys.argv = ["video-gateway", *sys.argv[1:]]
+cli.program()
+"""
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--no-such-option", 2)])
+def test_the_program_ends_without_the_clean_up_in_which_threads_of_libraries_abort_it(argument: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", LATE, argument], capture_output=True, text=True, check=False)  # noqa: S603  # our own code
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1] == "registered"
+
+
 # --- check ------------------------------------------------------------------------------------------------------------
 
 
