@@ -190,6 +190,6 @@ async def test_clocks_of_gateways_may_differ_by_seconds(start: Any, postgres_url
     events = await second.application.store.events(generation_id)
     assert [event.type for event in events][-1] == "generation.cancelled"
     assert [event.seq for event in events] == sorted(event.seq for event in events)
-    third = (await several(start, postgres_url, 1))[0]  # its clock is behind the newest moment of the ledger
+    third = (await several(start, postgres_url, 1))[0]  # its clock is earlier than the newest moment of the ledger
     assert third.application.clock.now() >= max(event.at for event in events)
     assert submits([first, second, third]) == 1
