@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would co
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos hostile clients check format docs bench bench-lists bench-against lock sbom base-image clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos hostile clients check format docs bench bench-lists bench-against last-release lock sbom base-image clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -83,6 +83,16 @@ bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, 
 
 bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
 	$(BIN)/python bench/run.py --against "$(BASE)"
+
+BUILD := build/last-release
+last-release: $(STAMP)  ## renew the wheel of the last release, which tests run beside this version; COMMIT=tag of the release
+	@test -n "$(COMMIT)" || { echo "name the commit of the release: make last-release COMMIT=v0.1.0"; exit 2; }
+	rm -rf $(BUILD) && mkdir -p $(BUILD)
+	git archive "$(COMMIT)" | tar -x -C $(BUILD)
+	cd $(BUILD) && SOURCE_DATE_EPOCH=1767225600 $(abspath $(BIN))/python -m hatchling build -t wheel -d dist
+	rm -f tests/upgrade/*.whl
+	mv $(BUILD)/dist/*.whl tests/upgrade/
+	rm -rf $(BUILD)
 
 COMPILE := pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-emit-index-url \
 	--no-emit-find-links --no-emit-trusted-host

@@ -283,6 +283,7 @@ class Application:
             f"the provider {name} is held since {hold.held_at:%Y-%m-%d %H:%M} UTC: it gets no new work"
             for name, hold in self.health.holds.items()
         ]
+        warnings += filter(None, [self.store.at_start.warning])
         warnings += self._lineage.warnings()
         warnings += self._wake_ups.warnings()
         artifacts = self.live.current.settings.artifacts

@@ -47,6 +47,8 @@ def inspect_server(database: DatabaseSettings, providers: Sequence[str]) -> Ledg
     if not seen.schema:
         return LedgerFile(state="the first start will make the schema")
     state = f"schema {seen.schema}" + (f", {seen.to_come} migration(s) to come" if seen.to_come else "")
+    if seen.is_newer:
+        state += ", made by a newer version, which this one can work with"
     return LedgerFile(state=state, time=seen.time, unfollowed=seen.unfollowed, adopted=seen.adopted)
 
 

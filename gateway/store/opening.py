@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime, SweepHold, clock_trouble, sweep_hold
 from gateway.domain.lineage import Reading
-from gateway.settings.load import DatabaseSettings, Settings
+from gateway.settings.load import Settings
 from gateway.store.lineage import LedgerLineage, Said
 from gateway.store.port import Store
 from gateway.store.sqlite.open import open_sqlite
@@ -56,7 +56,7 @@ def open_store(
             )
 
     path = settings.database.path
-    opened = _postgres(settings.database) if path is None else partial(open_sqlite, path)
+    opened = _postgres(settings) if path is None else partial(open_sqlite, path)
     store = opened(
         now,
         check_clock=check_clock,
@@ -70,7 +70,7 @@ def open_store(
     return store, hold
 
 
-def _postgres(database: DatabaseSettings) -> Callable[..., Store]:
+def _postgres(settings: Settings) -> Callable[..., Store]:
     """What opens a ledger in PostgreSQL; a gateway with SQLite needs neither the package nor its memory."""
     try:
         from gateway.store.postgres.open import open_postgres  # noqa: PLC0415  # most gateways do without
@@ -79,7 +79,8 @@ def _postgres(database: DatabaseSettings) -> Callable[..., Store]:
         if error.name not in POSTGRES_PACKAGES:
             raise
         raise ConfigurationError(NO_DRIVER.format(name=error.name)) from None
-    return partial(open_postgres, Server(database.url, database.password))
+    server = Server(settings.database.url, settings.database.password)
+    return partial(open_postgres, server, locks=settings.artifacts.path / "replicas")
 
 
 def _log_copy(lineage: LedgerLineage) -> None:

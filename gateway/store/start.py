@@ -18,3 +18,4 @@ class Start(Struct, frozen=True, kw_only=True):
     adopted: tuple[Adopted, ...]  # the keys whose things another owner has; a running gateway adds none
     secrets: Mapping[str, bytes]  # 32 random bytes for each of `SECRETS`; the first start has made them
     holds: tuple[Hold, ...]  # see `Holds.now`
+    warning: str | None = None  # what an operator should know of the ledger as long as the gateway runs

@@ -7,6 +7,7 @@ from typing import Literal
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
+from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
@@ -22,7 +23,7 @@ class PostgresDatabase:
 
     dialect: Literal["postgres"] = "postgres"
 
-    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer) -> None:
+    def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer, locks: LocalLocks) -> None:
         self._begun = begun
         begun.newest_event = self._newest_event
         self.lineage: LedgerLineage = begun
@@ -30,7 +31,7 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
-        self.replicas = PostgresReplicas(server, self.reader, self.writer, begun.marker.lineage)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:

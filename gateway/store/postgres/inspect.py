@@ -8,8 +8,8 @@ from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
-from gateway.store import migrations
 from gateway.store.clients import Adopted
+from gateway.store.postgres.schema import Applied, read_applied
 from gateway.store.postgres.server import Server, check_fitness, complaint
 from gateway.store.postgres.statements import Statements
 from gateway.store.sql.attempts import UNFOLLOWED
@@ -37,6 +37,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     schema: int  # the number of the newest migration; 0: none
     to_come: int  # migrations that a start would apply
+    is_newer: bool = False  # the schema is newer than this program, which can work with it
     time: LedgerTime
     adopted: tuple[Adopted, ...] = ()
     unfollowed: tuple[tuple[str, str], ...]  # see `Store.unfollowed`; empty while migrations are to come
@@ -54,12 +55,14 @@ async def _inspect(server: Server, providers: Sequence[str]) -> Seen:
             await check_fitness(connection)
             statements = Statements(connection)
             if not await has_schema(statements):
-                return _seen({}, LedgerTime(newest=None, has_open=False), [])
-            applied = dict(await connection.fetch("select number, checksum from schema_migrations"))
-            time = await ledger_time(statements)
-            rows = await statements.all(UNFOLLOWED, (to_json(list(providers)),)) if _to_come(applied) == 0 else []
-            owners = () if _to_come(applied) else tuple(await adopted(statements))
-            return structs.replace(_seen(applied, time, [(row[0], row[1]) for row in rows]), adopted=owners)
+                return _seen(Applied(checksums={}, oldest=0), LedgerTime(newest=None, has_open=False))
+            applied = await read_applied(connection)
+            seen = _seen(applied, await ledger_time(statements))
+            if seen.to_come:
+                return seen
+            rows = await statements.all(UNFOLLOWED, (to_json(list(providers)),))
+            owners = tuple(await adopted(statements))
+            return structs.replace(seen, adopted=owners, unfollowed=tuple((row[0], row[1]) for row in rows))
         finally:
             await connection.close()
     except ConfigurationError:
@@ -83,12 +86,10 @@ async def ledger_time(transaction: Transaction) -> LedgerTime:
     return LedgerTime(newest=None if at is None else _moment(at), has_open=has_open)
 
 
-def _to_come(applied: dict[int, str]) -> int:
-    return len(migrations.pending(migrations.load("postgres"), applied))
-
-
-def _seen(applied: dict[int, str], time: LedgerTime, unfollowed: list[tuple[str, str]]) -> Seen:
-    return Seen(schema=max(applied, default=0), to_come=_to_come(applied), time=time, unfollowed=tuple(unfollowed))
+def _seen(applied: Applied, time: LedgerTime) -> Seen:
+    return Seen(
+        schema=applied.newest, to_come=len(applied.pending()), is_newer=applied.is_newer, time=time, unfollowed=()
+    )
 
 
 def _moment(at: float) -> datetime:

@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from msgspec import Struct
+import structlog
+from msgspec import Struct, structs
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
@@ -13,7 +15,9 @@ from gateway.store.lineage import Said
 from gateway.store.postgres.database import PostgresDatabase
 from gateway.store.postgres.inspect import has_schema, ledger_time
 from gateway.store.postgres.lineage import Begun, ReadFar, begin
+from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.migrate import migrate
+from gateway.store.postgres.schema import program_schema
 from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
 from gateway.store.postgres.statements import Statements
 from gateway.store.postgres.writer import LOCK
@@ -25,6 +29,7 @@ from gateway.store.sql.store import SqlStore
 from gateway.store.start import Start
 from gateway.telemetry import NOBODY, Observer
 
+log = structlog.get_logger()
 _LOCK_SECONDS = 60  # how long a start waits until other gateways let it have the lock of the ledger
 
 
@@ -49,10 +54,12 @@ def open_postgres(
     said: Said | None = None,
     observer: Observer = NOBODY,
     adopt: Mapping[str, str] | None = None,
+    locks: Path | None = None,
 ) -> SqlStore:
     """Bring the schema up to date; raises `ConfigurationError` with the reason if the database cannot be used.
 
-    Any number of gateways can have the database open. The arguments are those of `open_sqlite`. With `keep_results`,
+    Any number of gateways can have the database open. The arguments are those of `open_sqlite`, and the
+    folder of `LocalLocks`. With `keep_results`,
     moments in the future would have to be changed, which is refused here. The call waits for the database, also on an
     event loop. Connections of the running gateway are opened later, on its event loop.
     """
@@ -66,7 +73,7 @@ def open_postgres(
     )
     with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
         begun, at_start = threads.submit(asyncio.run, _begin(server, opening)).result()
-    return SqlStore(PostgresDatabase(server, begun, at_start, observer))
+    return SqlStore(PostgresDatabase(server, begun, at_start, observer, LocalLocks(locks)))
 
 
 async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
@@ -78,13 +85,15 @@ async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
             await warn_of_loss(connection)
             if await has_schema(statements):
                 _check_clock(opening, await ledger_time(statements))
-            await migrate(connection, opening.now)
+            applied = await migrate(connection, opening.now)
+            warning = _newer(applied.newest) if applied.is_newer else None
             async with connection.transaction(isolation="read_committed"):
                 await connection.execute(
                     f"set local lock_timeout = '{_LOCK_SECONDS}s'; select pg_advisory_xact_lock({LOCK});"
                     " set constraints all deferred"  # an adoption moves the uses of files after the files
                 )
-                return await _prepare(statements, opening)
+                begun, at_start = await _prepare(statements, opening)
+                return begun, structs.replace(at_start, warning=warning)
         finally:
             await connection.close()
     except ConfigurationError:
@@ -102,6 +111,15 @@ async def _prepare(transaction: Transaction, opening: _Opening) -> tuple[Begun, 
     begun = await begin(transaction, opening.now, opening.read_far, opening.said)
     newest = (await ledger_time(transaction)).newest
     return begun, await read_start(transaction, newest)
+
+
+def _newer(schema: int) -> str:
+    """Log that a newer version has changed the schema; returns the warning of `/health/ready`."""
+    log.warning("ledger_schema_newer", schema=schema, program=program_schema())
+    return (
+        f"a newer version has made the schema {schema} of the database; this one, with schema {program_schema()}, works"
+        " with it, and may be replaced by the newer one at any time"
+    )
 
 
 def _check_clock(opening: _Opening, ledger: LedgerTime) -> None:

@@ -18,8 +18,10 @@ from msgspec import structs
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.replicas import JOB_SIZE, Sight, lost_commits
 from gateway.store.postgres.errors import TooManyNotificationsError, explain, unavailable
+from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
 from gateway.store.postgres.reader import PoolReader
+from gateway.store.postgres.schema import OLDEST, program_schema
 from gateway.store.postgres.server import Connection, Server
 from gateway.store.postgres.statements import Statements
 from gateway.store.postgres.writer import GroupWriter
@@ -30,9 +32,12 @@ from gateway.store.sql.rows import OPEN
 from gateway.store.sql.store import OPEN_IDS, open_since
 
 log = structlog.get_logger()
+TOO_NEW = "a newer version has changed the schema, and this one cannot work with it; start the newer version"
 _ANSWER_SECONDS = 4.0  # how long a heartbeat may take, its connection included
 _BATCH = 500  # generations that one transaction hands over, so that others need not wait long for the ledger
-_JOIN = "insert into replicas (id, name) values ($1, $2)"
+_JOIN = "insert into replicas (id, name, schema) values ($1, $2, $3)"
+_REMOVE = "delete from replicas where id = $1"
+_REMOVE_ENDED = "with gone as (delete from replicas where id = any($1) returning id) select count(*) from gone"
 _QUEUED_MAX = 0.5  # of the room for notifications; when it is full no change can be committed
 # `pg_notification_queue_usage` also frees what every listener has read: a full queue is not freed by itself.
 _BEAT = f"""
@@ -74,24 +79,49 @@ _LEAVE = "delete from replicas where id = ?"
 class PostgresReplicas:
     """Implements `Replicas`."""
 
-    def __init__(self, server: Server, reader: PoolReader, writer: GroupWriter, lineage: str) -> None:
+    def __init__(
+        self, server: Server, reader: PoolReader, writer: GroupWriter, locks: LocalLocks, lineage: str
+    ) -> None:
         """`lineage` is that of the ledger when it was opened."""
         self._server = server
         self._reader = reader
         self._writer = writer
+        self._locks = locks
         self._connection: Connection = None
         self._id = ""
         self._lineage = lineage
         self._sight: Sight | None = None  # of the last heartbeat
         self.lost: str | None = None
         self._queue: Queue | None = None
+        self._schema = program_schema()  # read now, as the files of the program may be replaced while it runs
 
     async def join(self) -> None:
         """See `Replicas`."""
         replica = f"rep_{token_hex(12)}"
-        await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}")
+        await asyncio.to_thread(self._locks.hold, replica)
+        await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}", self._schema)
+        await self._check_schema(replica)
         self._id = self._writer.replica = replica
         log.info("replica_joined", replica=replica)
+        await self._remove_ended()
+
+    async def _remove_ended(self) -> None:
+        """Remove the replicas whose processes have ended on this machine: what they drove has nobody then."""
+        if ended := await asyncio.to_thread(self._locks.ended):
+            if count := (await self._ask(_REMOVE_ENDED, ended))[0]:
+                log.warning("replicas_ended", count=count, replicas=ended)
+            await asyncio.to_thread(self._locks.forget, ended)
+
+    async def _check_schema(self, replica: str) -> None:
+        """Refuse to work with a schema that has become too new, perhaps while this process was cut off or suspended.
+
+        A migration that this program cannot work with is applied only while no replica lives that has it. So this is
+        looked at after the row was added.
+        """
+        oldest = (await self._ask(OLDEST))[0]
+        if oldest > self._schema:
+            await self._ask(_REMOVE, replica)
+            raise StoreUnavailable("The database is too new for this version of the gateway.", reason=TOO_NEW)
 
     async def beat(self, driven: int, *, draining: bool) -> Beat | None:
         """See `Replicas`."""
@@ -135,6 +165,7 @@ class PostgresReplicas:
         """See `Replicas`."""
         replica, self._id = self._id, ""
         await self._writer.run(lambda transaction: transaction.run(_LEAVE, (replica,)))
+        self._locks.release()
 
     async def work(self, duties: Duties) -> None:
         """See `Replicas`."""

@@ -2,13 +2,16 @@
 
 Text, numbers and bytes are stored as they are, moments as Unix seconds, booleans as 0 or 1, enums by their value, and
 everything else as JSON. `None` is stored as null. So a new field needs a migration and nothing else here.
+
+During an upgrade a newer program writes to the same ledger. Fields in JSON that this program does not have are ignored,
+also in a struct that refuses unknown fields where it comes from a client.
 """
 
 import sys
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -112,4 +115,19 @@ def _conversions(annotation: Any) -> tuple[Conversion | None, Conversion | None]
         return kind, lambda value: value.value
     if kind in _PLAIN:
         return None, None
+    if isinstance(kind, type) and issubclass(kind, Struct) and kind.__struct_config__.forbid_unknown_fields:
+        return partial(_read_leniently, kind), to_json
     return msgspec.json.Decoder(annotation).decode, to_json
+
+
+def _read_leniently(kind: type[Struct], text: str) -> Struct:
+    return msgspec.convert(_own_fields(kind, msgspec.json.decode(text)), kind)
+
+
+def _own_fields(kind: Any, value: Any) -> Any:
+    """The value without what no field of the struct has, also in structs that are fields of it."""
+    if not isinstance(value, dict) or not isinstance(kind, type) or not issubclass(kind, Struct):
+        return value
+    types = get_type_hints(kind)
+    fields = dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return {name: _own_fields(types[fields[name]], item) for name, item in value.items() if name in fields}

@@ -12,18 +12,14 @@ import apsw
 
 from gateway.domain.errors import ConfigurationError
 from gateway.store import migrations
+from gateway.store.mounts import MOUNTS, NETWORK, file_system
 from gateway.store.sqlite.progress import migration_progress
 from gateway.store.sqlite.transaction import transaction
 
 # The write-ahead log is cut to this size when SQLite starts it from the beginning again. SQLite does so at about 4 MB,
 # unless a read of an older state is under way.
 LOG_BYTES = 16 * 2**20
-MOUNTS = Path("/proc/self/mounts")  # the list of mounted file systems, as Linux has it
 _SQLITE_MIN = (3, 51, 3)  # in older versions a reset of the write-ahead log can corrupt the file
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs"}
-    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs")}
-)
 
 
 def check_place(path: Path, mounts: Path = MOUNTS) -> None:
@@ -42,25 +38,8 @@ def check_place(path: Path, mounts: Path = MOUNTS) -> None:
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(f"database.url: the folder {path.parent} cannot be written to")
     kind = file_system(path, mounts)
-    if kind in _NETWORK:
+    if kind in NETWORK:
         raise ConfigurationError(f"database.url: {path} is on a network file system ({kind}); SQLite needs a local one")
-
-
-def file_system(path: Path, mounts: Path = MOUNTS) -> str:
-    """The type of the file system that holds the path, or `""` if the list of mounts cannot be read."""
-    try:
-        lines = [line.split(" ") for line in mounts.read_text(errors="surrogateescape").splitlines()]
-    except OSError:
-        return ""
-    mount_points = [(_unescaped(fields[1]), fields[2]) for fields in lines if len(fields) > 2]
-    above = [(len(place), line, kind) for line, (place, kind) in enumerate(mount_points) if path.is_relative_to(place)]
-    # The deepest mount point counts. Of two at one place the later one counts, because it hides the earlier one.
-    return max(above, default=(0, 0, ""))[2]
-
-
-def _unescaped(place: str) -> str:
-    """The path of a mount point; the list has its spaces as octal escapes."""
-    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), place)
 
 
 def take_lock(path: Path) -> IO[bytes]:

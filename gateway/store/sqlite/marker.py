@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.domain.lineage import Marker, Reading, line_of, marker_of
 from gateway.fsync import fsync_path
-from gateway.store.sqlite.file import file_system
+from gateway.store.mounts import file_system
 
 _BYTES = 256  # more than a marker has
 # File systems in which a file keeps its number for as long as it exists. In others it may change with every mount.

@@ -1,7 +1,9 @@
 """Several replicas on one database: who drives what after a death, a stop, a start and a failure of the queue."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import asyncpg
@@ -19,6 +21,7 @@ from gateway.engine.replicated import ReplicatedEngine
 from gateway.store.port import Permission
 from gateway.store.postgres import queue
 from gateway.store.postgres.open import open_postgres
+from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
 from gateway.store.replicas import Beat
 
@@ -35,8 +38,8 @@ class World:
         self._connection = connection
         self.processes: list[Process] = []
 
-    async def start(self) -> Process:
-        process = Process(open_postgres(Server(self._url), NOW))
+    async def start(self, locks: Path | None = None) -> Process:
+        process = Process(open_postgres(Server(self._url), NOW, locks=locks))
         self.processes.append(process)
         await process.engine.start()
         return process
@@ -102,6 +105,31 @@ async def test_a_replica_that_is_not_sure_to_live_accepts_nothing(world: World) 
     await process.beat()
     with process.engine.admit("alice"):
         pass
+
+
+def files_in(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+async def test_a_start_takes_at_once_what_a_process_drove_that_has_ended_on_this_machine(
+    world: World, tmp_path: Path
+) -> None:
+    ended, frozen, elsewhere = await world.start(tmp_path), await world.start(tmp_path), await world.start()
+    created = [await process.create() for process in (ended, frozen, elsewhere)]
+    for process in (ended, frozen, elsewhere):
+        await process.freeze()
+    locks = cast(PostgresReplicas, ended.store.replicas)._locks
+    assert locks._held is not None
+    os.close(locks._held[0])  # as the kernel does at the end of a process
+    locks._held = None
+
+    again = await world.start(tmp_path)
+    await until(lambda: again.drivers)
+    assert list(again.drivers) == [created[0].id]
+    assert await world.sql("select count(*) from replicas") == 3
+    assert files_in(tmp_path) == 2, "those of the frozen one and of the new one"
+    await again.engine.stop(5)
+    assert files_in(tmp_path) == 1
 
 
 async def test_a_replica_that_counts_as_dead_cannot_submit(world: World) -> None:

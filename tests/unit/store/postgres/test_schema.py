@@ -25,8 +25,10 @@ _OF_REPLICAS = (
 )
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"
-    " and table_name !~ $1 and (table_name, column_name) <> ('generations', 'replica')"
+    " and table_name !~ $1"
+    " and (table_name, column_name) not in (('generations', 'replica'), ('schema_migrations', 'oldest'))"
 )
+_NUMBERS = "select number from schema_migrations order by 1"
 _INDEXES = (
     "select name from (select indexname as name from pg_indexes where schemaname = 'public'"
     " and indexname not in (select conname from pg_constraint)"
@@ -99,7 +101,7 @@ async def test_gateways_that_start_at_once_apply_it_once(empty_postgres_url: str
     for change, message in (
         ("update schema_migrations set checksum = 'x'", "was applied with another text"),
         (
-            "insert into schema_migrations values (99, 'x', 'x', 0)",
+            "insert into schema_migrations values (99, 'x', 'x', 0, 99)",
             f"the database has schema 99, this program knows {shipped[-1][0]}",
         ),
     ):
@@ -110,14 +112,15 @@ async def test_gateways_that_start_at_once_apply_it_once(empty_postgres_url: str
         await connection.close()
 
 
-def test_a_kill_in_between_leaves_nothing(empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_between_leaves_whole_migrations(empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def interrupted() -> None:
         connection = await asyncpg.connect(empty_postgres_url)
         broken = migrations.Migration(len(shipped) + 1, "broken.sql", "create table a (b text); select 1 / 0")
         monkeypatch.setattr(migrations, "load", lambda _: [*shipped, broken])
         with pytest.raises(asyncpg.DivisionByZeroError):
             await migrate(connection, NOW)
-        assert not await connection.fetch("select 1 from pg_tables where schemaname = 'public'")
+        assert await connection.fetchval("select to_regclass('a')") is None
+        assert [row[0] for row in await connection.fetch(_NUMBERS)] == [each.number for each in shipped]
         await connection.close()
 
     shipped = migrations.load("postgres")

@@ -106,3 +106,25 @@ def test_statements_name_their_columns() -> None:
     part = Columns(Part)
     assert insert("parts", "owner", part) == "insert into parts (owner, name, size) values (?, ?, ?)"
     assert assignments(part, "owner") == "name = ?, size = ?, owner = ?"
+
+
+class Inner(Struct, frozen=True, forbid_unknown_fields=True):
+    day: float | None = None
+
+
+class Strict(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A body of a request that is stored as it came."""
+
+    inner: Inner = Inner()
+    names: tuple[str, ...] = ()
+
+
+class Holder(Struct, frozen=True):
+    strict: Strict | None
+
+
+def test_fields_that_a_newer_program_has_stored_are_ignored() -> None:
+    columns = Columns(Holder)
+    read = columns.of(('{"inner":{"day":1.5,"week":2},"names":["a"],"newer":{"x":1}}',))
+    assert read == Holder(Strict(Inner(1.5), ("a",)))
+    assert columns.of(columns.values(read)) == read
