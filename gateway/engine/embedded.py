@@ -19,6 +19,7 @@ from gateway.clock import sleep as sleep_on
 from gateway.domain.errors import Overloaded, ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
+from gateway.engine.port import Standing
 from gateway.engine.store_retry import until_store_works
 from gateway.live import Live
 from gateway.sharing.room import has_share_left
@@ -66,6 +67,16 @@ class EmbeddedEngine:
     def untaken(self) -> int:
         """See `Engine`."""
         return len(self._untaken) + len(self._being_taken)
+
+    @property
+    def standing(self) -> Standing:
+        """See `Engine`."""
+        return Standing()
+
+    @property
+    def halted(self) -> str | None:
+        """See `Engine`. A process that has the ledger for itself has nothing to compare it with."""
+        return None
 
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""

@@ -31,7 +31,7 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
-        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:

@@ -171,6 +171,7 @@ class SqlStore:
             limits=limits,
             client_limits=client_limits,
             budgets=budgets,
+            is_shared=self.replicas is not None,
         )
         stored = await self._writer.run(work, yields=True)
         if isinstance(stored, Exceeded):
