@@ -67,7 +67,7 @@ async def _make(folder: Path, stored: int, opened: int) -> None:
     application = Application(load(config, {"BENCH_KEY": KEY}, load_adapters()), said="moved")
     application.engine.begin = lambda _: None  # type: ignore[method-assign, assignment]  # nothing is sent
     if opened:
-        await _create(application)
+        await create_first(application)
         (name,) = await application.store.open_ids(datetime.now(UTC))
         template = await application.store.get(name)
         assert template is not None
@@ -80,7 +80,7 @@ async def _make(folder: Path, stored: int, opened: int) -> None:
     partial.rename(folder)
 
 
-async def _create(application: Application) -> None:
+async def create_first(application: Application) -> None:
     """One create by the gateway itself, so that request and plan are real; the others are copies of it."""
     headers = {
         "host": "127.0.0.1",

@@ -13,9 +13,10 @@ from typing import Any
 
 import asyncpg
 
-from bench.notice import free_port
-from bench.open_generations import cpu_seconds, running, until_ready
-from bench.run import CREATE, KEY, PATH, Client
+from bench.ledgers import create_first, running
+from bench.load import KEY
+from bench.processes import cpu_seconds, free_port, until_ready
+from bench.upstream import Provider, provider
 from gateway.app import Application
 from gateway.settings.load import load
 from gateway.upstream.registry import load_adapters
@@ -82,17 +83,21 @@ class Gateways:
 
     async def start(self, count: int) -> None:
         """Start so many gateways, and return when all of them are ready."""
+        waiting = []
         for _ in range(count):
             port = free_port()
+            log = self._folder / f"{port}.txt"
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "gateway", "serve", "--config", str(self._config), "--port", str(port)),
                 cwd=self._folder,
                 env={**os.environ, "BENCH_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[1])},
-                stdout=asyncio.subprocess.DEVNULL,
+                stdout=log.open("wb"),
+                stderr=asyncio.subprocess.STDOUT,
             )
             self.processes.append(process)
             self.urls.append(f"http://127.0.0.1:{port}")
-        await asyncio.gather(*map(until_ready, self.urls))
+            waiting.append(until_ready(f"{self.urls[-1]}/health/ready", process, log))
+        await asyncio.gather(*waiting)
 
     def cpu_seconds(self) -> float:
         """CPU seconds of all of them until now."""
@@ -117,7 +122,7 @@ class Gateways:
         """Store so many open generations, each with one task that the provider has accepted."""
         application = Application(load(self._config, {"BENCH_KEY": KEY}, load_adapters()))
         application.engine.begin = lambda _: None  # type: ignore[method-assign, assignment]  # nothing is sent meanwhile
-        await Client(application.asgi)("POST", PATH, CREATE)
+        await create_first(application)
         store = application.store
         (first,) = await store.open_ids(datetime.now(UTC))
         template = await store.get(first)
@@ -137,6 +142,14 @@ async def gateways(url: str, upstream: str) -> AsyncIterator[Gateways]:
             yield made
         finally:
             await made.stop()
+
+
+@asynccontextmanager
+async def source() -> AsyncIterator[Provider]:
+    """A provider that never finishes a task."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with provider(Path(folder)) as started:
+            yield started
 
 
 async def until_driven(connection: Any, count: int, seconds: float = 300) -> None:

@@ -9,8 +9,7 @@ import argparse
 import asyncio
 import time
 
-from bench.open_generations import polls, upstream
-from bench.postgres_gateways import connected, gateways, server, server_cpu_seconds, until_driven
+from bench.postgres_gateways import connected, gateways, server, server_cpu_seconds, source, until_driven
 
 _WRITTEN = (
     "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') as wal,"
@@ -28,7 +27,7 @@ SETTLING_SECONDS = 90.0  # after all are driven: shares become even, and first p
 async def main(count: int, number: int, seconds: float) -> None:
     """Measure and print."""
     with server() as (url, pid):
-        async with upstream() as base_url, gateways(url, base_url) as made:
+        async with source() as upstream, gateways(url, upstream.url) as made:
             await made.make_open(count)
             began = time.perf_counter()
             await made.start(number)
@@ -39,7 +38,7 @@ async def main(count: int, number: int, seconds: float) -> None:
                 await asyncio.sleep(SETTLING_SECONDS)
                 before, tables = await connection.fetchrow(_WRITTEN), dict(await connection.fetch(_TABLES))
                 cpu, of_server = made.cpu_seconds(), server_cpu_seconds(pid)
-                polled, since = await polls(base_url), time.perf_counter()
+                polled, since = await upstream.requests(), time.perf_counter()
                 await asyncio.sleep(seconds)
                 took = time.perf_counter() - since
                 after = await connection.fetchrow(_WRITTEN)
@@ -48,7 +47,7 @@ async def main(count: int, number: int, seconds: float) -> None:
                     f" {float(after['rows'] - before['rows']) / took:.1f} rows written,"
                     f" {float(after['dead'] - before['dead']) / took:.1f} dead,"
                     f" {(after['transactions'] - before['transactions']) / took:.1f} transactions,"
-                    f" {(await polls(base_url) - polled) / took:.0f} polls"
+                    f" {(await upstream.requests() - polled) / took:.0f} polls"
                 )
                 print(
                     f"CPU of a core: PostgreSQL {(server_cpu_seconds(pid) - of_server) / took:.2%},"

@@ -14,8 +14,8 @@ from typing import Any
 
 import asyncpg
 
-from bench.open_generations import cpu_seconds
 from bench.postgres_history import DAYS
+from bench.processes import cpu_seconds
 from gateway.store.postgres.open import open_postgres
 from gateway.store.postgres.server import Server
 from gateway.store.retention import FIRST_END

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.open_generations import polls, upstream
-from bench.postgres_gateways import connected, gateways, server, server_cpu_seconds
-from bench.run import CREATE, KEY, PATH
+from bench.load import KEY
+from bench.postgres_gateways import connected, gateways, server, server_cpu_seconds, source
+from bench.systems import CREATE, PATH
 
 CONNECTIONS = 32  # of the load, at each gateway
 SAMPLE_SECONDS = 0.02
@@ -87,7 +87,7 @@ async def sampled(connection: Any, samples: list[tuple[int, int, int]]) -> None:
 async def measure(number: int, seconds: float) -> None:
     """Measure and print one number of gateways."""
     with server() as (url, pid):
-        async with upstream() as base_url, gateways(url, base_url) as made, connected(url) as connection:
+        async with source() as upstream, gateways(url, upstream.url) as made, connected(url) as connection:
             await made.start(number)
 
             async def phase(
@@ -128,7 +128,7 @@ async def measure(number: int, seconds: float) -> None:
             async with asyncio.timeout(120):
                 while await connection.fetchval(_NOT_SENT):  # noqa: ASYNC110  # another process changes it
                     await asyncio.sleep(0.5)
-            await phase("polls", lambda: asyncio.sleep(seconds), lambda: polls(base_url))
+            await phase("polls", lambda: asyncio.sleep(seconds), upstream.requests)
 
 
 def main() -> None:

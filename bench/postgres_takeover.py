@@ -10,8 +10,7 @@ import signal
 import time
 from typing import Any
 
-from bench.open_generations import upstream
-from bench.postgres_gateways import UNDRIVEN, connected, gateways, server, until_driven
+from bench.postgres_gateways import UNDRIVEN, connected, gateways, server, source, until_driven
 
 _SHARES = "select id, driven from replicas where replica_lives(id) order by id"
 
@@ -36,7 +35,7 @@ async def taken_over(connection: Any, began: float) -> str:
 async def main(count: int) -> None:
     """Measure and print."""
     with server() as (url, _):
-        async with upstream() as base_url, gateways(url, base_url) as made, connected(url) as connection:
+        async with source() as upstream, gateways(url, upstream.url) as made, connected(url) as connection:
             await made.make_open(count)
             began = time.perf_counter()
             await made.start(3)

@@ -43,7 +43,7 @@ class Process:
 
     def cpu_seconds(self) -> float:
         """CPU seconds until now, of the process and of its children that live."""
-        return sum(time.clock_gettime(~pid << 3 | 2) for pid in family(self.pid))  # clock_getcpuclockid(3) of Linux
+        return sum(map(cpu_seconds, family(self.pid)))
 
     def waited_seconds(self) -> float:
         """How long its threads could have run and had no core, because others used it."""
@@ -60,6 +60,11 @@ class Process:
     def memory_kb(self) -> float:
         """The same in KB."""
         return self.memory_mb() * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of one process until now. Raises `OSError` if it has ended."""
+    return time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3) of Linux
 
 
 def family(pid: int) -> list[int]:
@@ -102,7 +107,7 @@ async def running(
     finally:
         os.sched_setaffinity(0, mine)
     try:
-        await _until_ready(f"{url}{ready}", process, log)
+        await until_ready(f"{url}{ready}", process, log)
         yield Process(process.pid, url, time.perf_counter() - began, log)
     finally:
         if process.returncode is None:
@@ -116,7 +121,8 @@ async def running(
             await process.wait()
 
 
-async def _until_ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+async def until_ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    """Wait until a URL answers with 200; raises with what the process wrote to `log` if it ends before that."""
     async with httpx.AsyncClient(timeout=READY_MAX_SECONDS) as client, asyncio.timeout(READY_MAX_SECONDS):
         while process.returncode is None:
             try:

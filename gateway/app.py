@@ -301,6 +301,8 @@ class Application:
         """Why the gateway should get no traffic; `None` if it is ready."""
         if self._stopping_since is not None:
             return "the gateway is stopping"
+        if self.engine.halted is not None:
+            return self.engine.halted
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()

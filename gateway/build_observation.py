@@ -60,6 +60,7 @@ def add_figures(
             base.live.of(lambda now: now.settings.server.max_open_generations),
             labels,
         ),
+        partial(figures.replicas, base.store, engine.engine),
         partial(figures.providers, upstream.health, labels),
         partial(figures.rooms, rooms),
         partial(figures.work, base.store, lambda: webhooks.deliverer.sending),

@@ -19,6 +19,7 @@ from gateway.clock import sleep as sleep_on
 from gateway.domain.errors import ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
+from gateway.engine.port import Standing
 from gateway.engine.store_retry import until_store_works
 from gateway.live import Live
 from gateway.sharing.open_places import no_place
@@ -70,6 +71,16 @@ class EmbeddedEngine:
     def open_max(self) -> int:
         """See `Engine`."""
         return self._open_max.current
+
+    @property
+    def standing(self) -> Standing:
+        """See `Engine`."""
+        return Standing()
+
+    @property
+    def halted(self) -> str | None:
+        """See `Engine`. A process that has the ledger for itself has nothing to compare it with."""
+        return None
 
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""

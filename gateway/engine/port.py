@@ -4,9 +4,26 @@ Whether a submit may be sent is decided by the ledger alone, never by an engine.
 """
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from gateway.domain.generation.model import Generation
+
+Cause = Literal["dead_replica", "orphan", "surplus", "stop"]  # why generations were handed over
+
+
+class Standing(Struct, kw_only=True):
+    """This process among the replicas of the ledger, for metrics. The counts are since its start."""
+
+    replicas: int = 1  # that live and do not stop, with this one
+    heartbeat_age: float = 0.0  # seconds since the last heartbeat was sent that succeeded
+    heartbeats_failed: int = 0
+    declared_dead: int = 0  # how often this process was
+    # Generations by cause. A dead replica is handed over by another one, which counts it.
+    handed_over: dict[Cause, int] = field(
+        default_factory=lambda: {"dead_replica": 0, "orphan": 0, "surplus": 0, "stop": 0}
+    )
 
 
 class Engine(Protocol):
@@ -20,6 +37,16 @@ class Engine(Protocol):
     @property
     def untaken(self) -> int:
         """How many generations that were open at the start have no driver yet."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """This process among the replicas."""
+        ...
+
+    @property
+    def halted(self) -> str | None:
+        """Why this process accepts and submits nothing until it is started again, and what to do; None otherwise."""
         ...
 
     async def start(self) -> None:

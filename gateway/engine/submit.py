@@ -263,7 +263,7 @@ class Submitter:
             signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
         except Exception as error:  # noqa: BLE001  # still nothing was sent
             return _broken_before_sending(attempt, provider, error)
-        if not self._liveness.is_sure:  # this process was suspended, or the database did not answer for too long
+        if not self._may_send():  # this process was suspended, or the database did not answer for too long
             return _not_sent(attempt, None)
         reach("sent_no_reply")
         try:
@@ -273,10 +273,11 @@ class Submitter:
                 timeout_seconds=provider.polling(submission.route.model).submit_timeout_seconds,
                 headers=provider.headers,
                 fresh=True,
+                may_send=None if self._liveness is ALONE else self._may_send,
             )
         except NotSent as error:
             log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE) if self._may_send() else None)
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
             answer = UpstreamAnswer(message=clean(str(error)) or None)
@@ -285,6 +286,10 @@ class Submitter:
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
             return _unknown(attempt, None)
         return await self._read_answer(submission, provider, call, reply)
+
+    def _may_send(self) -> bool:
+        """Whether no other process has taken the generations of this one over."""
+        return self._liveness.is_sure
 
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply

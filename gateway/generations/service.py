@@ -122,6 +122,7 @@ class Generations:
         catalog: Catalog,
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
+        also_key: str | None = None,
         retry: bool = False,
         trace: TraceContext | None = None,
     ) -> Created:
@@ -129,8 +130,9 @@ class Generations:
 
         `catalog` is that of the configuration by which the request was read.
 
-        A request with the idempotency key of an earlier one gets the generation of that one. So does a
-        request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        A request with the idempotency key of an earlier one gets the generation of that one; `also_key` is a second
+        key. So does a request without a key that the client's library marks as a retry (`retry`), if an equal one came
+        shortly before.
         `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
@@ -138,7 +140,7 @@ class Generations:
         others: tuple[bytes, ...] = ()
         if idempotency_key is not None or retry:
             others = await self._digests_before(request, key, files or {})
-        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, retry=retry)
+        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, also=also_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
             marks.append((key, idempotency_key))

@@ -58,8 +58,14 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
     digest: bytes  # of the request: equal for equal requests
     key: str | None = None  # the client's idempotency key
+    also: str | None = None  # a second key of the same request, which counts in the same way
     others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key of the request."""
+        return tuple(key for key in (self.key, self.also) if key is not None)
 
 
 class SubmitPlace(Struct, frozen=True):

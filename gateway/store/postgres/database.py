@@ -32,7 +32,7 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
-        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
         self.shared_counts = self.request_rates = self._limits = PostgresLimits(server)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 

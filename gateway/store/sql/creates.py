@@ -29,6 +29,7 @@ async def create(
     limits: FileLimits | None,
     client_limits: CreateLimits | None,
     budgets: Sequence[Budget],
+    is_shared: bool,
     open_max: int | None,
     counts: SharedCounts | None,
 ) -> str | Exceeded | Overloaded:
@@ -36,9 +37,13 @@ async def create(
 
     For a repeated request it is the id of the earlier generation. A budget that would be exceeded, and too many open
     generations, are returned and not raised: an error would make the other jobs of the transaction begin again.
+    `is_shared`: other processes make creates in the same ledger, and one of them may have got the retry of this request
+    before.
     """
     if idempotency is not None:
         earlier = await repeats.earlier(transaction, generation.owner, idempotency, generation.created_at)
+        if earlier is None and is_shared:
+            earlier = await repeats.overtaken(transaction, generation.owner, idempotency, generation.created_at)
         if earlier is not None:
             return earlier
     if counts is not None and open_max is not None:
@@ -61,8 +66,11 @@ async def create(
             raise InvalidImage(
                 f"The file {file_id!r} does not exist or has expired.", param=param_of(generation.request, file_id)
             )
-    if idempotency is not None and idempotency.key is not None:
-        await repeats.add_key(transaction, generation, idempotency.key, idempotency.digest)
+    if idempotency is not None:
+        for name in idempotency.keys:
+            await repeats.add_key(transaction, generation, name, idempotency.digest)
+        if idempotency.key is None and idempotency.retry and is_shared:
+            await repeats.put_retry(transaction, generation, idempotency.digest)
     await follow(transaction, None, generation, generation.created_at)
     reach("create_before_commit")
     return generation.id

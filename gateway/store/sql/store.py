@@ -179,6 +179,7 @@ class SqlStore:
             budgets=budgets,
             open_max=open_max,
             counts=self._counts,
+            is_shared=self.replicas is not None,
         )
         stored = await self._writer.run(work, yields=True)
         if isinstance(stored, Exceeded):

@@ -52,8 +52,8 @@ async def create_task(request: Call, reader: Reader, location: str) -> tuple[Con
 
     Within one account Kling takes each `external_task_id` once. Here a second create with the same one gets the same
     task if it asks for the same, and is refused otherwise: a client that lost an answer cannot buy twice. The
-    external id takes the place of an idempotency key, and creates with the same one wait for each other, so that two
-    at the same time are one as well, also with a different `Idempotency-Key` beside each.
+    external id is an idempotency key of its own, also beside a different `Idempotency-Key`, so two at the same time are
+    one as well. At one process they wait for each other.
     """
     context, key = await caller(request)
     Params.of(request).done()
@@ -81,7 +81,7 @@ async def _create_once(request: Call, context: Context, key: str, normal: Normal
     try:
         return await create(request, context, key, normal, instead_of_key=f"{EXTERNAL_TASK_ID}:{digest}")
     except IdempotencyKeyReused:
-        if only_header(request, "idempotency-key") is not None:
+        if only_header(request, "idempotency-key") is not None and await by_external_id(context, key, external) is None:
             raise
         raise _taken(external) from None
 
