@@ -57,10 +57,16 @@ class Engine(Protocol):
         """Wait until every generation that was open at the start has a driver."""
         ...
 
+    @property
+    def open_max(self) -> int:
+        """How many generations may be open at once, in all processes on the ledger together."""
+        ...
+
     def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for a generation that an API key is about to create, for the length of the `with` block.
 
-        Raises `Overloaded` if too many generations are open, or too many of this key; `ShuttingDown` after `drain`.
+        It counts what this process drives; the store counts again if there are others. Raises `Overloaded` if too many
+        generations are open, or too many of this key; `ShuttingDown` after `drain`.
         """
         ...
 

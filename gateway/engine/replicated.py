@@ -58,6 +58,7 @@ class ReplicatedEngine:
         self._standing = Standing()
         self._draining = False
         self._left = False
+        self.on_replicas: Callable[[int], None] = lambda _: None  # called with the number of replicas at each heartbeat
         self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
 
     @property
@@ -69,6 +70,11 @@ class ReplicatedEngine:
     def untaken(self) -> int:
         """See `Engine`."""
         return self._inner.untaken
+
+    @property
+    def open_max(self) -> int:
+        """See `Engine`."""
+        return self._inner.open_max
 
     @property
     def standing(self) -> Standing:
@@ -221,6 +227,7 @@ class ReplicatedEngine:
             self._missing.clear()
             await self._membership.join()
             return
+        self.on_replicas(1 + len(beat.others))
         self._beats += 1
         if self._draining or (self._evening is not None and not self._evening.done()):
             return

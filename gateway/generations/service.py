@@ -48,6 +48,11 @@ INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longe
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
+    @property
+    def open_max(self) -> int:
+        """How many generations may be open at once."""
+        ...
+
     def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
@@ -240,6 +245,7 @@ class Generations:
                 self._files.limits,
                 client_limits=self._limits_of(key),
                 budgets=budgets,
+                open_max=self._drivers.open_max,
             )
             if created is generation:
                 reach("create_committed")

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -365,3 +366,22 @@ async def test_a_replica_is_sure_only_for_a_time_after_the_moment_it_sent_a_hear
     rows.answer = lambda: None
     assert await membership.beat(0, draining=False) is None
     assert not membership.is_sure
+
+
+async def test_each_replica_hears_how_many_there_are(world: World) -> None:
+    first, _ = await world.start(), await world.start()
+    heard: list[int] = []
+    duties_of(first).on_replicas = heard.append
+    await first.beat()
+    last = await world.start()
+    await first.beat()
+    await world.age(last)
+    await first.beat()
+    assert heard == [2, 3, 2]
+
+
+async def test_a_start_learns_how_far_the_clock_of_the_database_is_ahead(postgres_url: str) -> None:
+    for apart in (-3, 0, 3600):
+        store = open_postgres(Server(postgres_url), datetime.now(UTC) - timedelta(seconds=apart))
+        assert abs(store.at_start.ahead.total_seconds() - apart) < 1
+        await store.close()

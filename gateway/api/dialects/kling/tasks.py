@@ -26,10 +26,10 @@ from gateway.store.port import Query
 PIECE = 50  # generations that are read at once: more would hold up every other request
 
 
-def caller(request: Call) -> tuple[Context, str]:
+async def caller(request: Call) -> tuple[Context, str]:
     """The services and the id of the caller's key. Kling has a code of its own for a request without a key."""
     try:
-        return context_of(request)
+        return await context_of(request)
     except Unauthenticated as error:
         if not (header(request, "authorization") or "").strip():
             error.param = NO_KEY
@@ -55,7 +55,7 @@ async def create_task(request: Call, reader: Reader, location: str) -> tuple[Con
     external id is an idempotency key of its own, also beside a different `Idempotency-Key`, so two at the same time are
     one as well. At one process they wait for each other.
     """
-    context, key = caller(request)
+    context, key = await caller(request)
     Params.of(request).done()
     raw = await read_body(request, context.max_body_bytes)
     body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
