@@ -229,7 +229,7 @@ def closed_table(title: str, runs: Runs) -> Table:
                 ),
             )
         )
-    columns = ("CPU µs", "lowest-highest", "x prototype", "a second", "p50 ms", "p99 ms", "load's core %", "waited %")
+    columns = ("CPU µs", "lowest-highest", "x prototype", "a second", "p50 ms", "p99 ms", "load %", "waited %")
     return Table(title, columns, rows)
 
 
