@@ -19,9 +19,7 @@ RUN python -m venv /opt/build && python -m venv /opt/video-gateway \
     && /opt/video-gateway/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM ${PYTHON}
-# A volume that is mounted on a folder of the image gets the folder's owner, with the first container that uses it.
-RUN useradd --system --uid 10001 --home-dir /data --create-home gateway \
-    && install --directory --owner=gateway --group=gateway /data/artifacts /data/artifacts/inputs
+RUN useradd --system --uid 10001 --home-dir /data --create-home gateway
 COPY --from=build /opt/video-gateway /opt/video-gateway
 USER gateway
 WORKDIR /data

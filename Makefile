@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=  # or each gateway that a test starts would co
 OUTDATED := $(shell tools/venv.sh state $(VENV) "$(PYTHON)")
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo generators test coverage scenarios chaos hostile clients check format docs bench bench-lists bench-against last-release lock sbom base-image clean outdated
+.PHONY: help install demo generators test coverage scenarios chaos hostile clients check format docs bench bench-against bench-more bench-lists last-release lock sbom base-image clean outdated
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
@@ -69,20 +69,21 @@ format: $(STAMP)  ## format the code, renew openapi/openapi.json
 	$(BIN)/ruff format .
 	$(BIN)/video-gateway openapi --output openapi/openapi.json
 
-bench: $(STAMP)  ## CPU per operation next to a bare handler; then archive, notice, listeners, webhooks, readings, open generations; 10 minutes
-	$(BIN)/python bench/run.py
+bench: $(STAMP)  ## measure the whole gateway process beside yardsticks, renew docs/figures.md; QUICK=1 PEERS=1 PARTS=requests,polls; 12 minutes
+	$(BIN)/python -m bench $(if $(QUICK),--quick) $(if $(PEERS),--peers) $(subst $(comma), ,$(PARTS))
+
+bench-against: $(STAMP)  ## the same beside the gateway of another checkout, in alternation: BASE=path QUICK=1 PARTS=; prints only
+	$(BIN)/python -m bench --against "$(BASE)" $(if $(QUICK),--quick) $(subst $(comma), ,$(PARTS))
+
+bench-more: $(STAMP)  ## archiving, notices, listeners, webhooks, intervals of polls; 7 minutes
 	$(BIN)/python bench/archive.py
 	$(BIN)/python bench/notice.py
 	$(BIN)/python bench/listeners.py
 	$(BIN)/python bench/webhooks.py
 	$(BIN)/python -m bench.readings
-	$(BIN)/python -m bench.open_generations
 
 bench-lists: $(STAMP)  ## lists of 1,000,000 generations beside lists of 1,000, and the health check meanwhile; 8 minutes
 	$(BIN)/python -m bench.lists
-
-bench-against: $(STAMP)  ## compare the CPU per operation with another checkout, in alternation: BASE=path; 6 minutes
-	$(BIN)/python bench/run.py --against "$(BASE)"
 
 BUILD := build/last-release
 last-release: $(STAMP)  ## renew the wheel of the last release, which tests run beside this version; COMMIT=tag of the release

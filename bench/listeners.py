@@ -17,7 +17,10 @@ from pathlib import Path
 
 import httpx
 
-from bench.server import KEY, Server, serving
+from bench.load import KEY
+from bench.processes import Process
+from bench.server import serving
+from bench.upstream import responder
 
 LISTENERS = int(os.environ.get("LISTENERS", "10000"))
 GENERATIONS = int(os.environ.get("GENERATIONS", "1000"))  # in the second round: the listeners are spread over them
@@ -72,7 +75,7 @@ class Listener(asyncio.Protocol):
         self._tail = data[-len(END) :]
 
 
-async def connected(server: Server, generations: list[str], on_event: Callable[[Listener], None]) -> list[Listener]:
+async def connected(server: Process, generations: list[str], on_event: Callable[[Listener], None]) -> list[Listener]:
     """`LISTENERS` open streams; each has received all events so far."""
     loop = asyncio.get_running_loop()
     host, _, port = server.url.removeprefix("http://").partition(":")
@@ -89,7 +92,7 @@ async def connected(server: Server, generations: list[str], on_event: Callable[[
     return await asyncio.gather(*(connect(number) for number in range(LISTENERS)))
 
 
-async def measured(server: Server, client: httpx.AsyncClient, count: int) -> None:
+async def measured(server: Process, client: httpx.AsyncClient, count: int) -> None:
     """Open the streams on `count` generations, wait, end one of the generations, and print the figures."""
     body = {"model": "foxapi/kling-v3-text-to-video", "prompt": "A calm sunrise over the ocean"}
     generations = [(await client.post(PATH, json=body)).raise_for_status().json()["id"] for _ in range(count)]
@@ -148,17 +151,10 @@ async def main() -> None:
     print(f"{machine}, {datetime.now(UTC):%Y-%m-%d}; open files: {soft:,}, at most {hard:,}")
     if hard != resource.RLIM_INFINITY and hard < LISTENERS + SPARE:
         sys.exit(f"{LISTENERS:,} connections need a hard limit of {LISTENERS + SPARE:,} open files (ulimit -Hn)")
-    upstream = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(__file__).with_name("pending.py")), stdout=asyncio.subprocess.PIPE
-    )
-    assert upstream.stdout is not None
-    try:
-        url = (await upstream.stdout.readline()).decode().strip()
-        for generations in (1, GENERATIONS):
-            await served(url, generations)
-    finally:
-        upstream.terminate()
-        await upstream.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        async with responder(Path(folder)) as upstream:
+            for generations in (1, GENERATIONS):
+                await served(upstream.url, generations)
 
 
 if __name__ == "__main__":

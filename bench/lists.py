@@ -20,7 +20,9 @@ from pathlib import Path
 import httpx
 
 from bench.history import SPACING_SECONDS, fill
-from bench.server import KEY, Server, serving
+from bench.load import KEY
+from bench.processes import Process
+from bench.server import serving
 from tests.hostile.lists import VIDEOS, many_lists, percentile
 
 SHORT = int(os.environ.get("LISTS_SHORT", "1000"))
@@ -58,7 +60,7 @@ def lists_of(count: int, newest: datetime) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[Server]:
+async def served(folder: Path, count: int, newest: datetime) -> AsyncIterator[Process]:
     """A gateway with such a history; how long it took to make and to migrate is printed."""
     began = time.perf_counter()
     fill(folder / "video-gateway.db", count, f"key_{sha256(KEY.encode()).hexdigest()[:24]}", newest)
@@ -76,7 +78,7 @@ def usual_p99(values: list[float]) -> float:
     return statistics.median(percentile(values[at * size : (at + 1) * size], 0.99) for at in range(PARTS))
 
 
-async def compared(servers: list[Server], queries: list[dict[str, str]]) -> None:
+async def compared(servers: list[Process], queries: list[dict[str, str]]) -> None:
     """Print what each list takes in both histories in milliseconds, and the ratios: p50, p99, CPU of the process."""
     columns = [f"{label} {length}" for label in ("p50", "p99", "CPU") for length in ("short", "long", "ratio")]
     print(f"{'milliseconds':28}" + "".join(f"{column:>11}" for column in columns))
@@ -109,7 +111,7 @@ async def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {ROUNDS} rounds")
     newest = datetime.now(UTC)
     async with AsyncExitStack() as stack:
-        servers: list[Server] = []
+        servers: list[Process] = []
         for count in (SHORT, LONG):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             servers.append(await stack.enter_async_context(served(folder, count, newest)))

@@ -8,7 +8,6 @@ import asyncio
 import os
 import platform
 import signal
-import socket
 import statistics
 import sys
 import tempfile
@@ -21,20 +20,15 @@ from typing import Any
 
 import httpx
 
+from bench.load import KEY
+from bench.processes import free_port
+
 COUNT = 240  # generations in each of the two runs
 PER_SECOND = 12.0
 POLL_SECONDS = 2.0
 TASK_SECONDS = 2.1  # a poll comes just before: the worst case of polling
 SELDOM_SECONDS = 600.0
 PATH = "/v1/videos/generations"
-KEY = "bench-key-0123456789abcdef"
-
-
-def free_port() -> int:
-    """A port on which no process listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -20,7 +20,9 @@ from pathlib import Path
 
 import httpx
 
-from bench.notice import KEY, PATH, free_port, process
+from bench.load import KEY
+from bench.notice import PATH, process
+from bench.processes import free_port
 
 READING_SECONDS = 0.3
 INTERVAL_SECONDS = 15.0

@@ -45,7 +45,7 @@ from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import is_loopback
 from gateway.drain import drain_of
 from gateway.engine.lineage_watch import LineageWatch
-from gateway.inputs.blobs import refuses_images
+from gateway.inputs.disk_room import refuses_images
 from gateway.live import Live
 from gateway.log import dropped_lines
 from gateway.log_observer import LogObserver
@@ -134,7 +134,7 @@ class Application:
         self._lineage = LineageWatch(base.store, base.far_marker)
         self.clients = base.clients
         self.providers, self.upstream, self.health = upstream.providers, upstream.client, upstream.health
-        self.input_fetcher, self._inputs = inputs.fetcher, inputs.inputs
+        self.input_fetcher, self._inputs, self._blobs = inputs.fetcher, inputs.inputs, inputs.blobs
         self.result_fetcher, self.artifact_store = artifacts.fetcher, artifacts.store
         self._archiver, self._thumbnails = artifacts.archiver, artifacts.thumbnails
         self.engine, self._sweeper, self._ledger_clock = engine.engine, engine.sweeper, engine.ledger_clock
@@ -225,6 +225,7 @@ class Application:
             delivering.cancel()
             await asyncio.wait([sweeping, delivering])  # both must have ended before the store is closed
             await self._inputs.close()
+            await self._blobs.close()
             self._archiver.close()
             await self._thumbnails.close()
             await self.upstream.close()
@@ -287,7 +288,7 @@ class Application:
         warnings += self._lineage.warnings()
         warnings += self._wake_ups.warnings()
         artifacts = self.live.current.settings.artifacts
-        if full := refuses_images(artifacts.inputs, artifacts.min_free_bytes):
+        if full := refuses_images(artifacts):
             warnings.append(full)
         warnings += [
             f"the configuration was not reloaded: {fault}" for fault in self.reloader.state.faults[:FAULTS_SHOWN]
@@ -300,6 +301,8 @@ class Application:
         """Why the gateway should get no traffic; `None` if it is ready."""
         if self._stopping_since is not None:
             return "the gateway is stopping"
+        if self.engine.halted is not None:
+            return self.engine.halted
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()

@@ -20,8 +20,9 @@ from gateway.artifacts.result_download import ResultDownloads
 from gateway.artifacts.thumbnails import Thumbnails
 from gateway.clients.administration import Administration
 from gateway.clients.directory import Directory, adoptions
-from gateway.clients.rates import Rates
-from gateway.clock import Clock, SystemClock, not_before
+from gateway.clients.rates import OwnRates
+from gateway.clients.shared_rates import SharedRates
+from gateway.clock import Clock, SystemClock, in_step, not_before
 from gateway.configuration.bound import Bound
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
@@ -46,8 +47,8 @@ from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary, file_link
+from gateway.inputs.open_blobs import open_blobs
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import ProviderUploads
 from gateway.live import Live
@@ -105,7 +106,7 @@ def build_base(
         fetch_allow=live.of(lambda now: now.settings.fetch.allow),
         observer=observer,
         wall_clock=clock,
-        clock=not_before(clock, store.at_start.newest),
+        clock=not_before(in_step(clock, store.at_start.ahead), store.at_start.newest),
         store=store,
         far_marker=FarMarker(place),
         redactor=live.of(lambda now: now.redactor),
@@ -133,9 +134,10 @@ def build_upstream(base: Base, transport: httpx.AsyncBaseTransport | None) -> Up
 
 def build_clients(base: Base) -> ClientParts:
     """What decides who may send a request, and what operators change about that."""
+    shared = base.store.request_rates
     return ClientParts(
         authenticator=Authenticator(base.clients, base.clock, open_to_all=base.settings.server.auth == "none"),
-        rates=Rates(base.clock),
+        rates=OwnRates(base.clock) if shared is None else SharedRates(shared),
         administration=Administration(base.store.clients, base.clients, base.clock),
     )
 
@@ -145,8 +147,7 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(base.fetch_allow)
-    min_free_bytes = base.live.of(lambda now: now.settings.artifacts.min_free_bytes)
-    blobs = Blobs(settings.artifacts.inputs, base.clock, min_free_bytes=min_free_bytes)
+    blobs = open_blobs(base.live.of(lambda now: now.settings.artifacts), base.clock)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,
@@ -271,6 +272,7 @@ def build_engine(
     )
     if isinstance(engine, ReplicatedEngine):
         engine.on_sweep = sweeper.take_turn
+        engine.on_replicas = upstream.health.share_with
     drift = base.wall_clock.drift if isinstance(base.wall_clock, SystemClock) else timedelta
     control = ProviderControl(
         configured=base.live.of(lambda now: now.settings.providers),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.api.web.context import Context
 from gateway.clock import Clock
 from gateway.domain.errors import ConfigurationError
-from gateway.inputs.blobs import DiskRoom, disk_room
+from gateway.inputs.disk_room import DiskRoom, disk_room
 from gateway.live import Live
 from gateway.metrics import figures
 from gateway.parts import Base, EngineParts, UpstreamParts, WebhookParts
@@ -60,6 +60,7 @@ def add_figures(
             base.live.of(lambda now: now.settings.server.max_open_generations),
             labels,
         ),
+        partial(figures.replicas, base.store, engine.engine),
         partial(figures.providers, upstream.health, labels),
         partial(figures.rooms, rooms),
         partial(figures.work, base.store, lambda: webhooks.deliverer.sending),

@@ -4,6 +4,8 @@ While a process runs, setting the system clock does not change this clock, so th
 was promised. Such a change is logged as a warning and takes effect at the next start. Time in which the machine was
 suspended counts, because the providers worked on meanwhile.
 
+Where several gateways share a database, the clock of the database counts, as it was at the start of the process.
+
 A new process starts with the system time, but never before the newest moment that the ledger has seen. If the system
 clock is more than a day earlier than that, or so far ahead that open generations would expire, the start is refused
 (`domain/ledger_clock.py`).
@@ -20,6 +22,7 @@ import structlog
 log = structlog.get_logger()
 LOOK_SECONDS = 60.0  # between two looks of a long timer
 JUMP_SECONDS = 30 * 86_400.0  # more than this between two looks is a fault of the clock, not time that has passed
+APART_SECONDS = 1.0  # a smaller difference from the clock of the database is not logged
 BEHIND_SECONDS = 1.0  # a system clock that is slower than the ledger by less than this is not logged
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux has it, and it counts suspensions
 
@@ -121,6 +124,22 @@ class ShiftedClock:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """See `Clock`."""
         return self._clock.call_later(seconds, callback)
+
+
+def in_step(clock: Clock, ahead: timedelta) -> Clock:
+    """A clock with the time of the database, which is `ahead`: all gateways on it agree on the time.
+
+    A clock that is not the machine's is left as it is.
+    """
+    if not isinstance(clock, SystemClock) or not ahead:
+        return clock
+    if abs(ahead.total_seconds()) >= APART_SECONDS:
+        log.warning(
+            "clock_differs_from_database",
+            seconds=round(ahead.total_seconds(), 3),
+            detail="the clock of the database counts; set the clocks of both machines by the same server",
+        )
+    return ShiftedClock(clock, ahead)
 
 
 def not_before(clock: Clock, moment: datetime | None) -> Clock:

@@ -12,6 +12,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.transitions import SaveStatus
 from gateway.ids import new_id
+from gateway.store.postgres.limits import PostgresLimits
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
 from gateway.store.postgres.signals import PostgresSignals
@@ -32,11 +33,14 @@ class Process:
         self.writer.replica = name
         self.reader = PoolReader(self.server)
         self.signals = PostgresSignals(self.server, lambda: name)
+        self.limits = PostgresLimits(self.server)
         database: Any = SimpleNamespace(
             reader=self.reader,
             writer=self.writer,
             signals=self.signals,
             replicas=None,
+            shared_counts=self.limits,
+            request_rates=self.limits,
             lineage=None,
             at_start=None,
             close=self.close,
@@ -54,6 +58,7 @@ class Process:
 
     async def close(self) -> None:
         await self.signals.stop()
+        await self.limits.close()
         await self.writer.close()
         await self.reader.close()
 
@@ -67,8 +72,12 @@ async def processes(url: str, *names: str) -> AsyncIterator[list[Process]]:
         yield made
 
 
-def new_generation(at: datetime = T0, owner: str = "alice") -> Generation:
-    return replace(generation(), id=new_id("gen_", at), owner=owner, fence=1, version=1, created_at=at)
+def new_generation(
+    at: datetime = T0, owner: str = "alice", route: str = "acme/one", cost_usd: float | None = None
+) -> Generation:
+    made = generation(route)
+    plan = replace(made.plan, routes=tuple(replace(each, cost_usd=cost_usd) for each in made.plan.routes))
+    return replace(made, id=new_id("gen_", at), owner=owner, fence=1, version=1, created_at=at, plan=plan)
 
 
 async def moves(store: SqlStore, before: Generation, to: Status, at: datetime = T0) -> Generation:

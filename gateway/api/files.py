@@ -87,7 +87,7 @@ class FileController(Controller):
     )
     async def upload(self, request: Call) -> ASGIResponse:
         """Check an image, then store it."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         raw = await read_body(request, context.max_body_bytes)
         fields = _fields(await parts_of(raw, request))
@@ -119,7 +119,7 @@ class FileController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List the files of the caller's key."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         params = Params.of(request)
         limit = params.limit(LIST_MAX, most=LIST_MAX)
         order = params.order()
@@ -138,7 +138,7 @@ class FileController(Controller):
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read the facts about one file, without its bytes."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         return json_answer(file_view(await context.files.get(path_id(request, "file_id"), key)))
 
@@ -154,7 +154,7 @@ class FileController(Controller):
     )
     async def remove(self, request: Call) -> ASGIResponse:
         """Delete a file that no open generation uses."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         file_id = path_id(request, "file_id")
         await context.files.delete(file_id, key)
@@ -184,7 +184,7 @@ class FileController(Controller):
         token = params.text("token", longest=TOKEN_MAX)
         file = None if token is None else await context.files.admitted(file_id, token)
         if file is None:
-            file = await context.files.get(file_id, key_beside_token(request, context, token))
+            file = await context.files.get(file_id, await key_beside_token(request, context, token))
         else:
             note_link(request, file.key, file.id)
         params.done()

@@ -4,103 +4,26 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import obstore
 import structlog
 from obstore.exceptions import BaseError
-from obstore.store import AzureStore, GCSStore, S3Store, from_url
+from obstore.store import S3Store
 
 from gateway.artifacts.store import CHUNK_BYTES, RETRY_AFTER_SECONDS, Spool, checked
-from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.buckets.opening import NO_BUCKET, Bucket, probe, reason_of
+from gateway.domain.errors import StoreUnavailable
 from gateway.failpoints import reach
-from gateway.settings.sections import ArtifactSettings
-from gateway.settings.toml import Secret
 
 log = structlog.get_logger()
 PROBE_SECONDS = 60.0  # between the probes of a bucket that does not work
 PART_BYTES = 5 * 1024 * 1024  # of an upload; S3 takes no smaller parts, and at most 10,000 of them
 PARTS_AT_ONCE = 1  # each part that is uploaded at the same time takes memory
 LINK_SECONDS_MAX = 7 * 86_400  # S3, "Presigned URLs"
-# A client may read slowly, so a read ends only when the server is silent. Callers try again, so few retries are enough.
-_CLIENT: dict[str, Any] = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "12h"}
-_RETRIES: dict[str, Any] = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}
-
-_NO_BUCKET = "the bucket does not exist; check artifacts.url"
-# A pattern in the text of an error → the reason and the remedy. The first match counts: it is the innermost cause.
-_REASONS: tuple[tuple[str, str], ...] = (
-    (
-        r"computeMetadata",
-        "no credentials (GOOGLE_APPLICATION_CREDENTIALS; the machine's role was asked and gave none)",
-    ),
-    (r"/metadata/identity", "no credentials (AZURE_STORAGE_ACCOUNT_KEY; the machine's role was asked and gave none)"),
-    (
-        r"/latest/(api/token|meta-data)|169\.254\.17[0-9]\.",
-        "no credentials (artifacts.access_key_id or AWS_ACCESS_KEY_ID; the machine's role was asked and gave none)",
-    ),
-    (r"\bNoSuchBucket\b|\bContainerNotFound\b", _NO_BUCKET),
-    (
-        r"\bInvalidAccessKeyId\b",
-        "the access key is not known to the server; check artifacts.access_key_id or AWS_ACCESS_KEY_ID",
-    ),
-    (
-        r"\bSignatureDoesNotMatch\b",
-        "the secret key is wrong; check artifacts.secret_access_key or AWS_SECRET_ACCESS_KEY",
-    ),
-    (r"\bRequestTimeTooSkewed\b", "the clock of this machine is wrong"),
-    (
-        r"\bAuthorizationHeaderMalformed\b|\bPermanentRedirect\b|incorrectly configured region",
-        "the bucket is in another region; check artifacts.region",
-    ),
-    (r"status code: 401\b", "the credentials are not accepted"),
-    (
-        r"status code: 403\b",
-        "access is forbidden; the credentials must allow to list the bucket and to get, put and delete in it",
-    ),
-    (r"\bInvalidCertificate\(", "its TLS certificate is not trusted; check artifacts.endpoint"),
-    (r"\bInvalidContentType\b", "it does not speak TLS; check the https of artifacts.endpoint"),
-    (r"Generic S3 error: [^\n]*HTTP error", "no connection; check artifacts.endpoint"),
-    (r"HTTP error", "no connection"),
-)
-
-Bucket = S3Store | GCSStore | AzureStore
-
-
-def bucket_of(
-    settings: ArtifactSettings, *, client: dict[str, Any] = _CLIENT, retries: dict[str, Any] = _RETRIES
-) -> Bucket:
-    """The bucket that the settings name. Raises `ConfigurationError` when they are incomplete. Nothing is sent.
-
-    Credentials are looked for where the cloud's own programs look, unless the settings have those of an S3 service.
-    """
-    config: Any = {"endpoint": settings.endpoint, "region": settings.region}
-    for name in ("access_key_id", "secret_access_key"):
-        secret: Secret | None = getattr(settings, name)
-        config[name] = secret and secret.reveal()
-    config = {name: value for name, value in config.items() if value is not None}
-    options: Any = {**client, "allow_http": True} if (settings.endpoint or "").startswith("http:") else client
-    make: Any = from_url  # its overloads have the options of one cloud each; here they are data
-    try:
-        bucket: Bucket = make(settings.url, config=config, client_options=options, retry_config=retries)
-    except (BaseError, ValueError) as error:
-        raise ConfigurationError(f"artifacts.url: {settings.url}: {_first_line(error)}") from None
-    return bucket
-
-
-async def probe(bucket: Bucket) -> str | None:
-    """Read an object that does not exist. Returns `None` if the bucket says so, else what is wrong and the remedy."""
-    try:
-        await obstore.get_async(bucket, "probe")
-    except FileNotFoundError as error:
-        return _NO_BUCKET if _reason(error) == _NO_BUCKET else None
-    except (BaseError, OSError) as error:
-        return _reason(error)
-    return None
 
 
 class ArtifactBucket:
@@ -202,30 +125,15 @@ def _answering(done: str) -> Iterator[None]:
     except FileNotFoundError as error:
         if done == "read":
             raise
-        raise _unavailable(done, _NO_BUCKET) from error
+        raise _unavailable(done, NO_BUCKET) from error
     except (BaseError, OSError) as error:
-        raise _unavailable(done, _reason(error)) from error
+        raise _unavailable(done, reason_of(error)) from error
 
 
 def _unavailable(done: str, reason: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"The result cannot be {done} now.", retry_after=RETRY_AFTER_SECONDS, reason=f"artifacts.url: {reason}"
     )
-
-
-def _reason(error: Exception) -> str:
-    """The reason of an error in the gateway's own words: the error's text may have addresses, and whole HTML pages."""
-    text = str(error)
-    for pattern, reason in _REASONS:
-        if re.search(pattern, text):
-            return reason
-    if status := re.search(r"status code: (\d{3})", text):
-        return f"it answers with HTTP {status[1]}"
-    return getattr(error, "strerror", None) or "it does not answer as an object store does"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip().rstrip(":")
 
 
 def _signed_again(url: str, secret: str, more: Mapping[str, str]) -> str:

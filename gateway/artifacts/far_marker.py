@@ -14,7 +14,7 @@ import obstore
 import structlog
 from obstore.exceptions import BaseError
 
-from gateway.artifacts.bucket import Bucket, bucket_of
+from gateway.buckets.opening import Bucket, bucket_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.lineage import Marker, Reading, line_of, marker_of
 from gateway.fsync import fsync_path

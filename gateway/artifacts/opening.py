@@ -1,8 +1,9 @@
 """Opens the store of results that is configured."""
 
-from gateway.artifacts.bucket import ArtifactBucket, bucket_of
+from gateway.artifacts.bucket import ArtifactBucket
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import ArtifactStore
+from gateway.buckets.opening import bucket_of
 from gateway.settings.load import Settings
 
 

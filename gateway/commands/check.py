@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import structs
 
 from gateway.app import UNFOLLOWED_SHOWN
-from gateway.artifacts.bucket import bucket_of, probe
+from gateway.buckets.opening import bucket_of, probe
 from gateway.clients.directory import left_behind
 from gateway.clock import BEHIND_SECONDS
 from gateway.commands.connect import connect as connect_to
@@ -27,7 +27,7 @@ from gateway.domain.routing.plan import Candidate
 from gateway.domain.routing.price import Price
 from gateway.drain import drain_of
 from gateway.generations.catalog import Catalog
-from gateway.inputs.blobs import refuses_images
+from gateway.inputs.disk_room import refuses_images
 from gateway.settings.environment import variable_prefix
 from gateway.settings.load import ProviderSettings, Settings, read_configuration, table_of
 from gateway.settings.secret_values import redactor_of, too_short
@@ -85,8 +85,7 @@ def check(config: Path | None, *, connect: bool) -> int:
             unreachable, report.refused = connect_to(bound)
             report.unreachable += unreachable
         warnings += _drain(bound, settings)
-        artifacts = settings.artifacts
-        warnings += filter(None, [refuses_images(artifacts.inputs.resolve(), artifacts.min_free_bytes)])
+        warnings += filter(None, [refuses_images(settings.artifacts)])
         _models(bound, structs.replace(settings, providers=dict.fromkeys(bound, ProviderSettings())), report)
         for warning in (*settings.warnings, *too_short(settings), *warnings):
             if not (warning.startswith("providers: ") and report.errors):  # already printed as an error
@@ -189,9 +188,9 @@ def _artifacts(settings: Settings, report: Report, *, connect: bool) -> None:
         return
     where = settings.artifacts.url
     if not connect:
-        line("artifacts", f"{where} (not tried: --connect does); inputs in {folder}")
+        line("artifacts", f"{where} (not tried: --connect does); copies of inputs in {folder}")
     elif (reason := asyncio.run(probe(bucket))) is None:
-        line("artifacts", f"{where} answers; inputs in {folder}")
+        line("artifacts", f"{where} answers; copies of inputs in {folder}")
     else:
         report.unreachable.append("the bucket")
         at = f" at {settings.artifacts.endpoint}" if settings.artifacts.endpoint else ""

@@ -7,6 +7,7 @@ itself, by the time since the start of its machine, in which suspensions count.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -52,3 +53,28 @@ def is_sure(sent_at: float | None, now: float) -> bool:
     The database got the heartbeat after it was sent. So a replica stops buying long before another one may take over.
     """
     return sent_at is not None and 0 <= now - sent_at < SURE_SECONDS
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """What one heartbeat has seen of the ledger."""
+
+    lineage: str  # the newest lineage; see `lineage.py`
+    position: int  # the last number of an event that was given out; a crash of the server never sets it back
+    newest: int  # the number of the newest event that is stored; it goes back when that is deleted
+    server_since: datetime  # when the server was started: a fail-over is a change of it
+
+
+def lost_commits(before: Sight, now: Sight) -> str | None:
+    """Why the ledger must be an older state than a replica has seen, which went on working; None if it may be newer.
+
+    This is so after a fail-over to a standby that was behind, or when a backup was restored under running gateways.
+    What was bought meanwhile is not in the ledger, and would be bought again. A fail-over that has lost less than what
+    was committed since the last heartbeat is not noticed.
+    """
+    if now.lineage != before.lineage:
+        return "the ledger was restored from an older state since this gateway was started"
+    if now.position < before.position:
+        return f"the ledger ends at event {now.position}, and this gateway has seen event {before.position}"
+    if now.newest < before.newest and now.server_since != before.server_since:
+        return f"the newest event is {now.newest} on another server, and this gateway has seen event {before.newest}"
+    return None

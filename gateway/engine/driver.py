@@ -201,7 +201,9 @@ class Driver:
     def _cancel_all_but_submits(self) -> None:
         """Cancel what may be repeated. A submit that may have begun to leave must be brought to its end."""
         for task, effect in self._running.items():
-            if not (isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id)):
+            if isinstance(effect, Submit) and self._effects.is_sending(effect.attempt_id):
+                self._effects.stop_waiting(effect.attempt_id)
+            else:
                 task.cancel()
 
     def _cancel_unwanted(self, generation: Generation) -> None:

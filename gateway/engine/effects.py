@@ -32,6 +32,10 @@ class Effects:
         self._canceller = canceller
         self._archiver = archiver
 
+    def stop_waiting(self, attempt_id: str) -> None:
+        """See `Submitter.stop_waiting`."""
+        self._submitter.stop_waiting(attempt_id)
+
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit of this attempt may have begun to leave. Only before that may it be cancelled."""
         return self._submitter.is_sending(attempt_id)

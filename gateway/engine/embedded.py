@@ -16,19 +16,19 @@ import structlog
 from gateway import log_context
 from gateway.clock import Clock
 from gateway.clock import sleep as sleep_on
-from gateway.domain.errors import Overloaded, ShuttingDown
+from gateway.domain.errors import ShuttingDown
 from gateway.domain.generation.model import Generation
 from gateway.engine.driver import Driver
+from gateway.engine.port import Standing
 from gateway.engine.store_retry import until_store_works
 from gateway.live import Live
-from gateway.sharing.room import has_share_left
+from gateway.sharing.open_places import no_place
 from gateway.sharing.turns import Turns
 from gateway.store.port import Store
 
 log = structlog.get_logger()
 RESTART_SECONDS = 30.0  # before a driver that raised is started again
 LEASE_SECONDS = 60.0
-FULL_SECONDS = 15.0  # `Retry-After` while too many generations are open
 TAKE_OVER_BATCH = 16  # generations that a start takes over in one transaction: the event loop needs 10 ms for them
 STOPPING_SECONDS = 5.0  # `Retry-After` while the process stops: the next one may run by then
 
@@ -67,6 +67,21 @@ class EmbeddedEngine:
         """See `Engine`."""
         return len(self._untaken) + len(self._being_taken)
 
+    @property
+    def open_max(self) -> int:
+        """See `Engine`."""
+        return self._open_max.current
+
+    @property
+    def standing(self) -> Standing:
+        """See `Engine`."""
+        return Standing()
+
+    @property
+    def halted(self) -> str | None:
+        """See `Engine`. A process that has the ledger for itself has nothing to compare it with."""
+        return None
+
     async def start(self) -> None:
         """Begin to take over every open generation. It goes on in the background, as fast as the store commits."""
         self._begin_to_take(await self._store.open_ids(self._clock.now()))
@@ -93,17 +108,8 @@ class EmbeddedEngine:
             raise ShuttingDown(retry_after=STOPPING_SECONDS)
         open_max = self._open_max.current
         taken = len(self._tasks) + self.untaken - len(self._ended) + self._arriving.total()
-        if taken >= open_max:
-            raise Overloaded(
-                f"{open_max:,} generations are open already, as many as server.max_open_generations allows.",
-                retry_after=FULL_SECONDS,
-            )
-        own = self._open[key] + self._arriving[key]
-        if not has_share_left(own, taken, open_max):
-            raise Overloaded(
-                f"Your key has {own:,} open generations, and the rest of {open_max:,} is for other clients.",
-                retry_after=FULL_SECONDS,
-            )
+        if (refusal := no_place(self._open[key] + self._arriving[key], taken, open_max)) is not None:
+            raise refusal
         self._arriving[key] += 1
         try:
             yield

@@ -20,8 +20,13 @@ class Membership:
 
     @property
     def is_sure(self) -> bool:
-        """See `Liveness`."""
-        return is_sure(self._sent_at, self._elapsed())
+        """See `Liveness`. On a ledger that has lost commits nothing is bought until the gateway is started again."""
+        return self.lost is None and is_sure(self._sent_at, self._elapsed())
+
+    @property
+    def lost(self) -> str | None:
+        """See `Replicas`."""
+        return self._replicas.lost
 
     @property
     def age(self) -> float:

@@ -4,9 +4,26 @@ Whether a submit may be sent is decided by the ledger alone, never by an engine.
 """
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Literal, Protocol
+
+from msgspec import Struct, field
 
 from gateway.domain.generation.model import Generation
+
+Cause = Literal["dead_replica", "orphan", "surplus", "stop"]  # why generations were handed over
+
+
+class Standing(Struct, kw_only=True):
+    """This process among the replicas of the ledger, for metrics. The counts are since its start."""
+
+    replicas: int = 1  # that live and do not stop, with this one
+    heartbeat_age: float = 0.0  # seconds since the last heartbeat was sent that succeeded
+    heartbeats_failed: int = 0
+    declared_dead: int = 0  # how often this process was
+    # Generations by cause. A dead replica is handed over by another one, which counts it.
+    handed_over: dict[Cause, int] = field(
+        default_factory=lambda: {"dead_replica": 0, "orphan": 0, "surplus": 0, "stop": 0}
+    )
 
 
 class Engine(Protocol):
@@ -22,6 +39,16 @@ class Engine(Protocol):
         """How many generations that were open at the start have no driver yet."""
         ...
 
+    @property
+    def standing(self) -> Standing:
+        """This process among the replicas."""
+        ...
+
+    @property
+    def halted(self) -> str | None:
+        """Why this process accepts and submits nothing until it is started again, and what to do; None otherwise."""
+        ...
+
     async def start(self) -> None:
         """Begin to start a driver for every open generation. This returns before they run."""
         ...
@@ -30,10 +57,16 @@ class Engine(Protocol):
         """Wait until every generation that was open at the start has a driver."""
         ...
 
+    @property
+    def open_max(self) -> int:
+        """How many generations may be open at once, in all processes on the ledger together."""
+        ...
+
     def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for a generation that an API key is about to create, for the length of the `with` block.
 
-        Raises `Overloaded` if too many generations are open, or too many of this key; `ShuttingDown` after `drain`.
+        It counts what this process drives; the store counts again if there are others. Raises `Overloaded` if too many
+        generations are open, or too many of this key; `ShuttingDown` after `drain`.
         """
         ...
 

@@ -17,12 +17,17 @@ from gateway.domain.generation.model import Generation
 from gateway.domain.replicas import BEAT_SECONDS
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.membership import Membership
+from gateway.engine.port import Standing
 from gateway.store.replicas import Replicas
 from gateway.store.signals import CalledBack, Signals
 
 log = structlog.get_logger()
 LOOK_SECONDS = 0.1  # between two looks whether everything is taken over
 FRESH_SECONDS = 1.0  # a heartbeat that was sent no longer ago has seen the others well enough
+_REMEDY = (
+    "what it has lost may have been bought, so this gateway buys nothing: stop every gateway on this database, start"
+    " one with `video-gateway serve --restored`, then the others"
+)
 AUDIT_BEATS = 12  # so many heartbeats lie between two looks for generations of this replica that it does not drive
 
 
@@ -49,8 +54,11 @@ class ReplicatedEngine:
         self._beats = 0
         self._arriving = 0  # generations of jobs that are being carried out
         self._is_failing = False
+        self._is_halted = False
+        self._standing = Standing()
         self._draining = False
         self._left = False
+        self.on_replicas: Callable[[int], None] = lambda _: None  # called with the number of replicas at each heartbeat
         self.on_sweep: Callable[[], None] = lambda: None  # called when it is the turn of this replica to sweep
 
     @property
@@ -62,6 +70,24 @@ class ReplicatedEngine:
     def untaken(self) -> int:
         """See `Engine`."""
         return self._inner.untaken
+
+    @property
+    def open_max(self) -> int:
+        """See `Engine`."""
+        return self._inner.open_max
+
+    @property
+    def standing(self) -> Standing:
+        """See `Engine`."""
+        self._standing.replicas = 1 + len(self._membership.load(0).others)
+        self._standing.heartbeat_age = self._membership.age
+        return self._standing
+
+    @property
+    def halted(self) -> str | None:
+        """See `Engine`."""
+        lost = self._membership.lost
+        return None if lost is None else f"{lost}; {_REMEDY}"
 
     async def start(self) -> None:
         """See `Engine`. What has no replica that lives is handed over to those that are here now."""
@@ -80,6 +106,12 @@ class ReplicatedEngine:
 
     def admit(self, key: str) -> AbstractContextManager[None]:
         """See `Engine`. Each replica counts its own."""
+        if self._membership.lost is not None:
+            raise StoreUnavailable(
+                "The store has lost changes; nothing is accepted.", retry_after=60, reason=self.halted
+            )
+        if not self._membership.is_sure:  # after a suspension the client may have sent its request to another one
+            raise StoreUnavailable("This gateway was suspended, or its database did not answer.", retry_after=1)
         return self._inner.admit(key)
 
     def begin(self, generation: Generation) -> None:
@@ -155,6 +187,7 @@ class ReplicatedEngine:
     async def look_after_all(self) -> None:
         """See `Duties`."""
         if count := await self._replicas.hand_over_orphans(self._clock.now()):
+            self._standing.handed_over["orphan"] += count
             log.warning("orphans_handed_over", generations=count)
 
     async def sweep(self) -> None:
@@ -169,25 +202,32 @@ class ReplicatedEngine:
             try:
                 await self.beat()
             except StoreUnavailable as error:
+                self._standing.heartbeats_failed += 1
                 if not self._is_failing:
                     log.error("heartbeat_failed", error=error.reason or error.detail)  # noqa: TRY400  # the reason is said
                 self._is_failing = True
             except Exception:  # the next one may succeed, and without one this replica buys nothing
+                self._standing.heartbeats_failed += 1
                 log.exception("heartbeat_failed")
                 self._is_failing = True
 
     async def beat(self) -> None:
         """Say that this replica lives, and do what the answer asks for."""
         beat = await self._membership.beat(self.driven, draining=self._draining)
+        if self.halted is not None and not self._is_halted:
+            log.error("ledger_went_back", reason=self.halted)
+        self._is_halted = self.halted is not None
         if self._is_failing:
             log.warning("heartbeat_works_again")
             self._is_failing = False
         if beat is None:
+            self._standing.declared_dead += 1
             log.error("replica_declared_dead", generations=self.driven)
             self._inner.let_all_go()
             self._missing.clear()
             await self._membership.join()
             return
+        self.on_replicas(1 + len(beat.others))
         self._beats += 1
         if self._draining or (self._evening is not None and not self._evening.done()):
             return
@@ -201,6 +241,7 @@ class ReplicatedEngine:
     async def _even_out(self, surplus: int, *, has_dead: bool, is_audit: bool) -> None:
         try:
             if has_dead and (count := await self._replicas.hand_over_dead(self._clock.now())):
+                self._standing.handed_over["dead_replica"] += count
                 log.warning("dead_replica_handed_over", generations=count)
             if surplus:
                 await self._hand_over_some(surplus)
@@ -219,6 +260,7 @@ class ReplicatedEngine:
         finally:
             for generation_id in set(let_go) - set(handed_over):
                 self._inner.wake(generation_id)
+        self._standing.handed_over["surplus"] += len(handed_over)
         log.info("surplus_handed_over", generations=len(handed_over))
 
     async def _drive_missing(self) -> None:
@@ -235,6 +277,6 @@ class ReplicatedEngine:
 
     async def _hand_over_all(self) -> None:
         try:
-            await self._replicas.hand_over_all(self._clock.now())
+            self._standing.handed_over["stop"] += await self._replicas.hand_over_all(self._clock.now())
         except StoreUnavailable as error:
             log.warning("hand_over_failed", error=error.reason or error.detail)

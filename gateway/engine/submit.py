@@ -12,7 +12,7 @@ from hashlib import sha256
 import structlog
 from msgspec import Struct
 
-from gateway.clock import Clock
+from gateway.clock import Clock, sleep
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import clean, failed
@@ -22,6 +22,7 @@ from gateway.domain.adapter.request import UpstreamRequest
 from gateway.domain.adapter.task import Failed, TaskRef
 from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
+from gateway.domain.backoff import spread
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
 from gateway.domain.generation.facts_and_effects import SubmitEnded
@@ -38,13 +39,14 @@ from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 from gateway.log_observer import answer_fields
-from gateway.store.port import Permission, Store
+from gateway.store.port import Permission, Store, SubmitPlace
 from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
+ASK_AGAIN_SECONDS = 0.2  # while other processes have every place for submits to a provider
 CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
 
@@ -62,6 +64,10 @@ class _NotWanted(Exception):
     def __init__(self, ended: SubmitEnded | None) -> None:
         super().__init__()
         self.ended = ended
+
+
+class _NoPlaceError(Exception):
+    """Other processes have as many submits in flight as the provider takes."""
 
 
 class Submitter:
@@ -96,10 +102,15 @@ class Submitter:
         self._callback_url = callback_url
         self._liveness = liveness
         self._sending: set[str] = set()  # attempts from the beginning of their intent to the end of their submit
+        self._stopping: set[str] = set()  # some of them, which are not tried again if the provider has no place
 
     def is_sending(self, attempt_id: str) -> bool:
         """Whether the submit may have begun to leave. From then on it must be brought to its end."""
         return attempt_id in self._sending
+
+    def stop_waiting(self, attempt_id: str) -> None:
+        """End a submit that `is_sending` if it turns out that it has not begun and would wait for a place."""
+        self._stopping.add(attempt_id)
 
     async def submit(self, submission: Submission) -> SubmitEnded | None:
         """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
@@ -111,6 +122,7 @@ class Submitter:
             # While the store cannot be read, the slot is free between two tries: a submit without an image can use it.
             ended = await until_store_works(self._clock, lambda: self._in_free_slot(submission), attempt=attempt.id)
         finally:
+            self._stopping.discard(attempt.id)
             if ended is not None:  # also when it was cancelled: if it was the probe of a circuit, another takes over
                 self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
@@ -124,37 +136,49 @@ class Submitter:
 
     async def _in_free_slot(self, submission: Submission) -> SubmitEnded | None:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
+        route = submission.route
+        async with self._health.submits[route.provider].slot(submission.generation.owner):
+            while True:
+                try:
+                    return await self._in_slot(submission)
+                except _NoPlaceError:  # the attempt stays reserved; as in the wait for a slot, it may be cancelled
+                    if submission.attempt.id in self._stopping:
+                        return None
+                    seed = f"{submission.attempt.id}:{self._clock.now().timestamp()}"
+                    await sleep(self._clock, ASK_AGAIN_SECONDS * (0.75 + spread(seed) / 2))
+
+    async def _in_slot(self, submission: Submission) -> SubmitEnded | None:
+        """Submit, in a slot of this process. Raises `_NoPlaceError` if the provider has no place for this process."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
-        async with self._health.submits[route.provider].slot(generation.owner):
-            provider = self._provider_of(route)  # only now: it may have got another key while this attempt waited
-            if provider is None:
-                return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
-            is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
-            is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
-            if is_open and not is_probe and has_another_route(generation, attempt, self._health.of):
-                # The circuit opened while this attempt waited for its slot. The next route is more likely to work.
-                return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
-            reach("reserved")
-            try:
-                call = await self._prepare(submission, provider)
-            except StoreUnavailable:
-                raise
-            except InputRefused as refused:
-                self._health.on_submit(route.provider, route.model, attempt.id, refused.failure, account=provider)
-                return SubmitEnded(
-                    attempt_id=attempt.id,
-                    state=AttemptState.REFUSED,
-                    failure=refused.failure,
-                    retry_after_seconds=refused.retry_after_seconds,
-                )
-            except Exception as error:  # noqa: BLE001  # an adapter may raise anything, and nothing was sent
-                return _broken_before_sending(attempt, provider, error)
-            await self._liveness.sure()
-            self._sending.add(attempt.id)
-            try:
-                return await self._begin_and_send(submission, provider, call)
-            finally:
-                self._sending.discard(attempt.id)
+        provider = self._provider_of(route)  # only now: it may have got another key while this attempt waited
+        if provider is None:
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
+        is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
+        if is_open and not is_probe and has_another_route(generation, attempt, self._health.of):
+            # The circuit opened while this attempt waited for its slot. The next route is more likely to work.
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        reach("reserved")
+        try:
+            call = await self._prepare(submission, provider)
+        except StoreUnavailable:
+            raise
+        except InputRefused as refused:
+            self._health.on_submit(route.provider, route.model, attempt.id, refused.failure, account=provider)
+            return SubmitEnded(
+                attempt_id=attempt.id,
+                state=AttemptState.REFUSED,
+                failure=refused.failure,
+                retry_after_seconds=refused.retry_after_seconds,
+            )
+        except Exception as error:  # noqa: BLE001  # an adapter may raise anything, and nothing was sent
+            return _broken_before_sending(attempt, provider, error)
+        await self._liveness.sure()
+        self._sending.add(attempt.id)
+        try:
+            return await self._begin_and_send(submission, provider, call)
+        finally:
+            self._sending.discard(attempt.id)
 
     async def _prepare(self, submission: Submission, provider: Provider) -> HttpCall:
         """The call, with every input in the form that the provider takes. Preparing it again costs nothing."""
@@ -181,7 +205,7 @@ class Submitter:
     async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         try:
-            await self._begin(generation, attempt)
+            await self._begin(generation, attempt, SubmitPlace(provider.name, provider.concurrency))
         except _NotWanted as stopped:
             return stopped.ended
         reach("submitting_nothing_sent")
@@ -205,15 +229,20 @@ class Submitter:
             await self._inputs.forget(generation.request.input, generation.owner, provider, failure)
         return ended
 
-    async def _begin(self, generation: Generation, attempt: Attempt) -> None:
-        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused."""
+    async def _begin(self, generation: Generation, attempt: Attempt, place: SubmitPlace) -> None:
+        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused.
+
+        Raises `_NoPlaceError` if it may be asked for again.
+        """
         permission = await until_store_works(
             self._clock,
-            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now()),
+            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now(), place),
             attempt=attempt.id,
         )
         if permission is Permission.OVERTAKEN:
             raise _NotWanted(None)
+        if permission is Permission.FULL:
+            raise _NoPlaceError
         if permission is Permission.HELD:
             self._health.note_hold(generation.route(attempt).provider)
         if permission is not Permission.GRANTED:
@@ -234,7 +263,7 @@ class Submitter:
             signed = provider.adapter.authorize(call, provider.credential, self._clock.now())
         except Exception as error:  # noqa: BLE001  # still nothing was sent
             return _broken_before_sending(attempt, provider, error)
-        if not self._liveness.is_sure:  # this process was suspended, or the database did not answer for too long
+        if not self._may_send():  # this process was suspended, or the database did not answer for too long
             return _not_sent(attempt, None)
         reach("sent_no_reply")
         try:
@@ -244,10 +273,11 @@ class Submitter:
                 timeout_seconds=provider.polling(submission.route.model).submit_timeout_seconds,
                 headers=provider.headers,
                 fresh=True,
+                may_send=None if self._liveness is ALONE else self._may_send,
             )
         except NotSent as error:
             log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE) if self._may_send() else None)
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
             answer = UpstreamAnswer(message=clean(str(error)) or None)
@@ -256,6 +286,10 @@ class Submitter:
             log.exception("submit_broken", attempt=attempt.id, provider=provider.name)
             return _unknown(attempt, None)
         return await self._read_answer(submission, provider, call, reply)
+
+    def _may_send(self) -> bool:
+        """Whether no other process has taken the generations of this one over."""
+        return self._liveness.is_sure
 
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply

@@ -19,7 +19,7 @@ INTERVAL_SECONDS = 3600.0
 KEEP_ALL = Live(KeepFor())
 BLOB_AGE = timedelta(hours=1)  # far longer than a create takes between writing a blob and naming it in the ledger
 BATCH_OF_HISTORY = 25  # generations at once: the event loop needs about 4 milliseconds for them
-BATCH = 200  # rows or files at once: the event loop needs about a millisecond for them
+BATCH = 200  # rows or results at once: the event loop needs about a millisecond for them
 
 
 class Sweeper:
@@ -43,8 +43,8 @@ class Sweeper:
 
         `hold`: the clock may be wrong, so for a while another time decides what has expired.
 
-        `by_turns`: several processes share the ledger, and `take_turn` says when this one removes rows and results. It
-        removes blobs in any case, because the others may not see its folder.
+        `by_turns`: several processes share the ledger, and `take_turn` says when this one removes what all have in
+        common. It removes blobs of its own folder in any case, because the others may not see that.
         """
         self._store = store
         self._blobs = blobs
@@ -137,7 +137,9 @@ class Sweeper:
         if with_rows:
             await self._count_history()
             rows = await self._remove_rows(now)
-        blobs = await self._remove_blobs(now - BLOB_AGE)
+        blobs = await self._blobs.sweep(
+            now - BLOB_AGE, self._store.named_blobs, of_all=with_rows, going=lambda: not self._stopping
+        )
         if rows or blobs:
             seconds = (self._clock.now() - began).total_seconds()
             log.info("sweep_finished", rows=rows, blobs=blobs, duration_seconds=seconds)
@@ -162,24 +164,3 @@ class Sweeper:
             while not self._stopping and (count := await expire(now - self._keep_purchases.current, BATCH)):
                 total += count
         return total + await self._old_rows.remove(now, lambda: self._stopping)
-
-    async def _remove_blobs(self, before: datetime) -> int:
-        """Remove the blobs from before this moment that no file names, and return how many there were."""
-        total = 0
-        for folder in await self._blobs.folders():
-            if self._stopping:
-                break
-            total += await self._remove_from(folder, before)
-        return total
-
-    async def _remove_from(self, folder: str, before: datetime) -> int:
-        """Remove such blobs from one folder. A younger blob stays: its create may still be about to name it."""
-        total = 0
-        names = await self._blobs.old(folder, before)
-        for start in range(0, len(names), BATCH):
-            if self._stopping:
-                break
-            batch = names[start : start + BATCH]
-            in_use = await self._store.named_blobs(batch)
-            total += await self._blobs.remove(folder, [name for name in batch if name not in in_use], before)
-        return total

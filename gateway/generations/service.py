@@ -48,6 +48,11 @@ INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longe
 class Drivers(Protocol):
     """What this service needs of an engine."""
 
+    @property
+    def open_max(self) -> int:
+        """How many generations may be open at once."""
+        ...
+
     def admit(self, key: str) -> AbstractContextManager[None]:
         """Reserve capacity for one more generation. Raises an error for the client if it is full."""
         ...
@@ -117,6 +122,7 @@ class Generations:
         catalog: Catalog,
         files: Mapping[str, InlineFile] | None = None,
         idempotency_key: str | None = None,
+        also_key: str | None = None,
         retry: bool = False,
         trace: TraceContext | None = None,
     ) -> Created:
@@ -124,8 +130,9 @@ class Generations:
 
         `catalog` is that of the configuration by which the request was read.
 
-        A request with the idempotency key of an earlier one gets the generation of that one. So does a
-        request without a key that the client's library marks as a retry (`retry`), if an equal one came shortly before.
+        A request with the idempotency key of an earlier one gets the generation of that one; `also_key` is a second
+        key. So does a request without a key that the client's library marks as a retry (`retry`), if an equal one came
+        shortly before.
         `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
@@ -133,7 +140,7 @@ class Generations:
         others: tuple[bytes, ...] = ()
         if idempotency_key is not None or retry:
             others = await self._digests_before(request, key, files or {})
-        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, retry=retry)
+        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, also=also_key, retry=retry)
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
             marks.append((key, idempotency_key))
@@ -209,12 +216,13 @@ class Generations:
                 request, catalog, key=key, images=images, seed=generation_id, budgets=budgets
             )
             await self._files.check_inline(key, (len(file.content) for file in files.values()))
+            digests = await asyncio.gather(*(self._blobs.put(file.content, key) for file in files.values()))
             expires_at = now + INLINE_LIFE
             stored = [
                 StoredFile(
                     id=name, key=key, sha256=digest, facts=files[name].facts, created_at=now, expires_at=expires_at
                 )
-                for name, digest in [(name, await self._blobs.put(file.content)) for name, file in files.items()]
+                for name, digest in zip(files, digests, strict=True)
             ]
             generation = Generation(
                 id=generation_id,
@@ -237,6 +245,7 @@ class Generations:
                 self._files.limits,
                 client_limits=self._limits_of(key),
                 budgets=budgets,
+                open_max=self._drivers.open_max,
             )
             if created is generation:
                 reach("create_committed")

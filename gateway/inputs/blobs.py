@@ -1,221 +1,49 @@
-"""Stores the bytes of input images in a folder, each content under its SHA-256."""
+"""The contract of what stores the bytes of input images, each content under its SHA-256."""
 
-import asyncio
-import contextlib
-import os
-import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
-from pathlib import Path
-from secrets import token_hex
-from typing import NamedTuple
+from typing import Protocol
 
-from gateway.clock import Clock
-from gateway.domain.errors import InsufficientStorage, StoreUnavailable
-from gateway.fsync import fsync_path
-from gateway.live import Live
-
+Named = Callable[[Sequence[str]], Awaitable[set[str]]]  # digests → those that a file in the ledger has
+Going = Callable[[], bool]  # False as soon as the work should end
+BATCH = 200  # blobs at once: the event loop needs about a millisecond for them
+RETRY_AFTER_SECONDS = 5  # when a client should try again after a store of blobs has failed
 CHUNK = 256 * 1024  # bytes read at once
-MIN_FREE_BYTES = 10**9  # of the disk that stay free, unless it is small
-MIN_FREE_PART = 20  # of a small disk one part in so many stays free
-FULL_SECONDS = 300  # when a client should try again after the disk was full
-RETRY_AFTER_SECONDS = 5  # when a client should try again after the disk has failed
-_FOLDER = re.compile(r"[0-9a-f]{2}")
-UNFINISHED_SECONDS = 86_400.0  # for how much longer than a blob the file of an unfinished write stays
-_BLOB = re.compile(r"[0-9a-f]{64}")
-_UNFINISHED = re.compile(r"\.[0-9a-f]{64}\.[0-9a-f]{8}")
 
 
-class Blobs:
-    """Content-addressed files: `ab/abcd…` below the folder, where `abcd…` is the SHA-256 of the content in hex.
+class Blobs(Protocol):
+    """Blobs by digest, the SHA-256 in hex. A blob is there completely or not at all, and never changes.
 
-    A blob is there completely or not at all: it is written to a temporary file, synchronised, then renamed. The
-    modification time of its file is the time when it was put last. The sweeper removes old blobs that nothing uses.
+    Every method may raise `StoreUnavailable`: its `detail` is for clients, its `reason` for the operator. `client` is
+    the API key that a call is for: callers take fair turns.
     """
 
-    def __init__(self, folder: Path, clock: Clock, *, min_free_bytes: Live[int | None]) -> None:
-        """`min_free_bytes`: no blob is stored that would leave less than this free on the disk.
+    async def put(self, content: bytes, client: str = "") -> str:
+        """Store the bytes durably, where every gateway on the ledger reads them, and return their digest.
 
-        `None`: 1 GB, or 5 % of the disk if that is less.
+        The blob stays for an hour at least, and then for as long as a file in the ledger names it.
         """
-        self._folder = folder
-        self._clock = clock
-        self._min_free_bytes = min_free_bytes
+        ...
 
-    async def put(self, content: bytes) -> str:
-        """Store the bytes durably and return their SHA-256 in hex.
+    async def get(self, digest: str, client: str = "") -> bytes | None:
+        """The bytes, or `None` when they are lost or were removed."""
+        ...
 
-        Raises `InsufficientStorage` when the disk is nearly full, and `StoreUnavailable` when it fails.
+    async def has(self, digest: str, client: str = "") -> bool:
+        """True if `chunks` can give the bytes."""
+        ...
+
+    def chunks(self, digest: str, client: str = "") -> AsyncIterator[bytes]:
+        """The bytes in pieces of at most `CHUNK`. Raises `OSError` too when they cannot be read to the end."""
+        ...
+
+    async def sweep(self, before: datetime, named: Named, *, of_all: bool, going: Going) -> int:
+        """Remove the blobs that were not put since `before` and that nothing names; how many these were.
+
+        `of_all`: also from the place that all gateways have in common.
         """
-        return await asyncio.to_thread(self._put, content, self._clock.now().timestamp())
+        ...
 
-    async def get(self, digest: str) -> bytes | None:
-        """The bytes, or `None` when they were removed. Raises `StoreUnavailable` when the disk fails."""
-        try:
-            return await asyncio.to_thread(self._path(digest).read_bytes)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            message = f"The input cannot be read: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
-
-    async def has(self, digest: str) -> bool:
-        """True if the bytes are there. Raises `StoreUnavailable` when the disk fails."""
-        try:
-            return await asyncio.to_thread(self._path(digest).exists)
-        except OSError as error:
-            message = f"The input cannot be read: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
-
-    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """The bytes in pieces of at most `CHUNK`. Raises `OSError` when they cannot be read to the end."""
-        with await asyncio.to_thread(self._path(digest).open, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, CHUNK):
-                yield chunk
-
-    async def folders(self) -> list[str]:
-        """The names of the folders that `old` and `remove` take. Raises `StoreUnavailable` when the disk fails."""
-        return await asyncio.to_thread(self._folders)
-
-    async def old(self, folder: str, before: datetime) -> list[str]:
-        """The names in a folder that were not put since `before`: digests, and unfinished writes of a day before."""
-        return await asyncio.to_thread(self._old, folder, before.timestamp())
-
-    async def remove(self, folder: str, names: Sequence[str], before: datetime) -> int:
-        """Remove those of the names that were not put since `before`, and return how many these were."""
-        return await asyncio.to_thread(self._remove, folder, names, before.timestamp())
-
-    def _path(self, digest: str) -> Path:
-        return self._folder / digest[:2] / digest
-
-    def _put(self, content: bytes, now: float) -> str:
-        digest = sha256(content).hexdigest()
-        path = self._path(digest)
-        temporary = path.with_name(f".{digest}.{token_hex(4)}")
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(path, (now, now))
-                return digest
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._check_room(len(content))
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.utime(file.fileno(), (now, now))
-                os.fsync(file.fileno())
-            temporary.rename(path)
-            fsync_path(path.parent)  # the new name of the file
-            fsync_path(self._folder)  # the name of its folder, which may be new too
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            message = f"The input cannot be stored: {error.strerror}."
-            raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
-        return digest
-
-    def _check_room(self, size: int) -> None:
-        """Raise `InsufficientStorage` if too little of the disk would stay free."""
-        if _room_in(self._folder, self._min_free_bytes.current) < size:
-            raise InsufficientStorage(
-                "The disk is nearly full, and what is left is for results. Creates without images, and with URLs of"
-                " images, still work.",
-                retry_after=FULL_SECONDS,
-            )
-
-    def _folders(self) -> list[str]:
-        with _reading():
-            if not self._folder.is_dir():  # nothing was put yet
-                return []
-            return sorted(entry.name for entry in self._folder.iterdir() if _FOLDER.fullmatch(entry.name))
-
-    def _old(self, folder: str, before: float) -> list[str]:
-        names = []
-        with _reading(), os.scandir(self._folder / folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):  # a temporary file that was renamed in the meantime
-                    is_blob = _BLOB.fullmatch(entry.name) is not None
-                    if not is_blob and not _UNFINISHED.fullmatch(entry.name):
-                        continue
-                    if entry.stat().st_mtime < (before if is_blob else before - UNFINISHED_SECONDS):
-                        names.append(entry.name)
-        return names
-
-    def _remove(self, folder: str, names: Sequence[str], before: float) -> int:
-        count = 0
-        with _reading():
-            for name in names:
-                path = self._folder / folder / name
-                with contextlib.suppress(FileNotFoundError):
-                    count += _remove(path, before)
-        return count
-
-
-def _remove(path: Path, before: float) -> bool:
-    """Remove a file that was not put since `before`; whether it was removed.
-
-    Another gateway may put it again at any moment. So it gets the name of an unfinished write before its time is read
-    for the last time, and its old name again if it is wanted: a gateway that puts it in between writes it again.
-    """
-    if path.stat().st_mtime >= before:
-        return False
-    aside = path.with_name(f".{path.name.lstrip('.')[:64]}.{token_hex(4)}")
-    path.rename(aside)
-    if aside.stat().st_mtime >= before:
-        aside.rename(path)
-        return False
-    aside.unlink()
-    return True
-
-
-def room_left(free: int, total: int, min_free: int | None) -> int:
-    """How many bytes may be written to a disk of `total` bytes, of which `free` are free; negative below the floor."""
-    return free - _floor(total, min_free)
-
-
-class DiskRoom(NamedTuple):
-    """How full the disk of a folder is, in bytes."""
-
-    free: int
-    floor: int  # with less than this free, no image is stored
-
-
-def disk_room(folder: Path, min_free_bytes: int | None) -> DiskRoom:
-    """The room on the disk of a folder, or of the next folder above it if it does not exist yet. Raises `OSError`."""
-    existing = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
-    disk = os.statvfs(existing)
-    return DiskRoom(disk.f_bavail * disk.f_frsize, _floor(disk.f_blocks * disk.f_frsize, min_free_bytes))
-
-
-def refuses_images(folder: Path, min_free_bytes: int | None) -> str | None:
-    """What an operator should read if so little of the disk is free that no image is stored; `None` if there is room.
-
-    `folder` may not exist yet; its disk is then that of the next folder above it.
-    """
-    with contextlib.suppress(OSError):  # a disk that fails is reported where something is read or written
-        room = disk_room(folder, min_free_bytes)
-        if room.free <= room.floor:
-            return (
-                "artifacts.min_free_bytes: less of the disk is free, so creates and uploads with images get 507; make"
-                " room, or set less"
-            )
-    return None
-
-
-def _floor(total: int, min_free: int | None) -> int:
-    return min(MIN_FREE_BYTES, total // MIN_FREE_PART) if min_free is None else min_free
-
-
-def _room_in(folder: Path, min_free_bytes: int | None) -> int:
-    room = disk_room(folder, min_free_bytes)
-    return room.free - room.floor
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """Raise an error of the disk as `StoreUnavailable`."""
-    try:
-        yield
-    except OSError as error:
-        message = f"The inputs cannot be read: {error.strerror}."
-        raise StoreUnavailable(message, retry_after=RETRY_AFTER_SECONDS) from error
+    async def close(self) -> None:
+        """End what is under way."""
+        ...

@@ -89,7 +89,7 @@ class FileLibrary:
         file = StoredFile(
             id=new_id("file_", now),
             key=key,
-            sha256=await self._blobs.put(content),
+            sha256=await self._blobs.put(content, key),
             facts=facts,
             created_at=now,
             inline=False,
@@ -167,11 +167,11 @@ class FileLibrary:
         log.info("file_deleted", file=file_id)
 
     async def content(self, file: StoredFile) -> AsyncIterator[bytes]:
-        """The bytes in small pieces. Raises `ArtifactMissing` before the first piece when the bytes are lost."""
-        if not await self._blobs.has(file.sha256):
+        """The bytes in small pieces. Raises `ArtifactMissing` or `StoreUnavailable` before the first piece."""
+        if not await self._blobs.has(file.sha256, file.key):
             log.error("file_missing", file=file.id)
             raise ArtifactMissing("The file is lost; upload it again.", param="id")
-        return self._blobs.chunks(file.sha256)
+        return self._blobs.chunks(file.sha256, file.key)
 
 
 def _not_found(file_id: str) -> NotFound:

@@ -208,7 +208,7 @@ class InputPreparer:
             raise gone
 
         async def read() -> bytes:
-            content = await self._blobs.get(file.sha256)
+            content = await self._blobs.get(file.sha256, key)
             if content is None:
                 raise gone
             return content

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from gateway.domain.health.circuit import VERDICT, CircuitState, Verdict
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
-from gateway.inputs.blobs import DiskRoom
+from gateway.inputs.disk_room import DiskRoom
 from gateway.live import Live
 from gateway.log import dropped_lines
 from gateway.metrics.labels import NONE, Labels
@@ -60,6 +60,38 @@ def open_generations(counts: OpenCounts, engine: Engine, open_max: Live[int], la
         "Generations with a driver, also ended ones with a task that is still read or a file to copy.",
         [((), engine.driven)],
     )
+
+
+def replicas(store: Store, engine: Engine) -> Iterator[Metric]:
+    """This gateway among the replicas of the ledger."""
+    standing = engine.standing
+    yield gauge(
+        "replicas",
+        "Gateways on the ledger that live and do not stop, with this one, as its last heartbeat saw them.",
+        [((), standing.replicas)],
+    )
+    yield gauge(
+        "heartbeat_age_seconds",
+        "Time since the last heartbeat that the ledger took. From 10 on, this gateway submits nothing.",
+        [((), standing.heartbeat_age)],
+    )
+    counts: tuple[tuple[str, str, int], ...] = (
+        ("heartbeats_failed", "Heartbeats that the ledger did not take.", standing.heartbeats_failed),
+        ("declared_dead", "How often the ledger has declared this gateway dead while it ran.", standing.declared_dead),
+        ("signals_lost", "How often the connection for signals of other gateways was lost.", store.signals.losses),
+    )
+    for name, text, count in counts:
+        family = CounterMetricFamily(f"{PREFIX}_{name}", text)
+        family.add_metric((), count)
+        yield family
+    moved = CounterMetricFamily(
+        f"{PREFIX}_handed_over_generations",
+        "Generations that this gateway has handed over, its own or those of a dead one.",
+        labels=("cause",),
+    )
+    for cause, count in standing.handed_over.items():
+        moved.add_metric((cause,), count)
+    yield moved
 
 
 def providers(health: Health, labels: Labels) -> Iterator[Metric]:

@@ -228,9 +228,10 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`[artifacts]`: where results are stored, and for how long."""
 
     url: ArtifactsUrl = "file:./artifacts"
-    folder: Text | None = None  # only with a bucket: for inputs and unfinished downloads; None: ./artifacts
+    folder: Text | None = None  # only with a bucket: for copies of inputs and unfinished results; None: ./artifacts
     shared: bool = False  # whether every gateway on the ledger has this folder; PostgreSQL needs that, or a bucket
     keep_days: Days = 30  # after a result was stored
+    cache_bytes: Annotated[int, Meta(ge=0, le=2**50)] = 2**30  # only with a bucket: of copies of inputs in `folder`
     # Of the disk; below it input images are refused. None: 1 GB, or 5 % of the disk if that is less.
     min_free_bytes: Annotated[int, Meta(ge=0, le=2**50)] | None = None
     thumbnails: bool = True  # draw the first frame if the provider gives no thumbnail; needs the extra `demo`
@@ -254,8 +255,16 @@ class ArtifactSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def inputs(self) -> Path:
-        """The local folder of the images of clients. It may be on another disk than the results."""
+        """The local folder of the images of clients. It may be on another disk than the results.
+
+        With a bucket it has only those from before.
+        """
         return self.path / "inputs"
+
+    @property
+    def cache(self) -> Path:
+        """With a bucket, the local folder of copies of the images of clients."""
+        return self.path / "cached-inputs"
 
     def problem(self) -> tuple[str, str] | None:
         """A key that does not fit the others, and the message about it; `None` if all fit."""

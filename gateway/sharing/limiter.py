@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.clock import Clock
-from gateway.domain.health.limits import AdaptiveLimit, lowered, raised
+from gateway.domain.health.limits import AdaptiveLimit, lowered, raised, scaled
 
 Slot = asyncio.Future[None]  # done as soon as the call that it belongs to may run
 
@@ -139,6 +139,11 @@ class FairLimiter(FairQueue):
         value = min(self._adaptive.value, float(ceiling)) if is_lowered else float(ceiling)
         lowered_at = self._adaptive.lowered_at if is_lowered else None
         self._adaptive = AdaptiveLimit(ceiling=ceiling, value=value, lowered_at=lowered_at)
+        self._admit()
+
+    def take_share(self, ceiling: int) -> None:
+        """Change the ceiling because the account is shared with more or fewer processes; see `scaled`."""
+        self._adaptive = scaled(self._adaptive, ceiling)
         self._admit()
 
     def record_success(self) -> None:

@@ -38,6 +38,7 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.money import Money
 from gateway.store.purchases import Purchases
 from gateway.store.replicas import Replicas
+from gateway.store.request_rates import RequestRates
 from gateway.store.retention import Retention
 from gateway.store.signals import Signals
 from gateway.store.start import Start
@@ -57,8 +58,21 @@ class Idempotency(Struct, frozen=True, kw_only=True):
 
     digest: bytes  # of the request: equal for equal requests
     key: str | None = None  # the client's idempotency key
+    also: str | None = None  # a second key of the same request, which counts in the same way
     others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Every key of the request."""
+        return tuple(key for key in (self.key, self.also) if key is not None)
+
+
+class SubmitPlace(Struct, frozen=True):
+    """Where a submit needs a place, and how many there are. A process that has the ledger for itself counts its own."""
+
+    provider: str
+    places: int  # as configured
 
 
 class Permission(StrEnum):
@@ -66,6 +80,7 @@ class Permission(StrEnum):
 
     GRANTED = "granted"
     HELD = "held"  # nothing was changed: an operator holds the provider
+    FULL = "full"  # nothing was changed: as many submits are in flight as the provider takes; it may be asked for again
     OVERTAKEN = "overtaken"  # nothing was changed: the attempt is not reserved, or its driver is not the current one
     # The attempt is `submitting`, but the marker beside the ledger cannot be written. Nothing may be sent, and the
     # caller ends the attempt as `not_sent`. Until the marker works, further submits raise `StoreUnavailable`.
@@ -182,6 +197,7 @@ class Store(Protocol):
     clients: ClientRows
     signals: Signals
     replicas: Replicas | None  # None: only one process at a time works on the ledger
+    request_rates: RequestRates | None  # the same
     at_start: Start
 
     async def create(
@@ -194,6 +210,7 @@ class Store(Protocol):
         *,
         client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
+        open_max: int | None = None,
     ) -> Generation:
         """Insert a generation with the files that came with it, or return the one that `recall` would return.
 
@@ -201,7 +218,9 @@ class Store(Protocol):
         or has expired, `FileLimitReached` if the owner would then have more in files than `limits` allow, and what
         `recall` raises. A new generation that is over one of the `client_limits` raises `OpenGenerationsReached` or
         `OutputsPerDayReached`. The same transaction reserves the most that the generation can cost, and raises
-        `BudgetExceeded` if one of the `budgets` has less than that left. Nothing is written then.
+        `BudgetExceeded` if one of the `budgets` has less than that left. Where several processes work on the ledger,
+        `Overloaded` is raised if they have `open_max` open generations together, or too many of this owner. Nothing is
+        written then.
         """
         ...
 
@@ -295,8 +314,12 @@ class Store(Protocol):
         """
         ...
 
-    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> Permission:
+    async def begin_submit(
+        self, attempt_id: str, fence: int, now: datetime, place: SubmitPlace | None = None
+    ) -> Permission:
         """Move an attempt from `reserved` to `submitting`. `GRANTED` is the only permission to send a submit.
+
+        `place` says how many submits may be in flight at its provider, from all processes on the ledger together.
 
         It is given once in the life of an attempt, and only with the current fence. Every other answer means that the
         submit must not be sent.

@@ -38,6 +38,11 @@ class Replicas(Protocol):
     replica that takes the job raises the fence; that succeeds only while the ledger names no other replica that lives.
     """
 
+    @property
+    def lost(self) -> str | None:
+        """Why the ledger must be an older state than this process has seen; None while nothing says so. It stays."""
+        ...
+
     async def join(self) -> None:
         """Become a replica with a new id. What is created or taken over from now on is driven by it."""
         ...
@@ -54,8 +59,8 @@ class Replicas(Protocol):
         """Hand over those generations that this replica drives, without those with a submit in flight."""
         ...
 
-    async def hand_over_all(self, now: datetime) -> None:
-        """The same for all that this replica drives."""
+    async def hand_over_all(self, now: datetime) -> int:
+        """The same for all that this replica drives; returns how many generations that were."""
         ...
 
     async def hand_over_dead(self, now: datetime) -> int:

@@ -54,6 +54,11 @@ class Signals(Protocol):
         """Why signals of other processes come late at present, for the operator; None if they come at once."""
         ...
 
+    @property
+    def losses(self) -> int:
+        """How often the connection for signals was lost since the start."""
+        ...
+
     def start(self, hear: Hear) -> None:
         """Call `hear` for every signal of another process from now on. Returns before the first can come.
 
@@ -74,6 +79,7 @@ class Alone:
     """Implements `Signals` for a ledger on which only one process can work: it is aware of everything itself."""
 
     trouble: str | None = None
+    losses = 0
 
     def start(self, hear: Hear) -> None:
         """See `Signals`."""

@@ -1,7 +1,7 @@
 """What a start reads from the ledger once, before anything is served."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -18,4 +18,5 @@ class Start(Struct, frozen=True, kw_only=True):
     adopted: tuple[Adopted, ...]  # the keys whose things another owner has; a running gateway adds none
     secrets: Mapping[str, bytes]  # 32 random bytes for each of `SECRETS`; the first start has made them
     holds: tuple[Hold, ...]  # see `Holds.now`
+    ahead: timedelta = timedelta()  # how far the clock of the database is ahead of that of this process
     warning: str | None = None  # what an operator should know of the ledger as long as the gateway runs

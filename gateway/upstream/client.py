@@ -13,7 +13,7 @@ from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.fetch.fetcher import BROWSER_AGENT
 from gateway.fetch.file_body import IDLE_SECONDS
 from gateway.sharing.turns import Turns
-from gateway.upstream.transport import ReqwestTransport
+from gateway.upstream.transport import MAY_SEND, ReqwestTransport
 
 REPLY_MAX = 8 * 1024 * 1024  # bytes of a reply; `stream`, which is for results, has no such limit
 POLL_REPLY_MAX = 1024 * 1024  # bytes of the reply to a poll: a task is polled again and again
@@ -24,7 +24,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class NotSent(Exception):
-    """No connection was opened: nothing reached the provider, so the call may be repeated."""
+    """No connection was opened, or nothing of the body was sent: the provider did nothing. The call may be repeated."""
 
 
 class NoAnswer(Exception):
@@ -60,14 +60,18 @@ class Upstream:
         headers: Mapping[str, str] | None = None,
         fresh: bool = False,
         reply_max: int | None = None,
+        may_send: Callable[[], bool] | None = None,
     ) -> HttpReply:
         """Send the call once; it is never repeated here. Raises `NotSent` or `NoAnswer`.
 
         `reply_max` limits the bytes of the reply, before and after decoding; without it that is `REPLY_MAX`.
         `timeout_seconds` limits the whole exchange. Once the status and the headers have arrived, the provider
-        has answered, even if the body breaks off after that (`HttpReply.cut`).
+        has answered, even if the body breaks off after that (`HttpReply.cut`). `may_send` is asked as late as possible,
+        on the open connection; when it says no, the rest of the call is not sent.
         """
         request = _request(call, base_url, timeout_seconds, headers or {})
+        if may_send is not None:
+            request.extensions[MAY_SEND] = may_send
         reply_max = REPLY_MAX if reply_max is None else reply_max
         try:
             response = await (self._fresh.handle_async_request(request) if fresh else self._in_turn(request))

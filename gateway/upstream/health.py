@@ -27,7 +27,16 @@ from gateway.domain.health.circuit import (
     state_of,
 )
 from gateway.domain.health.hold import Hold
-from gateway.domain.health.limits import RetryBudget, earned, refunded, retry_at, spent, unearned
+from gateway.domain.health.limits import (
+    RetryBudget,
+    earned,
+    refunded,
+    retry_at,
+    safe_share,
+    share,
+    spent,
+    unearned,
+)
 from gateway.domain.health.route_health import Completion, RouteHealth
 from gateway.sharing.limiter import FairLimiter
 from gateway.telemetry import CircuitClosed, CircuitOpened, Observer
@@ -65,6 +74,7 @@ class Health:
         self.submits: dict[str, FairLimiter] = {}
         # Submits are rare and cost money, polls are frequent and free: the limit of one must not delay the other.
         self.reads: dict[str, FairLimiter] = {}
+        self._processes = 1
         self.reconfigure({}, providers)
 
     def reconfigure(self, before: Mapping[str, Provider], after: Mapping[str, Provider]) -> None:
@@ -80,14 +90,26 @@ class Health:
                     self._put(key, Circuit())
             if is_fresh or name not in self._budgets:
                 self._budgets[name] = RetryBudget(at=now)
-            for limiters, ceiling in (
-                (self.submits, provider.concurrency),
-                (self.reads, provider.read_concurrency),
-            ):
+            for limiters, ceiling in self._limits(provider):
                 if name in limiters:
                     limiters[name].resize(ceiling, fresh=is_fresh)
                 else:
                     limiters[name] = FairLimiter(ceiling, self._clock)
+
+    def share_with(self, processes: int) -> None:
+        """Use a share of the limits of each account, because so many processes submit and poll, this one included.
+
+        The ledger counts the submits of all of them, so that those shares may be rounded up.
+        """
+        if processes != self._processes:
+            self._processes = processes
+            for provider in self._providers.values():
+                for limiters, ceiling in self._limits(provider):
+                    limiters[provider.name].take_share(ceiling)
+
+    def _limits(self, provider: Provider) -> Iterator[tuple[dict[str, FairLimiter], int]]:
+        yield self.submits, share(provider.concurrency, self._processes)
+        yield self.reads, safe_share(provider.read_concurrency, self._processes)
 
     def of(self, provider: str, model: str) -> RouteHealth:
         """The health of a route now. Implements `HealthOf`."""

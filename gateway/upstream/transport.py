@@ -6,7 +6,7 @@ was opened. Source: `tests/unit/upstream/test_transport.py`, which drives every 
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
 import httpx
@@ -16,6 +16,8 @@ from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 CONNECT_SECONDS = 10.0
+MAY_SEND = "may_send"  # the extension of a request whose sender may lose its permission: a function that is asked
+_PIECE = 65_536  # bytes of a body that are sent after one such question
 _NEVER_OPENED = "client error (Connect)"
 
 
@@ -52,6 +54,7 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange. `request.extensions["timeout"]["read"]` limits all of it, in seconds.
 
+        `request.extensions[MAY_SEND]` is asked on the open connection, before each piece of the body is sent.
         Cancelling this coroutine returns at once, but the exchange goes on until one of its limits, and may still be
         sent.
         """
@@ -62,8 +65,9 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
                 .headers(request.headers.multi_items())
                 .timeout(timedelta(seconds=limit))
             )
+            body = _AskingBody(request.content, request.extensions.get(MAY_SEND))
             if request.content:
-                call = call.body_bytes(request.content)
+                call = call.body_bytes(request.content) if body.may_send is None else call.body_stream(body)
             # With 0 the head arrives at once, not with the first 64 KB of the body, so that nothing is lost at a break.
             call = call.streamed_read_buffer_limit(0)
             exchange = call.build_streamed()
@@ -73,6 +77,9 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
             reply = await exchange.__aenter__()
         except PyreqwestError as error:
             raise proof(error, request) from error
+        except _NotAllowedError as error:
+            kind = httpx.WriteError if body.has_begun else httpx.ConnectError
+            raise kind("this process may not send any more", request=request) from error
         return httpx.Response(
             reply.status,
             headers=_headers(reply),
@@ -83,6 +90,30 @@ class ReqwestTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.close()
+
+
+class _NotAllowedError(Exception):
+    """The sender of a request has lost its permission."""
+
+
+class _AskingBody:
+    """A body whose pieces are sent as long as `may_send` says yes.
+
+    The process may have been suspended while the connection was opened. The head is sent before that is asked, and no
+    server carries out a request whose body is missing.
+    """
+
+    def __init__(self, content: bytes, may_send: Callable[[], bool] | None) -> None:
+        self.may_send = may_send
+        self.has_begun = False
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self._content), _PIECE):
+            if self.may_send is not None and not self.may_send():
+                raise _NotAllowedError
+            self.has_begun = True
+            yield self._content[start : start + _PIECE]
 
 
 class _Body(httpx.AsyncByteStream):

@@ -1,18 +1,24 @@
 """Several gateways on one PostgreSQL: a client may create, watch and cancel at any of them."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
+import httpx
+import pytest
+
+from ..contract.ledgers import postgres_place
 from ..processes import until
+from .test_attempts import ADMIN_KEY, ATTEMPTS, HOLDING, unknown
 from .test_events import CANCELLED, IN_PROGRESS, QUEUED, VIDEOS, Listener, listeners
+
+SHARED = "artifacts.shared = true\n"
 
 
 async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_at_a_third(
     start: Any, postgres_url: str
 ) -> None:
-    first, second, third = [
-        await start("artifacts.shared = true\n", environ={"VIDEO_GATEWAY_DATABASE_URL": postgres_url}) for _ in range(3)
-    ]
+    first, second, third = await several(start, postgres_url, 3)
     generation_id = (await first.create())["id"]
     stream = Listener(second, generation_id)
     await until(lambda: stream.names == [QUEUED])
@@ -34,3 +40,156 @@ async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_a
     assert [len(gateway.upstream.submits) for gateway in (first, second, third)] == [1, 0, 0]
     await stream.leave()
     await resumed.leave()
+
+
+async def several(start: Any, url: str, count: int = 2, toml: str = "", **environ: str) -> list[Any]:
+    environ = {"VIDEO_GATEWAY_DATABASE_URL": url, **environ}
+    return [await start(SHARED + toml, environ=environ) for _ in range(count)]
+
+
+def submits(gateways: list[Any]) -> int:
+    return sum(len(gateway.upstream.submits) for gateway in gateways)
+
+
+KLING = (
+    "/kling/v1/videos/text2video",
+    {"model_name": "kling-v3-text-to-video", "prompt": "A beach.", "external_task_id": "order 1"},
+)
+OWN = (VIDEOS, {"model": "foxapi/kling-v3-text-to-video", "prompt": "A beach."})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        (*OWN, [{"idempotency-key": "order-1"}] * 2),
+        (*OWN, [{"x-stainless-retry-count": "1"}, {"x-stainless-retry-count": "2"}]),
+        (*KLING, [{}, {}]),
+        (*KLING, [{"idempotency-key": "a"}, {"idempotency-key": "b"}]),
+    ],
+    ids=["one key", "two retries", "one external id", "one external id and two keys"],
+)
+async def test_equal_requests_that_two_gateways_get_at_once_are_one(
+    start: Any, postgres_url: str, path: str, body: Any, headers: list[dict[str, str]]
+) -> None:
+    gateways = await several(start, postgres_url)
+    calls = [
+        gateway.client.post(path, json=body, headers=headers[number % 2]) for number, gateway in enumerate(gateways * 3)
+    ]
+    answers = await asyncio.gather(*calls)
+    assert {answer.status_code for answer in answers} <= {200, 409}, [answer.text for answer in answers]
+    answered = [answer for answer in answers if answer.status_code == 200]
+    first = [answer for answer in answered if "idempotent-replayed" not in answer.headers]
+    assert len(first) == 1
+    assert len(answered) >= 2
+    for gateway in gateways:
+        await gateway.clock.advance(1)
+    await until(lambda: submits(gateways))
+    page = (await gateways[0].client.get(VIDEOS)).json()
+    assert len(page["data"]) == 1
+    assert submits(gateways) == 1
+
+
+async def test_one_key_with_two_bodies_at_two_gateways_makes_one_generation(
+    start: Any, postgres_url: str, check_error: Any
+) -> None:
+    gateways = await several(start, postgres_url)
+    calls = [
+        gateway.client.post(VIDEOS, json={**OWN[1], "prompt": prompt}, headers={"idempotency-key": "order-1"})
+        for gateway, prompt in zip(gateways, ("A beach.", "A dog."), strict=True)
+    ]
+    answers = sorted(await asyncio.gather(*calls), key=lambda answer: answer.status_code)
+    assert [answer.status_code for answer in answers] == [200, 422]
+    check_error(answers[1], 422, "idempotency_key_reused", "Idempotency-Key")
+    assert len((await gateways[0].client.get(VIDEOS)).json()["data"]) == 1
+
+
+async def test_a_retry_at_one_gateway_overtakes_its_request_that_goes_on_at_another(
+    start: Any, postgres_url: str
+) -> None:
+    """The client has given the first request up: its gateway was suspended, or the network lost the answer."""
+    slow, quick = await several(start, postgres_url)
+    quick.clock._now -= timedelta(seconds=8)  # clocks differ
+    may_go_on = hold_creates(slow)
+    first = asyncio.create_task(slow.client.post(VIDEOS, json=OWN[1]))
+    await until(lambda: slow.application.store.creates_held)
+    retry = await quick.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
+    may_go_on.set()
+    assert (await first).json()["id"] == retry.json()["id"]
+    assert (await first).headers["idempotent-replayed"] == "true"
+
+    another = await slow.client.post(VIDEOS, json=OWN[1])
+    assert another.json()["id"] != retry.json()["id"], "one retry is the repeat of one request"
+    later = await quick.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
+    assert later.headers["idempotent-replayed"] == "true"
+    assert len((await quick.client.get(VIDEOS)).json()["data"]) == 2
+
+
+def hold_creates(gateway: Any) -> asyncio.Event:
+    """Let creates wait for the event that is returned, before their transaction."""
+    store, event = gateway.application.store, asyncio.Event()
+    create = store.create
+    store.creates_held = 0
+
+    async def held(*args: Any, **options: Any) -> Any:
+        store.creates_held += 1
+        await event.wait()
+        return await create(*args, **options)
+
+    store.create = held
+    return event
+
+
+@pytest.mark.parametrize("decisions", [("resubmit", "resubmit"), ("fail", "attach"), ("attach", "attach")])
+async def test_of_two_decisions_of_operators_at_two_gateways_one_counts(
+    start: Any, postgres_url: str, decisions: tuple[str, str]
+) -> None:
+    gateways = await several(start, postgres_url, toml=HOLDING, TEST_ADMIN_KEY=ADMIN_KEY)
+    gateways[0].upstream.refuse = httpx.Response(500, text="<html>Bad gateway</html>")
+    attempt_id = await unknown(gateways[0])
+    gateways[0].upstream.refuse = None
+    before = submits(gateways)
+    clients = [gateway.client_of(ADMIN_KEY) for gateway in gateways]
+    bodies = {"attach": {"task_id": "task-77"}}
+    calls = [
+        client.post(f"{ATTEMPTS}/{attempt_id}/{decision}", json=bodies.get(decision))
+        for client, decision in zip(clients, decisions, strict=True)
+    ]
+    answers = await asyncio.gather(*calls)
+    assert min(answer.status_code for answer in answers) == 200
+    for _ in range(10):
+        for gateway in gateways:
+            await gateway.clock.advance(1)
+    assert submits(gateways) - before <= 1
+    states = {(await client.get(f"{ATTEMPTS}/{attempt_id}")).json()["status"] for client in clients}
+    assert len(states) == 1
+    accepted = [decision for answer, decision in zip(answers, decisions, strict=True) if answer.status_code == 200]
+    assert "attach" not in accepted or states == {"accepted"}, "a task that was found counts, whatever was decided"
+    for client in clients:
+        await client.aclose()
+    assert not await contradictions(postgres_url)
+
+
+async def contradictions(url: str) -> list[str]:
+    """What the audit of money says."""
+    return await asyncio.to_thread(postgres_place(url).contradictions)
+
+
+@pytest.mark.parametrize("seconds", [-8, 8])
+async def test_clocks_of_gateways_may_differ_by_seconds(start: Any, postgres_url: str, seconds: int) -> None:
+    first, second = await several(start, postgres_url)
+    second.clock._now += timedelta(seconds=seconds)
+    key = {"idempotency-key": f"order {seconds}"}
+    made = await first.client.post(VIDEOS, json=OWN[1], headers=key)
+    again = await second.client.post(VIDEOS, json=OWN[1], headers=key)
+    assert again.json()["id"] == made.json()["id"]
+    retry = await second.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
+    assert retry.json()["id"] == made.json()["id"]
+    generation_id = made.json()["id"]
+    await first.begin(generation_id)
+    assert (await second.client.post(f"{VIDEOS}/{generation_id}/cancel")).status_code == 200
+    events = await second.application.store.events(generation_id)
+    assert [event.type for event in events][-1] == "generation.cancelled"
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    third = (await several(start, postgres_url, 1))[0]  # its clock is earlier than the newest moment of the ledger
+    assert third.application.clock.now() >= max(event.at for event in events)
+    assert submits([first, second, third]) == 1

@@ -12,6 +12,7 @@ EVENTS = [
     ("gen_1", 4, "generation.in_progress"),
     ("gen_1", 5, "output.completed"),
     ("gen_1", 6, "generation.completed"),
+    ("gen_1", 7, "output.completed"),  # a late result
 ]
 
 
@@ -19,8 +20,9 @@ EVENTS = [
     "generation, numbers, words",
     [
         ("gen_1", (1, 4, 5, 6), []),
+        ("gen_1", (1, 4, 5, 6, 7), []),
         ("gen_1", (1, 4, 6), ["a client saw"]),
-        ("gen_1", (1, 4, 5), ["a client saw"]),
+        ("gen_1", (1, 4, 5), ["the stream of gen_1 ended"]),
         ("gen_1", (1, 4, 4, 5, 6), ["a client saw"]),
         ("gen_1", (1, 5, 4, 6), ["a client saw"]),
         ("gen_1", (1, 2, 4, 5, 6), ["a client saw"]),
@@ -29,6 +31,7 @@ EVENTS = [
     ],
     ids=[
         "complete",
+        "late",
         "gap",
         "no end",
         "twice",

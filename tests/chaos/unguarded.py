@@ -16,7 +16,7 @@ from gateway.cli import main
 from gateway.domain.adapter.contract import HttpCall, HttpReply
 from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
-from gateway.store.port import Permission
+from gateway.store.port import Permission, SubmitPlace
 from gateway.store.sql.attempts import moved
 from gateway.store.sql.database import Transaction
 from gateway.store.sql.store import SqlStore
@@ -35,7 +35,9 @@ def begin_twice(self: EmbeddedEngine, generation: Generation) -> None:
     self._tasks[f"{generation.id} again"] = first
 
 
-async def begin_anyhow(self: SqlStore, attempt_id: str, fence: int, now: datetime) -> Permission:
+async def begin_anyhow(
+    self: SqlStore, attempt_id: str, fence: int, now: datetime, place: SubmitPlace | None = None
+) -> Permission:
     async def work(transaction: Transaction) -> Permission:
         generation_id = await transaction.value(
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",

@@ -17,10 +17,11 @@ from msgspec import structs
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from gateway.artifacts.bucket import ArtifactBucket, bucket_of, probe
+from gateway.artifacts.bucket import ArtifactBucket
 from gateway.artifacts.far_marker import AHEAD, BucketPlace, FarMarker
 from gateway.artifacts.folder import ArtifactFolder
 from gateway.artifacts.store import CHUNK_BYTES, ArtifactStore
+from gateway.buckets.opening import bucket_of, probe
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.domain.lineage import Marker
 from gateway.settings.load import ArtifactSettings, Secret

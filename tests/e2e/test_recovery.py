@@ -254,9 +254,9 @@ async def test_a_crash_while_a_task_runs(gateway):
 
 async def test_a_driver_that_has_lost_the_fence_sends_nothing(gateway):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def changed(attempt_id: str, fence: int, now: Any) -> Any:
+        async def changed(attempt_id: str, fence: int, now: Any, place: Any) -> Any:
             await gateway.app.store.take_over([made["id"]], now)
-            return await call(attempt_id, fence, now)
+            return await call(attempt_id, fence, now, place)
 
         return changed
 
@@ -272,8 +272,8 @@ async def test_a_driver_that_has_lost_the_fence_sends_nothing(gateway):
 
 async def test_a_driver_that_loses_the_fence_just_before_sending_sends_nothing(gateway):
     def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def changed(attempt_id: str, fence: int, now: Any) -> Any:
-            version = await call(attempt_id, fence, now)
+        async def changed(attempt_id: str, fence: int, now: Any, place: Any) -> Any:
+            version = await call(attempt_id, fence, now, place)
             await gateway.app.store.take_over([made["id"]], now)
             return version
 

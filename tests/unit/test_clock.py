@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from gateway import clock as module
-from gateway.clock import SystemClock, Timer, not_before, sleep, wait
+from gateway.clock import SystemClock, Timer, in_step, not_before, sleep, wait
 from gateway.engine.ledger_clock import LedgerClock
 
 
@@ -250,3 +250,17 @@ async def test_a_clock_that_is_set_while_the_gateway_runs_is_a_warning_once() ->
             ledger_clock.stop()
     assert [line["seconds"] for line in logs if line["event"] == "clock_set_while_running"] == [-3653 * 86_400, 1]
     assert written == [ManualClock().moment] * 8
+
+
+@pytest.mark.parametrize(("ahead", "warned"), [(3.0, True), (-3.0, True), (0.25, False)])
+def test_a_clock_goes_in_step_with_that_of_the_database(ahead: float, warned: bool) -> None:
+    machine = SystemClock(lambda: 5.0)
+    with structlog.testing.capture_logs() as logs:
+        clock = in_step(machine, timedelta(seconds=ahead))
+    assert clock.now() - machine.now() == timedelta(seconds=ahead)
+    assert [line["event"] for line in logs] == ["clock_differs_from_database"] * warned
+
+
+def test_the_clock_of_a_test_keeps_its_time() -> None:
+    manual = ManualClock()
+    assert in_step(manual, timedelta(days=300)) is manual

@@ -27,7 +27,6 @@ from .manifests import (
     generated,
     kustomization,
     locked,
-    of_kind,
     pod,
     ports,
     seconds,
@@ -87,20 +86,20 @@ def test_probes_come_by_a_port_that_no_client_can_fill() -> None:
 
 
 def test_gateways_work_beside_one_another_or_after_one_another() -> None:
-    gateway, inputs = workloads()["gateway"], of_kind("PersistentVolumeClaim")["inputs"]
+    gateway = workloads()["gateway"]
     if gateway["replicas"] == 1:
         assert gateway["strategy"] == {"type": "Recreate"}
     else:
         assert gateway["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
-        assert inputs["accessModes"] == ["ReadWriteMany"], "each gateway reads what the others have stored"
+        assert settings().artifacts.is_bucket, "each gateway reads what the others have stored"
     assert compose()["gateway"]["deploy"] == {"replicas": gateway["replicas"]}
 
 
-def test_what_has_to_stay_is_on_the_volume_and_the_rest_is_not() -> None:
+def test_what_has_to_stay_is_in_the_bucket_and_the_rest_is_not() -> None:
     volumes = {volume["name"]: volume for volume in pod("gateway")["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container("gateway")["volumeMounts"]}
     folder = settings().artifacts.path
-    assert mounts[str(settings().artifacts.inputs)]["persistentVolumeClaim"] == {"claimName": "inputs"}
+    assert settings().artifacts.is_bucket, "a pod that is replaced has an empty folder"
     assert [mounts[str(path)] for path in folder.parents if str(path) in mounts] == [volumes["spool"]]
     (config,) = [entry["value"] for entry in container("gateway")["env"] if entry["name"] == "VIDEO_GATEWAY_CONFIG"]
     assert mounts[str(Path(config).parent)]["configMap"]["name"] == "gateway"
@@ -112,7 +111,6 @@ def test_the_user_is_that_of_the_image() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     (user,) = re.findall(r"useradd .*--uid (\d+)", dockerfile)
     assert pod("gateway")["securityContext"]["runAsUser"] == int(user)
-    assert re.search(r"install --directory --owner=gateway .*/data/artifacts/inputs", dockerfile), "a volume is root's"
 
 
 # --- nginx ------------------------------------------------------------------------------------------------------------
@@ -179,7 +177,6 @@ def test_compose_starts_what_the_manifests_start() -> None:
         files = [f"deploy/kubernetes/{file}" for file in env_files(name)]
         assert services[name].get("env_file", []) == files, name
     mounts = {name: service["volumes"] for name, service in services.items()}
-    assert f"inputs:{settings().artifacts.inputs}" in mounts["gateway"]
     for name, file in {"gateway": "config.toml", "nginx": "nginx.conf"}.items():
         (bound,) = [mount for mount in mounts[name] if isinstance(mount, dict)]
         assert bound["source"] == f"./deploy/kubernetes/{file}"

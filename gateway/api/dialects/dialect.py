@@ -55,7 +55,7 @@ async def create_in(
 
     `location` is the path at which the dialect reads it, with `{id}` where the id is.
     """
-    context, key = context_of(request)
+    context, key = await context_of(request)
     normalised = await wanted(request, context, key, dialect.read, kind)
     created = await create(request, context, key, normalised.calling_back(dialect.webhook))
     path = location.format(id=dialect.id(created.generation))
@@ -70,7 +70,7 @@ async def read_generation(
     `ignored` are query parameters of the dialect that ask for what happens anyway. `kind` is what the path is for; a
     generation of another kind is a 404 that names the right path.
     """
-    context, key = context_of(request)
+    context, key = await context_of(request)
     params = Params.of(request)
     for name in ignored:
         params.text(name)

@@ -160,7 +160,7 @@ def _uploader(prefix: str, way: str) -> HTTPRouteHandler:
     )
     async def upload(request: Call) -> ASGIResponse:
         """Check an image, then store it."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         file = await _READERS[way](request, context, key)
         view = FoxFile(
             id=file.id,

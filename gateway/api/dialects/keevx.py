@@ -300,7 +300,7 @@ def _reader(dialect: Dialect, kind: Kind, answer: type[Struct]) -> HTTPRouteHand
     )
     async def read_task(request: Call) -> ASGIResponse:
         """Read one output of a generation."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         text = sent_id(request)
         public = parse_id(text)

@@ -82,7 +82,7 @@ def upload_error(info: ErrorInfo) -> ErrorAnswer:
 )
 async def upload_file(request: Call) -> ASGIResponse:
     """Check an image, then store it."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     part = (await upload_form(request, context, _FORM["properties"]))["file"]
     name = shown_filename(part.filename or "")
     file = await context.files.add(part.content, key=key, filename=name, purpose=PURPOSE)

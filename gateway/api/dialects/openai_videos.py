@@ -197,7 +197,7 @@ def answer_read(request: Call, generation: Generation, headers: Mapping[str, str
 )
 async def list_videos(request: Call) -> ASGIResponse:
     """List the caller's generations of videos, however they were created."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     params = Params.of(request)
     limit = params.whole("limit", 0, LIMIT_MAX)
     after = params.cursor("after", lambda text: is_cursor(stored_id(text)), "a video")
@@ -228,7 +228,7 @@ async def list_videos(request: Call) -> ASGIResponse:
 )
 async def delete_video(request: Call) -> ASGIResponse:
     """Delete a generation that has ended."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     Params.of(request).done()
     deleted = changed_id(request)
     await context.generations.delete(deleted, key, kind="video")
@@ -264,7 +264,7 @@ def _refused(path: str, operation_id: str, what: str) -> HTTPRouteHandler:
     )
     async def refuse(request: Call) -> ASGIResponse:
         """Refuse the call: no provider can do it, and a video that nobody has asked for would be paid."""
-        context_of(request)
+        await context_of(request)
         raise BadRequest(f"No model {what}. POST {PATH} makes a new video from a prompt and images.")
 
     return refuse

@@ -54,7 +54,7 @@ _OTHER_ERRORS = (openrouter.OpenRouterErrorAnswer, xai.XaiError, foxapi.FoxError
 )
 async def create_video(request: Call) -> ASGIResponse:
     """Create a generation."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     Params.of(request).done()
     body = await read_create(request, context.max_body_bytes, VIDEO_PARAMETERS)
     dialect, answer = openai_videos.OPENAI, openai_videos.answer_create

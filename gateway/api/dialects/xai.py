@@ -236,7 +236,7 @@ def _refused(path: str, operation_id: str, what: str) -> HTTPRouteHandler:
     )
     async def refuse(request: Call) -> ASGIResponse:
         """Refuse the call: no provider can do it."""
-        context_of(request)
+        await context_of(request)
         raise BadRequest(
             f"No model can {what} a video. POST {PATH}/videos/generations makes a new one from a prompt and images."
         )

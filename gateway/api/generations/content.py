@@ -153,7 +153,7 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     inline = params.choice("download", ("0", "1")) != "1"
     token = params.text("token", longest=TOKEN_MAX)
     generation_id = stored_id(name)
-    key = _key(request, context, token, (generation_id, str(index), variant))
+    key = await _key(request, context, token, (generation_id, str(index), variant))
     params.done()
     generation = of_kind(await context.generations.read(generation_id, key), kind, "/content")
     if key is None:
@@ -178,11 +178,11 @@ async def send_content(request: Call, kind: Kind, check: Callable[[Generation], 
     return answer
 
 
-def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:
+async def _key(request: Call, context: Context, token: str | None, subject: tuple[str, str, str]) -> str | None:
     """The id of the caller's key; None if the caller has a good token instead."""
     if token is not None and context.signer.admits(token, CONTENT, *subject, now=context.clock.now()):
         return None
-    return key_beside_token(request, context, token)
+    return await key_beside_token(request, context, token)
 
 
 def _archived(request: Call, context: Context, generation: Generation, file: File, *, inline: bool) -> ASGIResponse:

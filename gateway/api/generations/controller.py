@@ -80,7 +80,7 @@ _CREATE = Operation(
 
 
 async def _create_video(request: Call) -> ASGIResponse:
-    context, key = context_of(request)
+    context, key = await context_of(request)
     created = await create(request, context, key, await wanted(request, context, key, with_options))
     generation = created.generation
     headers = created_headers(created, context, f"{ROOT['video']}/{generation.id}")
@@ -144,7 +144,7 @@ def generation_controller(
         )
         async def quote(self, request: Call) -> ASGIResponse:
             """Say what a create with the same body would do; nothing is stored or started."""
-            context, key = context_of(request, "read")
+            context, key = await context_of(request, "read")
             read: Read = with_options if kind == "video" else own_fields  # as the create of this kind reads its body
             normalised = await wanted(request, context, key, read, kind)
             with normalised.named():
@@ -184,7 +184,7 @@ def generation_controller(
         )
         async def cancel(self, request: Call) -> ASGIResponse:
             """Cancel a generation; the answer says whether a provider had started."""
-            context, key = context_of(request)
+            context, key = await context_of(request)
             Params.of(request).done()
             cancelled = await context.generations.cancel(changed_id(request), key, kind=kind)
             return _answer(cancelled, context, {}, request)
@@ -201,7 +201,7 @@ def generation_controller(
         )
         async def remove(self, request: Call) -> ASGIResponse:
             """Delete a generation that has ended."""
-            context, key = context_of(request)
+            context, key = await context_of(request)
             Params.of(request).done()
             deleted = changed_id(request)
             await context.generations.delete(deleted, key, kind=kind)
@@ -216,7 +216,7 @@ VideoGenerationController = generation_controller("video", CreateVideo, _CREATE,
 
 
 async def _page(request: Call, kind: Kind) -> ASGIResponse:
-    context, key = context_of(request)
+    context, key = await context_of(request)
     params = Params.of(request)
     if params.text("provider") is not None and not context.clients.sees(key, "provider"):
         raise NotShown("Your client may not see providers, so that no list can be by `provider`.", param="provider")
@@ -266,7 +266,7 @@ async def _read(request: Call, kind: Kind) -> ASGIResponse:
     `wait` delays the answer until the status changes. A client that sends the version that it has (`If-None-Match`)
     waits for any change.
     """
-    context, key = context_of(request)
+    context, key = await context_of(request)
     params = Params.of(request)
     wait = params.whole("wait", 0, WAIT_MAX) or 0
     params.done()

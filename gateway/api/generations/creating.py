@@ -72,15 +72,17 @@ async def create(
 ) -> Created:
     """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats.
 
-    `instead_of_key` counts as the idempotency key of a request without one.
+    `instead_of_key` counts as an idempotency key of the request, also beside one of the client's.
     """
+    given = _idempotency_key(request)
     with normal.named():
         created = await context.generations.create(
             normal.request,
             key=key,
             catalog=context.catalog,
             files=normal.files,
-            idempotency_key=_idempotency_key(request) or instead_of_key,
+            idempotency_key=given or instead_of_key,
+            also_key=None if given is None else instead_of_key,
             retry=is_retry(request),
             trace=trace_of(request),
         )

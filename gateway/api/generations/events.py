@@ -183,7 +183,7 @@ async def image_events(request: Request[Any, Any, State]) -> ASGIResponse:
 
 
 async def _events(request: Request[Any, Any, State], kind: Kind) -> ASGIResponse:
-    context, key = context_of(request)
+    context, key = await context_of(request)
     generation_id = stored_id(sent_id(request))
     params = Params.of(request)
     last_event_id = params.last_event_id(request)

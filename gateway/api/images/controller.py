@@ -76,7 +76,7 @@ def _operation(name: str, summary: str) -> Operation:
 
 async def generate(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images. `read` gives the fields of a create request in a body of another dialect."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     preference = _preference(request)
     wanted = await _wanted(request, context, key, read)
     return await _make(request, context, key, wanted, preference)
@@ -84,7 +84,7 @@ async def generate(request: Call, read: Read = own_fields) -> ASGIResponse:
 
 async def edit(request: Call, read: Read = own_fields) -> ASGIResponse:
     """Make images from other images. Raises `InvalidParameter` for a body without any."""
-    context, key = context_of(request)
+    context, key = await context_of(request)
     preference = _preference(request)
     wanted = await _wanted(request, context, key, read)
     if isinstance(wanted.request.input, TextInput):
@@ -124,7 +124,7 @@ async def edit_image(request: Call) -> ASGIResponse:
 )
 async def vary_image(request: Call) -> ASGIResponse:
     """Refuse the call: a prompt that the client did not write would decide what is bought."""
-    context_of(request)
+    await context_of(request)
     raise BadRequest(
         f"No model makes variations of an image without a prompt. POST {EDITS} takes the image and a `prompt` that says"
         " what to make of it."

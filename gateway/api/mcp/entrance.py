@@ -37,7 +37,7 @@ class Entrance(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive, send)
-        context, key = any_scope(request)
+        context, key = await any_scope(request)
         raw = await read_body(request, context.max_body_bytes)
         message = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
         cast("dict[str, Any]", scope)[MCP_OWNER_ID_SCOPE_KEY] = key

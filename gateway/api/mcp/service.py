@@ -13,7 +13,7 @@ from gateway.api.mcp.results import failure
 from gateway.api.mcp.tasks import GenerationTasks
 from gateway.api.mcp.tools import TASKS_EXTENSION, TOOLS, Call, run
 from gateway.api.mcp.wording import for_tools
-from gateway.api.web.context import any_scope, context_of
+from gateway.api.web.context import admitted, context_of
 from gateway.domain.clients import Scope
 from gateway.domain.errors import GatewayError, InvalidParameter
 
@@ -38,7 +38,7 @@ class GatewayService(MCPHandlerService):
 
     def __init__(self, config: MCPConfig, request: Request[Any, Any, Any]) -> None:
         """`request` is the one that is answered; raises `Unauthenticated` if it has no valid key."""
-        self._gateway, self._key = any_scope(request)
+        self._gateway, self._key = admitted(request)
         self._request = request
         super().__init__(
             config=config,
@@ -74,7 +74,7 @@ class GatewayService(MCPHandlerService):
             arguments = params.get("arguments")
             if arguments is not None and not isinstance(arguments, dict):
                 raise InvalidParameter("`arguments` must be an object.", param="arguments")  # noqa: TRY301  # as below
-            context_of(self._request, "read" if tool.reads_only else "generate")
+            await context_of(self._request, "read" if tool.reads_only else "generate")
             call = Call(
                 gateway=self._gateway, key=self._key, request=self._request, rpc=context, arguments=arguments or {}
             )
@@ -108,7 +108,7 @@ def _answering(name: str, method: Method, config: MCPConfig) -> Callable[[Params
             raise LookupError("a request of MCP came by another way than HTTP")
         try:
             if name in _SCOPES:
-                context_of(context.request, _SCOPES[name])
+                await context_of(context.request, _SCOPES[name])
             result = await method(GatewayService(config, context.request), params, context)
         except GatewayError as error:
             code = INVALID_PARAMS if error.status < 500 else INTERNAL_ERROR

@@ -26,7 +26,7 @@ class ModelController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List every model."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         limits = context.clients.limits_of(key)
         models = (
@@ -47,7 +47,7 @@ class ModelController(Controller):
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read one model by any of its names."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         limits = context.clients.limits_of(key)
         model = context.catalog.resolve(path_id(request, "name").strip("/"), allowed=limits.models)

@@ -73,7 +73,7 @@ def _query_of(groups: Sequence[Group]) -> Mapping[str, Mapping[str, Any]]:
 )
 async def usage(request: Call) -> ASGIResponse:
     """The usage of the client itself."""
-    context, owner = context_of(request)
+    context, owner = await context_of(request)
     params = Params.of(request)
     query = replace(_requested(params, context, _OF_CLIENT), owner=owner, reader=owner)
     if not context.clients.sees(owner, "provider"):

@@ -104,7 +104,7 @@ class Context:
         return Links(self.base_url(request), self.signer)
 
 
-def context_of(request: Request[Any, Any, State], needs: Scope | None = None) -> tuple[Context, str]:
+async def context_of(request: Request[Any, Any, State], needs: Scope | None = None) -> tuple[Context, str]:
     """The services and the owner id of the caller.
 
     `needs` is the scope that the key must have; without it, `read` for a read and `generate` for everything else.
@@ -112,31 +112,37 @@ def context_of(request: Request[Any, Any, State], needs: Scope | None = None) ->
     however often it asks.
     """
     context: Context = request.app.state.context
-    owner = _admit(request, context, needs or ("read" if request.scope["method"] in _READS else "generate"))
+    owner = await _admit(request, context, needs or ("read" if request.scope["method"] in _READS else "generate"))
     return context, owner
 
 
-def any_scope(request: Request[Any, Any, State]) -> tuple[Context, str]:
+async def any_scope(request: Request[Any, Any, State]) -> tuple[Context, str]:
     """The same for a request whose scope is only known when its body is read: `context_of` is called again then."""
     context: Context = request.app.state.context
-    return context, _admit(request, context, None)
+    return context, await _admit(request, context, None)
 
 
-def _admit(request: Request[Any, Any, State], context: Context, needs: Scope | None) -> str:
+def admitted(request: Request[Any, Any, State]) -> tuple[Context, str]:
+    """The same for a request that was counted before."""
+    context: Context = request.app.state.context
+    return context, context.authenticator.caller_of(request, None).client.owner
+
+
+async def _admit(request: Request[Any, Any, State], context: Context, needs: Scope | None) -> str:
     caller = context.authenticator.caller_of(request, needs)
     owner = caller.client.owner
     note_client(request, owner)
-    count(request.scope, context.rates, owner, caller.client.limits.requests_per_minute)
+    await count(request.scope, context.rates, owner, caller.client.limits.requests_per_minute)
     return owner
 
 
-def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
+async def key_beside_token(request: Request[Any, Any, State], context: Context, token: str | None) -> str:
     """The owner id of the caller, for a request whose token, if it has one, was not valid.
 
     Without a valid key, raises `InvalidToken` if there was a token, else `Unauthenticated`.
     """
     try:
-        return _admit(request, context, "read")
+        return await _admit(request, context, "read")
     except Unauthenticated as error:
         if token is None:
             raise

@@ -10,12 +10,12 @@ _STATE = "rate_headers"  # in the state of a request
 NAMES = ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests")
 
 
-def count(scope: Scope, rates: Rates, owner: str, per_minute: int | None) -> None:
+async def count(scope: Scope, rates: Rates, owner: str, per_minute: int | None) -> None:
     """Count a request of a client, once for each request. Raises `RequestsPerMinuteReached`."""
     if per_minute is None or _STATE in scope["state"]:
         return
     scope["state"][_STATE] = lambda: rates.headers(owner, per_minute)
-    rates.take(owner, per_minute)
+    await rates.take(owner, per_minute)
 
 
 def rate_headers(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -61,7 +61,7 @@ class WebhookDeliveryController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List the deliveries of the caller's key."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         page = await context.webhooks.deliveries(delivery_query(Params.of(request), key))
         return json_answer(WebhookDeliveryList.of(map(delivery_view, page.data), has_more=page.has_more))
 
@@ -77,7 +77,7 @@ class WebhookDeliveryController(Controller):
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read one delivery with its tries."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         return json_answer(delivery_view(await context.webhooks.delivery(path_id(request, "delivery_id"), key)))
 
@@ -95,6 +95,6 @@ class WebhookDeliveryController(Controller):
     )
     async def redeliver(self, request: Call) -> ASGIResponse:
         """Send one delivery now, also if it has succeeded or was given up."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         await read_object(request, context, Nothing, required=False)
         return json_answer(delivery_view(await context.webhooks.redeliver(path_id(request, "delivery_id"), key)))

@@ -61,7 +61,7 @@ class WebhookEndpointController(Controller):
     )
     async def create(self, request: Call) -> ASGIResponse:
         """Add an endpoint; only this answer has its secret."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         body = await read_object(request, context, CreateWebhookEndpoint)
         if "url" not in body:
             raise InvalidParameter("`url` is required: the URL that gets the events.", param="url")
@@ -90,7 +90,7 @@ class WebhookEndpointController(Controller):
     )
     async def page(self, request: Call) -> ASGIResponse:
         """List the endpoints of the caller's key; without `limit` all that it may have."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         params = Params.of(request)
         limit = params.limit(ENDPOINTS_MAX)
         after = params.cursor("after", is_endpoint, "a webhook endpoint") or ""
@@ -112,7 +112,7 @@ class WebhookEndpointController(Controller):
     )
     async def read(self, request: Call) -> ASGIResponse:
         """Read one endpoint, without its secret."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         return json_answer(endpoint_view(await context.webhooks.read(_id(request), key)))
 
@@ -158,7 +158,7 @@ class WebhookEndpointController(Controller):
     )
     async def remove(self, request: Call) -> ASGIResponse:
         """Delete one endpoint with its deliveries."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         Params.of(request).done()
         await context.webhooks.remove(_id(request), key)
         return json_answer(Deleted(id=_id(request), object="webhook_endpoint"))
@@ -177,7 +177,7 @@ class WebhookEndpointController(Controller):
     )
     async def rotate(self, request: Call) -> ASGIResponse:
         """Make a new secret; only this answer has it."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         body = await read_object(request, context, RotateWebhookSecret, required=False)
         seconds = _either(body, ROTATION_NAMES, _overlap)
         kept_for = ROTATION_SECONDS if seconds is UNSET else seconds
@@ -200,7 +200,7 @@ class WebhookEndpointController(Controller):
     )
     async def test(self, request: Call) -> ASGIResponse:
         """Send a `webhook.test` once, without retries; or one of OpenAI's events, and wait for the receiver."""
-        context, key = context_of(request)
+        context, key = await context_of(request)
         body = await read_object(request, context, TestWebhookEndpoint, required=False)
         if body.get("event_type") is None:
             return json_answer(delivery_view(await context.webhooks.test(_id(request), key)))
@@ -227,7 +227,7 @@ async def webhook_secret(request: Call) -> ASGIResponse:
 
     A client that has it can forge deliveries, so a key that may only read does not get it.
     """
-    context, key = context_of(request, "generate")
+    context, key = await context_of(request, "generate")
     Params.of(request).done()
     return json_answer(WebhookSecret(secret=context.webhooks.secret(key)))
 
@@ -244,13 +244,13 @@ async def webhook_secret(request: Call) -> ASGIResponse:
 )
 async def webhook_event_types(request: Call) -> ASGIResponse:
     """List the names of events."""
-    context_of(request)
+    await context_of(request)
     Params.of(request).done()
     return json_answer(WebhookEventTypes(data=(*EVENTS, *OPENAI_EVENTS)))
 
 
 async def _change(request: Call) -> ASGIResponse:
-    context, key = context_of(request)
+    context, key = await context_of(request)
     body = await read_object(request, context, ChangeWebhookEndpoint)
     changes = EndpointChanges(
         url=_url(body["url"], context) if "url" in body else UNSET,

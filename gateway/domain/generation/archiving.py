@@ -60,7 +60,7 @@ FileFact = FileArchived | FileUnread
 
 
 class ArchiveSchedule(Struct, frozen=True, kw_only=True, gc=False):
-    """What a driver remembers between two tries to archive a file. It is never stored."""
+    """What a driver remembers between two tries to archive a file. Only its grace is stored, with the file's task."""
 
     next_at: datetime  # of the next try
     since: datetime  # when archiving began in this process
@@ -100,7 +100,34 @@ def first_schedule(generation: Generation, output: Output, now: datetime) -> Arc
     The others are late results and those that a restart found: there can be thousands of them at once.
     """
     delay = RESTART_SECONDS * spread(f"{generation.id}:{output.index}") if output.status.terminal else 0.0
-    return ArchiveSchedule(next_at=now + timedelta(seconds=delay), since=now)
+    place = _task_of(generation, output)
+    schedule = ArchiveSchedule(next_at=now + timedelta(seconds=delay), since=now)
+    if place is None:
+        return schedule
+    attempt, index = place
+    task = attempt.tasks[index]
+    return replace(schedule, missing=task.missing, missing_since=task.missing_since)
+
+
+def _task_of(generation: Generation, output: Output) -> tuple[Attempt, int] | None:
+    """The attempt and the index of the completed task whose file this is; None for a further file of a task."""
+    attempt = generation.attempt(output.attempt_id or "")
+    ends = (index for index, task in enumerate(attempt.tasks) if task.slot == output.index)
+    index = next((index for index in ends if attempt.tasks[index].status is Status.COMPLETED), None)
+    return None if index is None else (attempt, index)
+
+
+def _note(changes: Changes, output: Output, schedule: ArchiveSchedule) -> None:
+    """Store the grace of a file. More than `MISSING_TRIES` are not counted: they change nothing."""
+    place = _task_of(changes.generation, output)
+    if place is not None:
+        attempt, index = place
+        missing = min(schedule.missing, MISSING_TRIES)
+        changes.task(
+            attempt,
+            index,
+            replace(attempt.tasks[index], missing=missing, missing_since=schedule.missing_since),
+        )
 
 
 def after_failure(schedule: ArchiveSchedule, fact: FileUnread, now: datetime) -> ArchiveSchedule:
@@ -167,6 +194,7 @@ def absorb_file(
             _reject(changes, files, output, schedule)
         case FileUnread():
             files[output.index] = after_failure(schedule, fact, changes.now)
+            _note(changes, output, files[output.index])
 
 
 def settle(

@@ -61,6 +61,7 @@ from gateway.domain.generation.task_polling import (
     after_reading,
     how_to_read,
     is_lost,
+    noted,
     open_tasks,
 )
 from gateway.domain.generation.transitions import ATTEMPT_MOVES, SaveAttempt, Write
@@ -172,8 +173,7 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
             status = Status.IN_PROGRESS if task.status is Status.IN_PROGRESS else pending.status
             progress = task.progress if pending.progress is None else pending.progress
             polled = replace(task, status=status, raw_status=pending.raw_status, progress=progress)
-            changes.task(attempt, fact.index, polled)
-            readings.schedules[key] = after_reading(
+            after = readings.schedules[key] = after_reading(
                 schedule,
                 polling,
                 missing=pending.result_missing,
@@ -182,8 +182,10 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
                 seed=seed,
                 now=changes.now,
             )
+            changes.task(attempt, fact.index, noted(polled, after))
         case TaskRead(snapshot=Completed(artifacts=artifacts)):
-            changes.task(attempt, fact.index, replace(task, status=Status.COMPLETED))
+            without_graces = replace(task, not_found=0, not_found_since=None, missing_since=None)
+            changes.task(attempt, fact.index, replace(without_graces, status=Status.COMPLETED))
             fill(changes, attempt, task.slot, artifacts, changes.now + timedelta(seconds=polling.result_seconds))
         case TaskRead(snapshot=Failed() as failure):
             changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=failure))
@@ -191,7 +193,7 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
             lost = failed(FailureKind.TASK_LOST)
             changes.task(attempt, fact.index, replace(task, status=Status.FAILED, failure=lost))
         case TaskUnread():
-            readings.schedules[key] = after_failure(
+            after = readings.schedules[key] = after_failure(
                 schedule,
                 polling,
                 asked_at=fact.asked_at,
@@ -202,6 +204,7 @@ def _absorb(changes: Changes, readings: Readings, fact: SubmitEnded | TaskRead |
                 seed=seed,
                 now=changes.now,
             )
+            changes.task(attempt, fact.index, noted(task, after))
 
 
 def _poll_now(changes: Changes, readings: Readings, attempt_id: str) -> None:

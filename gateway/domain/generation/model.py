@@ -106,6 +106,11 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     failure: Failed | None = None
     cancel_sent: bool = False  # the provider was asked to cancel it; that is done at most once
     billed: Billed | None = None  # what its answer to that proved about the charge; None: nothing
+    # Graces. They are stored, so that they go on where another process, or the next one, goes on with the generation.
+    not_found: int = 0  # replies that said that the task does not exist, as far as they are counted
+    not_found_since: datetime | None = None
+    missing: int = 0  # fetches that found no sound file of the completed task, as far as they are counted
+    missing_since: datetime | None = None  # since when there is no file, or it is not named, although the task is done
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

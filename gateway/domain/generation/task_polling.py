@@ -1,7 +1,8 @@
 """When a task is polled next, and when it counts as lost. Pure.
 
-What a driver remembers between two polls is a `PollSchedule`. It is never stored: after a restart, each open task gets
-a new one. A reading is a poll with a reply that the gateway understood.
+What a driver remembers between two polls is a `PollSchedule`. It is not stored: after a restart, each open task gets a
+new one. Only the graces in it are stored, with the task (`noted`), and the new one goes on with them. A reading is a
+poll with a reply that the gateway understood.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.contract import Polling
 from gateway.domain.backoff import spread
-from gateway.domain.generation.model import Attempt, AttemptState, Route
+from gateway.domain.generation.model import Attempt, AttemptState, Route, Task
 
 CALLBACK_GAP = timedelta(seconds=1)  # the shortest pause between two polls that callbacks cause
 LOST_READINGS = 3  # after so many "not found", over a whole grace, a task counts as lost
@@ -63,7 +64,8 @@ def first_schedule(attempt: Attempt, index: int, polling: Polling, now: datetime
     """The first poll of a task: after `first_poll_seconds`, or later if the provider said so at the submit.
 
     If that time has passed already, as after a restart, the first polls are spread over one interval: the one to which
-    the interval would have grown by now. Otherwise a restart would poll all old tasks as often as new ones.
+    the interval would have grown by now. Otherwise a restart would poll all old tasks as often as new ones. The graces
+    of the task go on.
     """
     suggested = attempt.tasks[index].ref.first_poll_seconds or 0
     wait = max(polling.first_poll_seconds, min(suggested, polling.poll_max_seconds * UNREAD_FACTOR))
@@ -74,7 +76,24 @@ def first_schedule(attempt: Attempt, index: int, polling: Polling, now: datetime
         grown = interval + (POLL_GROWTH - 1) * (now - next_at).total_seconds()
         interval = min(grown, max(polling.poll_max_seconds, interval))
         next_at = now + timedelta(seconds=interval * spread(f"{attempt.id}:{index}"))
-    return PollSchedule(next_at=next_at, interval_seconds=interval)
+    task = attempt.tasks[index]
+    return PollSchedule(
+        next_at=next_at,
+        interval_seconds=interval,
+        not_found=task.not_found,
+        not_found_since=task.not_found_since,
+        missing_since=task.missing_since,
+    )
+
+
+def noted(task: Task, schedule: PollSchedule) -> Task:
+    """The task with the graces of its schedule. More than `LOST_READINGS` are not counted: they change nothing."""
+    return replace(
+        task,
+        not_found=min(schedule.not_found, LOST_READINGS),
+        not_found_since=schedule.not_found_since,
+        missing_since=schedule.missing_since,
+    )
 
 
 def after_callback(schedule: PollSchedule, *, reading: bool, now: datetime) -> PollSchedule:
@@ -212,9 +231,11 @@ def how_to_read(schedule: PollSchedule, profile: RouteProfile, now: datetime) ->
             return "poll"
         is_due = profile.refresh_every > 0 and schedule.reads > 0 and schedule.reads % profile.refresh_every == 0
         return "refresh" if profile.has_refresh and is_due else "poll"
-    if (now - schedule.missing_since).total_seconds() >= profile.polling.grace_seconds:
+    # After a restart an ordinary poll comes first: the last chance may be a refresh, which may not name the file.
+    has_read = schedule.reads > 0 or not profile.has_refresh
+    if has_read and (now - schedule.missing_since).total_seconds() >= profile.polling.grace_seconds:
         return "content"
-    return "refresh" if profile.has_refresh and schedule.reads % 2 == 0 else "poll"
+    return "refresh" if profile.has_refresh and schedule.reads > 0 and schedule.reads % 2 == 0 else "poll"
 
 
 def open_tasks(attempt: Attempt) -> list[int]:

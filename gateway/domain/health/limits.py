@@ -11,6 +11,19 @@ RETRIES_PER_SECOND = 0.2  # repeats that time adds to the budget, however few fi
 RETRIES_SAVED = 20.0  # the most repeats that a budget can have
 
 
+def share(limit: int, processes: int) -> int:
+    """How much of a limit one of several processes may use, at least 1.
+
+    It is rounded up, so that no place stays empty: something else must keep the sum within the limit.
+    """
+    return -(-limit // processes)
+
+
+def safe_share(limit: int, processes: int) -> int:
+    """The same where nothing else keeps the sum: it is within the limit, or 1 for each process if that is more."""
+    return max(limit // processes, 1)
+
+
 class AdaptiveLimit(Struct, frozen=True, kw_only=True):
     """How many calls may run at once: one more after as many successes as the limit allows calls, half after a 429.
 
@@ -27,11 +40,19 @@ class AdaptiveLimit(Struct, frozen=True, kw_only=True):
         return max(int(self.value), 1)
 
 
+def scaled(limit: AdaptiveLimit, ceiling: int) -> AdaptiveLimit:
+    """The limit of a process whose share of the account has changed: what was learnt below the share changes with it.
+
+    The value may become less than 1, so that nothing is forgotten while the share is small.
+    """
+    return replace(limit, ceiling=ceiling, value=limit.value * ceiling / limit.ceiling)
+
+
 def raised(limit: AdaptiveLimit) -> AdaptiveLimit:
     """The limit after a successful call."""
     if limit.value >= limit.ceiling:
         return limit
-    return replace(limit, value=min(limit.value + 1 / limit.value, float(limit.ceiling)))
+    return replace(limit, value=min(limit.value + 1 / max(limit.value, 1.0), float(limit.ceiling)))
 
 
 def lowered(limit: AdaptiveLimit, now: datetime) -> AdaptiveLimit:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
+from gateway.store.postgres.limits import PostgresLimits
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.reader import PoolReader
@@ -31,7 +32,8 @@ class PostgresDatabase:
         self.writer = GroupWriter(server, observer)
         self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
-        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks)
+        self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
+        self.shared_counts = self.request_rates = self._limits = PostgresLimits(server)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _mark(self) -> None:
@@ -53,5 +55,6 @@ class PostgresDatabase:
     async def close(self) -> None:
         await self.signals.stop()
         await self.replicas.close()
+        await self._limits.close()
         await self.writer.close()
         await self.reader.close()

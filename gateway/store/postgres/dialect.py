@@ -1,6 +1,10 @@
 """Translates statements of `gateway/store/sql` to PostgreSQL; `database.py` there says what they may contain.
 
 A statement is cut into tokens, and each rule replaces a few of them. Texts in quotes are never looked into.
+
+SQLite carries out `exists` and `in (select … limit ?)` as they are written, row by row along an index. PostgreSQL may
+make a join of them that reads a whole table, above all in a plan for values that it does not know. Two rules prevent
+that.
 """
 
 import re
@@ -49,7 +53,7 @@ def translate(sql: str) -> Statement:
     """The statement of PostgreSQL that means the same. Raises `ValueError` if its brackets do not match."""
     tokens = [match[0] for match in _TOKEN.finditer(sql) if match.lastgroup != "space"]
     tokens, order = _numbered(tokens)
-    for rule in (_without_hints, _joined, _cast, _grouped):
+    for rule in (_without_hints, _joined, _cast, _grouped, _deleted):
         tokens = rule(tokens)
     for name, change in _FUNCTIONS.items():
         tokens = _with_calls(tokens, name, change)
@@ -94,6 +98,23 @@ def _joined(tokens: list[str]) -> list[str]:
         for place, item in enumerate(tokens)
         if not (item == "cross" and tokens[place + 1] == "join" and _is_followed_by_on(tokens, place + 2))
     ]
+
+
+def _deleted(tokens: list[str]) -> list[str]:
+    """Deletes the rows that a select finds at their places: `delete … where id in (select id from …)`.
+
+    The same statement finds and deletes them, and no other transaction writes meanwhile, so that no row has moved.
+    """
+    match tokens:
+        case ["delete", "from", table, "where", *rest] if "in" in rest:
+            begin = rest.index("in")
+            names = [name for name in rest[:begin] if name not in {"(", ")"}]
+            if rest[begin + 1 : begin + 3] == ["(", "select"] and _closing(rest, begin + 1) == len(rest) - 1:
+                selected = rest[begin + 3 :]
+                if selected[: len(names) + 2] == [*names, "from", table]:
+                    place = ["where", "ctid", "=", "any", "(", "array", "(", "select", "ctid"]
+                    return [*tokens[:3], *place, *selected[len(names) :], ")"]
+    return tokens
 
 
 def _is_followed_by_on(tokens: list[str], place: int) -> bool:
@@ -176,5 +197,6 @@ def _text(tokens: list[str]) -> str:
 _FUNCTIONS: dict[str, Callable[[list[str]], list[str]]] = {
     "json_each": lambda inner: ["json_elements", "(", *inner, ")"],
     "json_array": lambda inner: ["json_build_array", "(", *inner, ")"],
+    "exists": lambda inner: ["exists", "(", *inner, *(["offset", "0"] if inner[0] == "select" else []), ")"],
     "json": lambda inner: ["cast", "(", *inner, "as", "json", ")"],
 }

@@ -1,5 +1,7 @@
 """Explains errors of PostgreSQL to the operator: what is wrong, and what to do about it."""
 
+import ssl
+
 import asyncpg
 
 from gateway.domain.errors import StoreUnavailable
@@ -9,10 +11,20 @@ RETRY_AFTER_SECONDS = 5.0  # the `Retry-After` that a client gets while the stor
 # `InternalClientError` if the server has ended the session, and a statement comes before asyncpg has seen that.
 _OF_CONNECTION = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _LOST = "the connection to PostgreSQL is lost; see whether the server runs and can be reached"
+_UNTRUSTED = (
+    "the certificate of PostgreSQL is not valid for this host, or its issuer is not trusted; mend `sslmode`,"
+    " `sslrootcert` or the host in `database.url`, or the certificate"
+)
 
 
 class UnfitServerError(Exception):
     """The server can be reached, and a ledger on it would not be safe: the text says why and what to do."""
+
+
+class TooManyNotificationsError(Exception):
+    """No more notifications may be sent, as PostgreSQL says it with this code."""
+
+    sqlstate = "54000"
 
 
 # By the code of an error or its first characters; the longest match counts.
@@ -29,6 +41,10 @@ _EXPLANATIONS = {
     "53200": "PostgreSQL has run out of memory; give it more",
     "53300": "PostgreSQL has no free connection; raise its `max_connections`, or end other programs",
     "53": "PostgreSQL lacks disk, memory or connections; see its log",
+    "54": (
+        "PostgreSQL has reached one of its limits; if that is the queue of notifications, end the session that listens"
+        " in an idle transaction, see `pg_stat_activity`"
+    ),
     "55P03": "another program holds the lock of the ledger; see `pg_stat_activity`, and end the idle transaction",
     "57014": "a statement has taken too long; see what else PostgreSQL does",
     "57P": "PostgreSQL is stopping, starting or has ended the connection; see whether the server runs",
@@ -37,7 +53,7 @@ _EXPLANATIONS = {
 }
 # After one of these nothing of the transaction is stored, also if its commit raised it: the server itself says so. A
 # server that stops while it commits (57P) does not say so.
-_CERTAIN = ("23", "25", "40", "53", "55", "57014")
+_CERTAIN = ("23", "25", "40", "53", "54", "55", "57014")
 _UNCERTAIN_ROLLBACK = "40003"  # statement completion unknown
 
 
@@ -49,6 +65,8 @@ def explain(error: BaseException) -> str | None:
             return _EXPLANATIONS[code[:length]]
     if isinstance(error, UnfitServerError):
         return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _UNTRUSTED
     return _LOST if _is_of_connection(error) else None
 
 

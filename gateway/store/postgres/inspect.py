@@ -17,8 +17,10 @@ from gateway.store.sql.clients import adopted
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Transaction
 
+# Of the last events not only the newest one: the clocks of gateways differ.
 _NEWEST = (
-    "select max(at) from (select (select at from events order by seq desc limit 1) as at"
+    "select max(at) from ("
+    "select (select max(at) from (select at from events order by seq desc limit 100) as newest) as at"
     " union all select (select created_at from generations order by id desc limit 1)"
     " union all select max(created_at) from idempotency_keys"
     " union all select max(created_at) from deleted_generations"

@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct, structs
 
+from gateway.clock import boot_seconds
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.ledger_clock import LedgerTime
 from gateway.store.lineage import Said
@@ -18,7 +19,7 @@ from gateway.store.postgres.lineage import Begun, ReadFar, begin
 from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.migrate import migrate
 from gateway.store.postgres.schema import program_schema
-from gateway.store.postgres.server import Server, check_fitness, complaint, warn_of_loss
+from gateway.store.postgres.server import Connection, Server, check_fitness, complaint, warn_of_loss
 from gateway.store.postgres.statements import Statements
 from gateway.store.postgres.writer import LOCK
 from gateway.store.sql.adoption import adopt
@@ -77,12 +78,14 @@ def open_postgres(
 
 
 async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
+    began_at = boot_seconds()
     try:
         connection = await server.connect()
         try:
             statements = Statements(connection)
             await check_fitness(connection)
             await warn_of_loss(connection)
+            ahead = await _ahead(connection, opening.now, began_at)
             if await has_schema(statements):
                 _check_clock(opening, await ledger_time(statements))
             applied = await migrate(connection, opening.now)
@@ -93,7 +96,7 @@ async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
                     " set constraints all deferred"  # an adoption moves the uses of files after the files
                 )
                 begun, at_start = await _prepare(statements, opening)
-                return begun, structs.replace(at_start, warning=warning)
+                return begun, structs.replace(at_start, ahead=ahead, warning=warning)
         finally:
             await connection.close()
     except ConfigurationError:
@@ -103,6 +106,17 @@ async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
         if reason is None:
             raise
         raise ConfigurationError(reason) from error
+
+
+async def _ahead(connection: Connection, now: datetime, began_at: float) -> timedelta:
+    """How far the clock of the database is ahead of this one, which was at `now` when `boot_seconds` was `began_at`.
+
+    The answer counts as made in the middle of the question, so that it is wrong by half of the time that it took.
+    """
+    asked_at = boot_seconds()
+    moment: datetime = await connection.fetchval("select clock_timestamp()")
+    passed = (asked_at + boot_seconds()) / 2 - began_at
+    return moment - (now + timedelta(seconds=passed))
 
 
 async def _prepare(transaction: Transaction, opening: _Opening) -> tuple[Begun, Start]:

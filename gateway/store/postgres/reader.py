@@ -12,7 +12,7 @@ from gateway.store import long_reads
 from gateway.store.long_reads import ReadPlaces, too_long
 from gateway.store.postgres.dialect import translate
 from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, unavailable
-from gateway.store.postgres.server import Connection, Server
+from gateway.store.postgres.server import Connection, Server, adjust
 from gateway.store.sql.database import Row
 
 CONNECTIONS = 8  # at most, for short reads
@@ -81,7 +81,12 @@ class PoolReader:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
         if self._pool is None:
             self._pool = asyncpg.create_pool(
-                self._server.url, **self._server.options(), min_size=0, max_size=CONNECTIONS, reset=_as_it_is
+                self._server.url,
+                **self._server.options(),
+                min_size=0,
+                max_size=CONNECTIONS,
+                init=adjust,
+                reset=_as_it_is,
             )
         await self._pool  # opens it at the first time
         connection = await self._pool.acquire(timeout=CONNECTION_SECONDS)

@@ -13,10 +13,11 @@ from secrets import token_hex
 from typing import Any, cast
 
 import structlog
+from msgspec import structs
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.replicas import JOB_SIZE
-from gateway.store.postgres.errors import explain, unavailable
+from gateway.domain.replicas import JOB_SIZE, Sight, lost_commits
+from gateway.store.postgres.errors import TooManyNotificationsError, explain, unavailable
 from gateway.store.postgres.local_locks import LocalLocks
 from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
 from gateway.store.postgres.reader import PoolReader
@@ -37,22 +38,30 @@ _BATCH = 500  # generations that one transaction hands over, so that others need
 _JOIN = "insert into replicas (id, name, schema) values ($1, $2, $3)"
 _REMOVE = "delete from replicas where id = $1"
 _REMOVE_ENDED = "with gone as (delete from replicas where id = any($1) returning id) select count(*) from gone"
+_QUEUED_MAX = 0.5  # of the room for notifications; when it is full no change can be committed
+# `pg_notification_queue_usage` also frees what every listener has read: a full queue is not freed by itself.
 _BEAT = f"""
 with mine as (
     update replicas set heartbeat_at = clock_timestamp(), driven = $2, draining = $3
     where id = $1 and replica_lives(id) returning id
 )
 select
+    (select id from lineages order by number desc limit 1) as lineage,
+    (select last_value from events_seq_seq) as position,
+    (select coalesce(max(seq), 0) from events) as newest,
+    pg_postmaster_start_time() as server_since,
+    pg_notification_queue_usage() as queued,
     exists (select from mine) as lives,
     array(select driven from replicas where id <> $1 and not draining and replica_lives(id)) as others,
     exists (select from replicas where id <> $1 and not replica_lives(id)) as has_dead,
     (select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')) as jobs
 """
-_NEEDING = f"select g.id from ({OPEN_IDS}) as needing join generations as g on g.id = needing.id"
-_OWN = f"{_NEEDING} where g.replica = ?"
+# An array, so that each of them is looked up. A plan cannot know how many there are, and may join all generations.
+_NEEDING = f"select id from generations where id = any(array({OPEN_IDS}))"
+_OWN = f"{_NEEDING} and replica = ?"
 _OWN_OPEN = f"select id from generations where status in {OPEN} and replica = ? order by id"
-_ORPHANS = f"{_NEEDING} left join replicas as r on r.id = g.replica and replica_lives(r.id) where r.id is null"
-_OF_DEAD = f"{_ORPHANS} and g.replica is not null"
+_ORPHANS = f"{_NEEDING} and coalesce(replica, '') <> all(array(select id from replicas where replica_lives(id)))"
+_OF_DEAD = f"{_ORPHANS} and replica is not null"
 _WAITING = f"select count(*) from pgqueuer where entrypoint = '{TAKE_OVER}' and status in ('queued', 'picked')"
 _RELEASE = (
     "update generations set replica = null where id in (select value from json_each(?)) and replica = ?"
@@ -71,13 +80,19 @@ _LEAVE = "delete from replicas where id = ?"
 class PostgresReplicas:
     """Implements `Replicas`."""
 
-    def __init__(self, server: Server, reader: PoolReader, writer: GroupWriter, locks: LocalLocks) -> None:
+    def __init__(
+        self, server: Server, reader: PoolReader, writer: GroupWriter, locks: LocalLocks, lineage: str
+    ) -> None:
+        """`lineage` is that of the ledger when it was opened."""
         self._server = server
         self._reader = reader
         self._writer = writer
         self._locks = locks
         self._connection: Connection = None
         self._id = ""
+        self._lineage = lineage
+        self._sight: Sight | None = None  # of the last heartbeat
+        self.lost: str | None = None
         self._queue: Queue | None = None
         self._schema = program_schema()  # read now, as the files of the program may be replaced while it runs
 
@@ -112,6 +127,9 @@ class PostgresReplicas:
     async def beat(self, driven: int, *, draining: bool) -> Beat | None:
         """See `Replicas`."""
         row = await self._ask(_BEAT, self._id, driven, draining)
+        self._compare(row)
+        if row["queued"] > _QUEUED_MAX:
+            log.error("notification_queue_fills", used=row["queued"], detail=explain(TooManyNotificationsError()))
         if not row["lives"]:
             return None
         return Beat(others=tuple(row["others"]), has_dead=row["has_dead"], waiting=row["jobs"] * JOB_SIZE)
@@ -124,9 +142,9 @@ class PostgresReplicas:
         """See `Replicas`."""
         return await self._release(ids, _RELEASE, self._id)
 
-    async def hand_over_all(self, now: datetime) -> None:
+    async def hand_over_all(self, now: datetime) -> int:
         """See `Replicas`."""
-        await self.hand_over(await self._ids(_OWN, now, self._id))
+        return len(await self.hand_over(await self._ids(_OWN, now, self._id)))
 
     async def hand_over_dead(self, now: datetime) -> int:
         """See `Replicas`."""
@@ -164,6 +182,19 @@ class PostgresReplicas:
         """Close the connection."""
         await self.stop_work()
         self._drop()
+
+    def _compare(self, row: Any) -> None:
+        """Notice that the ledger has lost what was committed."""
+        sight = Sight(
+            lineage=row["lineage"],
+            position=row["position"],
+            newest=row["newest"],
+            server_since=row["server_since"],
+        )
+        before = self._sight or structs.replace(sight, lineage=self._lineage)
+        self._sight = sight
+        if self.lost is None and (lost := lost_commits(before, sight)) is not None:
+            self.lost = lost
 
     async def _ids(self, statement: str, now: datetime, *values: Any) -> list[str]:
         return [row[0] for row in await self._reader.all(statement, (*open_since(now), *values))]

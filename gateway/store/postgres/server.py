@@ -1,9 +1,11 @@
 """Opens connections to the PostgreSQL server of the ledger, and checks that the server is fit for it.
 
-Nothing is set for a session, so that a connection pooler between the gateway and the server may give the session to
-another client afterwards: limits are set in each transaction, and reads have their deadline here.
+Defaults of the server, the database and the user can differ from those of PostgreSQL. Those that would break a promise
+are set for each session, or refused. Deadlines are those of the gateway: the writer sets its own in each transaction,
+and reads have theirs here.
 """
 
+import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,11 +22,30 @@ CONNECT_SECONDS = 10.0
 VERSION_MIN = 14
 _STATEMENTS_MAX = 1024  # prepared statements of a connection
 _STATEMENT_BYTES = 128 * 1024  # the longest statement that is prepared once: lists with several filters have long ones
+# By the name of the setting. Later versions of PostgreSQL have all of them; one that is missing is left out.
+_SESSION = {
+    "default_transaction_isolation": "read committed",  # heartbeats and jobs would fail where they meet
+    "default_transaction_deferrable": "off",
+    "extra_float_digits": "1",  # moments in JSON would lose digits
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_session_timeout": "0",
+    # A start or a move of a ledger holds locks, and ends with its transaction when its process is stopped in it.
+    "idle_in_transaction_session_timeout": "60s",
+    "TimeZone": "UTC",
+    "client_min_messages": "warning",
+}
+_ADJUST = (
+    "select set_config(known.name, given.value, false) from unnest($1::text[], $2::text[]) as given (name, value)"
+    " join pg_settings as known on known.name = given.name"
+)
 _FACTS = (
     "select current_setting('server_version_num')::integer / 10000 as version, pg_is_in_recovery() as is_standby,"
     " current_setting('transaction_read_only') as read_only, current_setting('synchronous_commit') as durability,"
     " current_setting('server_encoding') as encoding,"
-    " current_setting('standard_conforming_strings') as strings"
+    " current_setting('standard_conforming_strings') as strings, current_setting('session_replication_role') as role,"
+    " current_schema() as schema"
 )
 
 
@@ -42,7 +63,14 @@ class Server(Struct, frozen=True):
 
     async def connect(self) -> Connection:
         """A connection. Raises what asyncpg raises; see `errors.py`."""
-        return await asyncpg.connect(self.url, **self.options())
+        connection = await asyncpg.connect(self.url, **self.options())
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await adjust(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     def options(self) -> dict[str, Any]:
         """What `asyncpg.connect` and `asyncpg.create_pool` get besides the URL."""
@@ -54,6 +82,11 @@ class Server(Struct, frozen=True):
             "max_cacheable_statement_size": _STATEMENT_BYTES,
             "server_settings": {"application_name": "video-gateway"},
         }
+
+
+async def adjust(connection: Connection) -> None:
+    """Give a new session the settings that the gateway relies on."""
+    await connection.execute(_ADJUST, list(_SESSION), list(_SESSION.values()))
 
 
 async def check_fitness(connection: Connection) -> None:
@@ -74,6 +107,10 @@ async def check_fitness(connection: Connection) -> None:
         raise UnfitServerError(f"the encoding of the database is {facts['encoding']}; create it with UTF8")
     if facts["strings"] != "on":
         raise UnfitServerError("`standard_conforming_strings` is off; set it to on")
+    if facts["role"] != "origin":
+        raise UnfitServerError("`session_replication_role` turns triggers off; set it to origin for this user")
+    if facts["schema"] is None:
+        raise UnfitServerError("no schema of `search_path` exists for this user; create one, or change `search_path`")
 
 
 async def warn_of_loss(connection: Connection) -> None:

@@ -80,6 +80,7 @@ class PostgresSignals:
     def __init__(self, server: Server, replica: Callable[[], str]) -> None:
         """`replica` gives the id of this replica, which its transactions name as well; empty: it has none yet."""
         self.trouble: str | None = None
+        self.losses = 0
         self._server = server
         self._replica = replica
         self._hear: Hear = _ignore
@@ -212,6 +213,7 @@ class PostgresSignals:
     def _note_trouble(self, error: Exception) -> None:
         """Log a fault when it begins."""
         if self.trouble is None:
+            self.losses += 1
             log.warning("signals_lost", reason=explain(error), error=f"{type(error).__name__}: {error}")
         self.trouble = (
             "the connection for notifications of PostgreSQL is lost; what other gateways change is noticed late:"

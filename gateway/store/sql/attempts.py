@@ -8,13 +8,6 @@ from gateway.store.port import AttemptCursor
 from gateway.store.sql.columns import insert, to_json
 from gateway.store.sql.database import Row, Transaction
 
-COMPLETIONS = (
-    "select json_extract(plan, '$.routes[' || route || '].provider'),"
-    " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
-    # `cross` makes the few generations come first; otherwise SQLite would look at every attempt of the history.
-    " from (select id, plan from generations order by id desc limit ?) as g cross join attempts on generation_id = g.id"
-    " where state = 'completed' and accepted_at is not null order by ended_at"
-)
 # The open generations that have a task at a provider which is not among the configured ones.
 UNFOLLOWED = (
     "select distinct t.provider, g.id from generations as g"
@@ -25,8 +18,23 @@ UNFOLLOWED = (
 _ADD_EVENT = insert("events", "generation_id", "type", "data", "at")
 
 
+def completions(newest: int) -> str:
+    """The statement of `Store.completions`.
+
+    The number of generations is in its text: PostgreSQL would take a parameter for a tenth of the table.
+    """
+    return (
+        "select json_extract(plan, '$.routes[' || route || '].provider'),"
+        " json_extract(plan, '$.routes[' || route || '].model'), ended_at, ended_at - accepted_at"
+        # `cross` makes the few generations come first; otherwise SQLite would look at every attempt of the history.
+        f" from (select id, plan from generations order by id desc limit {newest:d}) as g"
+        " cross join attempts on generation_id = g.id"
+        " where state = 'completed' and accepted_at is not null order by ended_at"
+    )
+
+
 def completion_of(row: Row) -> Completion:
-    """The completion in a row of `COMPLETIONS`."""
+    """The completion in a row of `completions`."""
     provider, model, ended_at, seconds = row
     return Completion(provider=provider, model=model, ended_at=datetime.fromtimestamp(ended_at, UTC), seconds=seconds)
 

@@ -28,8 +28,11 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
+
 from gateway.store.lineage import LedgerLineage
 from gateway.store.replicas import Replicas
+from gateway.store.request_rates import RequestRates
 from gateway.store.signals import Signals
 from gateway.store.start import Start
 
@@ -108,6 +111,28 @@ class Writer(Protocol):
         ...
 
 
+class OpenCount(Struct, frozen=True, kw_only=True):
+    """How many generations are open in all processes on the ledger."""
+
+    of_owner: int
+    of_all: int
+
+
+class SharedCounts(Protocol):
+    """What the transactions of all processes on the ledger count, where there can be several."""
+
+    async def has_place(self, transaction: Transaction, provider: str, places: int) -> bool:
+        """Whether a submit may begin to a provider that takes so many at the same time.
+
+        False also if places are free, but for other processes, which have waited longer. Who got False asks again soon.
+        """
+        ...
+
+    async def open_now(self, transaction: Transaction, owner: str) -> OpenCount:
+        """How many generations are open now."""
+        ...
+
+
 class Database(Protocol):
     """An open ledger. What is not a statement of this package is up to the kind of database."""
 
@@ -134,6 +159,16 @@ class Database(Protocol):
     @property
     def replicas(self) -> Replicas | None:
         """The processes that work on it together; None if only one can."""
+        ...
+
+    @property
+    def shared_counts(self) -> SharedCounts | None:
+        """Counts over all processes; None if only one can work on it, which counts in its memory."""
+        ...
+
+    @property
+    def request_rates(self) -> RequestRates | None:
+        """The requests of clients, counted over all processes; None if only one can work on it."""
         ...
 
     @property

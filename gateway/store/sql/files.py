@@ -42,7 +42,7 @@ _USER = _OPEN_USER.format(key="?", id="?")
 # The files of a key that no open generation uses, the oldest first.
 _EVICTABLE = (
     f"select id, cast(json_extract(facts, '$.bytes') as bigint) from files where key = ? and {_LIVE}"
-    f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by id limit ?"
+    f" and not exists ({_OPEN_USER.format(key='files.key', id='files.id')}) order by id"
 )
 _EXPIRED = (
     "select key, id from files where expires_at <= ?"
@@ -142,7 +142,7 @@ async def _make_room(
     total += await _inline_bytes(rows, key)
     evicted: list[str] = []
     if evict and size <= limits.bytes:
-        evictable = iter(await rows(_EVICTABLE, (key, now.timestamp(), count)))
+        evictable = iter(await rows(_EVICTABLE, (key, now.timestamp())))
         while count >= limits.count or total + size > limits.bytes:
             file = next(evictable, None)
             if file is None:

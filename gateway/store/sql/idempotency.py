@@ -3,7 +3,7 @@
 Danger: a repeat that is not recognised buys a second video.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
@@ -14,6 +14,7 @@ from gateway.store.sql.database import Transaction
 
 EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
+OVERTAKEN_WITHIN = timedelta(seconds=10)  # by so much a retry may be older than its request, as clocks say
 # Also of the keys that the owner has adopted: see `MOVES` in `adoption.py`.
 _OF_KEY = (
     "select i.key, i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
@@ -25,6 +26,15 @@ _ADD_KEY = insert("idempotency_keys", "key", "idempotency_key", "digest", "gener
 # The index `generations_of_request` has the minute before the digest, for the reason that its migration gives. So the
 # statement names every minute of `RETRY_LIFE`, with the same expression as the index.
 _MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last minute count in part, hence two more
+# What the retry of a request without a key has made, under a name that no client can send: it begins with a space.
+_OF_DIGEST = " retry of {}"
+_TAKE_RETRY = (
+    "delete from idempotency_keys where key = ? and idempotency_key = ? and created_at >= ? returning generation_id"
+)
+_PUT_RETRY = (
+    f"{_ADD_KEY} on conflict (key, idempotency_key)"
+    " do update set generation_id = excluded.generation_id, created_at = excluded.created_at"
+)
 _EQUAL = (
     "select id, created_at from generations where key = ?"
     f" and cast(created_at / 60 as integer) in ({', '.join('?' * _MINUTES)}) and digest = ? and created_at >= ?"
@@ -42,8 +52,9 @@ _ADD_DELETED = (
 )
 # Whether `forget` may find something, so that otherwise it needs no write. It takes the values of `past_lives`.
 FORGETTABLE = (
-    "select 1 from idempotency_keys where created_at < ?"
-    " union all select 1 from deleted_generations where created_at < ? limit 1"
+    "select 1 from (select created_at from idempotency_keys where created_at < ? order by created_at limit 1) as oldest"
+    " union all select 1 from (select created_at from deleted_generations where created_at < ?"
+    " order by created_at limit 1) as oldest_deleted limit 1"
 )
 # A key of an open generation stays, however old it is.
 _FORGET_KEYS = (
@@ -64,8 +75,12 @@ async def earlier(transaction: Transaction, key: str, idempotency: Idempotency, 
     The generation may be deleted by now. Raises `IdempotencyKeyReused` if the idempotency key came with another body.
     """
     digests = (idempotency.digest, *idempotency.others)
+    for name in idempotency.keys:
+        made = await _of_key(transaction, key, name, digests, now)
+        if made is not None:
+            return made
     if idempotency.key is not None:
-        return await _of_key(transaction, key, idempotency.key, digests, now)
+        return None
     return await _of_retry(transaction, key, digests, now) if idempotency.retry else None
 
 
@@ -95,6 +110,28 @@ async def _of_retry(transaction: Transaction, key: str, digests: tuple[bytes, ..
         if newest is not None:
             return newest
     return None
+
+
+async def overtaken(transaction: Transaction, owner: str, idempotency: Idempotency, now: datetime) -> str | None:
+    """The id of the generation that the retry of this request has made at another process meanwhile.
+
+    A client sends a retry when it has given the request up, for example because its process was suspended. The request
+    may go on after that. It counts for one request: an equal one after it is a request of its own.
+    """
+    if idempotency.key is not None or idempotency.retry:
+        return None
+    since = (now - OVERTAKEN_WITHIN).timestamp()
+    for digest in (idempotency.digest, *idempotency.others):
+        made: str | None = await transaction.value(_TAKE_RETRY, (owner, _OF_DIGEST.format(digest.hex()), since))
+        if made is not None:
+            return made
+    return None
+
+
+async def put_retry(transaction: Transaction, generation: Generation, digest: bytes) -> None:
+    """Store that a retry has made this generation before its request has made one, for `overtaken`."""
+    name, created_at = _OF_DIGEST.format(digest.hex()), generation.created_at.timestamp()
+    await transaction.run(_PUT_RETRY, (generation.owner, name, digest, generation.id, created_at))
 
 
 async def equal_ones(transaction: Transaction, key: str, digest: bytes, now: datetime) -> list[str]:

@@ -11,8 +11,9 @@ from gateway.store.sql.rows import OPEN, SELECT, generation_of
 _BEFORE = "select before from accounts_missing"
 _MISSING = f"{SELECT} where id < (select before from accounts_missing) order by id desc limit ?"
 _ALL_OPEN = f"{SELECT} where status in {OPEN}"
-_HAS_CLOSABLE = "select 1 from accounts where deleted_at < ? limit 1"
-_CLOSABLE = "select generation_id, key, day, settled, maybe from accounts where deleted_at < ? limit ?"
+_OLD = "accounts where deleted_at is not null and deleted_at < ? order by deleted_at"
+_HAS_CLOSABLE = f"select 1 from {_OLD} limit 1"
+_CLOSABLE = f"select generation_id, key, day, settled, maybe from {_OLD} limit ?"
 _CLOSE = (
     "insert into closed_accounts (key, day, settled, maybe) values (?, ?, ?, ?)"
     " on conflict (key, day) do update set settled = closed_accounts.settled + excluded.settled,"

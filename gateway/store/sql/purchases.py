@@ -10,7 +10,7 @@ from gateway.store.sql.database import Reader, Transaction, Writer
 
 _PURCHASE = Columns(Purchase)
 _INSERT = insert("purchases", _PURCHASE)
-_HAS_EXPIRED = "select 1 from purchases where deleted_at < ? limit 1"
+_HAS_EXPIRED = "select 1 from purchases where deleted_at < ? order by deleted_at limit 1"
 _EXPIRE = (
     "delete from purchases where (generation_id, attempt_id) in"
     " (select generation_id, attempt_id from purchases where deleted_at < ? order by deleted_at limit ?)"

@@ -27,8 +27,9 @@ _ENDED = (
 )
 _STILL_REMOVABLE = f"{SELECT} where id in (select value from json_each(?)) and {_REMOVABLE}"
 _EVENTS = (
-    "select e.seq, e.at, e.type, g.status from events as e join generations as g on g.id = e.generation_id"
-    " where e.seq > ? order by e.seq limit ?"
+    # The status by a select of its own: for a join, PostgreSQL may read all generations.
+    "select seq, at, type, (select status from generations where id = generation_id) from events"
+    " where seq > ? order by seq limit ?"
 )
 _DELETE_EVENTS = "delete from events where seq in (select cast(value as bigint) from json_each(?))"
 _OPEN_WORDS = {"queued", "in_progress"}

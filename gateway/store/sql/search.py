@@ -111,14 +111,20 @@ class Search:
         )
 
     def _along_one(self, values: _Values) -> str:
-        """Read one index. Filters that accept several values read as many parts of it and merge them."""
+        """Read one index. Filters that accept several values read as many parts of it and merge them.
+
+        Each part has an end of its own, because PostgreSQL may read the parts whole to sort them together.
+        """
         parts = self._filters[0] if self._filters else _all_of(self._query)
-        direction = "asc" if self._ascending else "desc"
-        rows = " union all ".join(part.rows(values, "{id} > ?1 and {id} < ?2") for part in parts)
+        order = f"order by id {'asc' if self._ascending else 'desc'}"
+        each = [part.rows(values, "{id} > ?1 and {id} < ?2") for part in parts]
         limit, offset = values.add(self._query.limit + 1), values.add(self._query.offset)
+        if len(each) > 1:
+            end = values.add(self._query.limit + 1 + self._query.offset)
+            each = [f"select id from ({rows} {order} limit {end}) as part_{n}" for n, rows in enumerate(each)]
         return (
-            f"select json_group_array(id order by id {direction}), null, 0"
-            f" from ({rows} order by id {direction} limit {limit} offset {offset}) as ids"
+            f"select json_group_array(id {order}), null, 0"
+            f" from ({' union all '.join(each)} {order} limit {limit} offset {offset}) as ids"
         )
 
     def _between_several(self, values: _Values) -> str:

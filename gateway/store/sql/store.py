@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.clients import CreateLimits
+from gateway.domain.errors import Overloaded
 from gateway.domain.generation.model import Generation, Task
 from gateway.domain.generation.transitions import SaveStatus, Write, apply
 from gateway.domain.health.route_health import Completion
@@ -26,11 +27,13 @@ from gateway.store.port import (
     Permission,
     Query,
     StoredFile,
+    SubmitPlace,
     check_moves,
     is_cursor,
 )
 from gateway.store.purchases import Purchases
 from gateway.store.replicas import Replicas
+from gateway.store.request_rates import RequestRates
 from gateway.store.retention import Retention
 from gateway.store.signals import Signals
 from gateway.store.sql import attempts, restored, task_claims, webhooks
@@ -75,7 +78,8 @@ OPEN_IDS = (
     " union select generation_id from attempts where state in ('submitting', 'accepted')"
     " union select generation_id from attempts as a join generations as g on g.id = a.generation_id"
     " where state = 'abandoned' and ended_at > ? and status in ('completed', 'failed') and deadline_at > ?"
-    " union select generation_id from outputs indexed by outputs_to_keep where unkept_until > ? order by 1"
+    " union select generation_id from outputs indexed by outputs_to_keep"
+    " where unkept_until is not null and unkept_until > ? order by 1"
 )
 _TAKE_OVER = (
     "update generations set fence = fence + 1, version = version + 1, lease_until = ?"
@@ -125,6 +129,8 @@ class SqlStore:
         self._webhooks = SqlWebhooks(reader, writer)
         self.webhooks: WebhookRows = self._webhooks
         self.replicas: Replicas | None = database.replicas
+        self.request_rates: RequestRates | None = database.request_rates
+        self._counts = database.shared_counts
 
     async def held_after_restore(self) -> int:
         return int((await self._reader.all(restored.COUNT_HELD))[0][0])
@@ -160,6 +166,7 @@ class SqlStore:
         *,
         client_limits: CreateLimits | None = None,
         budgets: Sequence[Budget] = (),
+        open_max: int | None = None,
     ) -> Generation:
         work = partial(
             create,
@@ -170,10 +177,15 @@ class SqlStore:
             limits=limits,
             client_limits=client_limits,
             budgets=budgets,
+            open_max=open_max,
+            counts=self._counts,
+            is_shared=self.replicas is not None,
         )
         stored = await self._writer.run(work, yields=True)
         if isinstance(stored, Exceeded):
             raise BudgetExceeded(stored, generation.created_at)
+        if isinstance(stored, Overloaded):
+            raise stored
         if idempotency is None or stored == generation.id:
             return generation
         return await self._replayed(stored, idempotency)
@@ -238,7 +250,7 @@ class SqlStore:
         return [(row[0], row[1]) for row in await self._reader.all(attempts.UNFOLLOWED, (to_json(list(providers)),))]
 
     async def completions(self, newest: int) -> list[Completion]:
-        return [attempts.completion_of(row) for row in await self._reader.all(attempts.COMPLETIONS, (newest,))]
+        return [attempts.completion_of(row) for row in await self._reader.all(attempts.completions(newest))]
 
     async def unknown_attempts(
         self, limit: int, after: AttemptCursor | None = None, *, open_only: bool = False
@@ -271,10 +283,19 @@ class SqlStore:
         ids = [row[0] for row in taken]
         return [generation_of(row) for row in await self._reader.all(_TAKEN_OVER, (to_json(ids),))]
 
-    async def begin_submit(self, attempt_id: str, fence: int, now: datetime) -> Permission:
+    async def begin_submit(
+        self, attempt_id: str, fence: int, now: datetime, place: SubmitPlace | None = None
+    ) -> Permission:
+        counts = self._counts
+
         async def work(transaction: Transaction) -> Permission:
             if await transaction.value(IS_HELD, (attempt_id,)):
                 return Permission.HELD
+            has_place = (
+                counts is None or place is None or await counts.has_place(transaction, place.provider, place.places)
+            )
+            if not has_place:
+                return Permission.FULL
             generation_id = await transaction.value(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence))
             if generation_id is None:
                 return Permission.OVERTAKEN

@@ -14,7 +14,7 @@ _SAVE = (
     " on conflict (account, sha256, recipe) do update set url = excluded.url, expires_at = excluded.expires_at"
 )
 _FORGET = "delete from uploads where account = ? and sha256 in (select value from json_each(?))"
-_HAS_EXPIRED = "select 1 from uploads where expires_at <= ? limit 1"
+_HAS_EXPIRED = "select 1 from uploads where expires_at <= ? order by expires_at limit 1"
 _EXPIRE = (
     "delete from uploads where (account, sha256, recipe) in"
     " (select account, sha256, recipe from uploads where expires_at <= ? order by expires_at limit ?)"

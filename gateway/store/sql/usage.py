@@ -41,8 +41,8 @@ _NEXT_UNCOUNTED = f"{SELECT} where id > ? and id <= ? order by id limit ?"
 _COUNTED_TO = "update usage_uncounted set after = ?"
 _ALL_COUNTED = "delete from usage_uncounted"
 _COLUMN: dict[Group, str] = {"day": "day", "client": "key", "model": "model", "provider": "provider"}
-_EXPIRED = "select key, day, model, provider from usage where day < ? limit ?"
-_HAS_EXPIRED = "select 1 from usage where day < ? limit 1"
+_EXPIRED = "select key, day, model, provider from usage where day < ? order by day limit ?"
+_HAS_EXPIRED = "select 1 from usage where day < ? order by day limit 1"
 _DELETE_TIMES = "delete from usage_times where key = ? and day = ? and model = ? and provider = ?"
 _DELETE = "delete from usage where key = ? and day = ? and model = ? and provider = ?"
 _RETRY_SECONDS = 30

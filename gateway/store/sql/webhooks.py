@@ -19,6 +19,7 @@ from gateway.domain.webhooks import (
     ENDPOINTS_MAX,
     TEST,
     Delivery,
+    DeliveryState,
     DeliveryTry,
     Endpoint,
     Notice,
@@ -84,11 +85,12 @@ _DUE = (
 )
 _CLAIM = "update deliveries set next_at = ? where id = ?"
 _EXPIRED = "generation_id is null and id < ? and state <> 'pending'"  # tests that have ended; ids begin with the time
-_HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} limit 1"
-_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} order by id limit ?)"
+_IN_ORDER = "order by generation_id, id"  # of the index `deliveries_of_generation`, not of all deliveries
+_HAS_EXPIRED = f"select 1 from deliveries where {_EXPIRED} {_IN_ORDER} limit 1"
+_EXPIRE = f"delete from deliveries where id in (select id from deliveries where {_EXPIRED} {_IN_ORDER} limit ?)"
 # Ended ones of any kind; few of those before them are pending, because no schedule lasts longer than two days.
 _OLD = "id < ? and state <> 'pending'"
-_HAS_OLD = f"select 1 from deliveries where {_OLD} limit 1"
+_HAS_OLD = f"select 1 from deliveries where {_OLD} order by id limit 1"
 _REMOVE_OLD = f"delete from deliveries where id in (select id from deliveries where {_OLD} order by id limit ?)"
 
 
@@ -344,13 +346,14 @@ def _conditions(query: DeliveryQuery) -> tuple[str, list[Any]]:
         "key = ?": query.key,
         f"{plus}endpoint_id = ?": query.endpoint_id,
         "generation_id = ?": query.generation_id,
-        f"{plus}state = ?": query.state,
         "id > ?" if query.order == "asc" else "id < ?": query.after,
     }
     if query.before is not None:
         conditions["id < ?" if query.order == "asc" else "id > ?"] = query.before
     given = {condition: value for condition, value in conditions.items() if value is not None}
-    return " and ".join(given) or "true", list(given.values())
+    # A state is in the text: without knowing it, PostgreSQL would look for a rare one among all deliveries.
+    states = [] if query.state is None else [f"{plus}state = '{DeliveryState(query.state)}'"]
+    return " and ".join([*given, *states]) or "true", list(given.values())
 
 
 async def _insert(transaction: Transaction, delivery: Delivery) -> None:

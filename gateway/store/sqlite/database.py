@@ -23,7 +23,7 @@ from gateway.telemetry import Observer
 class SqliteDatabase:
     """Implements `Database`: WAL, `synchronous=FULL`, one writer thread, short reads on their own connection."""
 
-    replicas = None  # the lock of the file is for one process
+    replicas = shared_counts = request_rates = None  # the lock of the file is for one process
 
     def __init__(self, path: Path, lock: IO[bytes], begun: Begun, at_start: Start, observer: Observer) -> None:
         self._lock = lock

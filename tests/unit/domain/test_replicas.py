@@ -1,7 +1,10 @@
 """The rules of replicas: nobody buys who may be dead, and generations rest where shares are even."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.domain.replicas import (
     BEAT_SECONDS,
@@ -10,8 +13,12 @@ from gateway.domain.replicas import (
     JOB_SIZE,
     SURE_SECONDS,
     Load,
+    Sight,
     is_sure,
+    lost_commits,
 )
+
+from ...cases import every
 
 COUNTS = st.lists(st.integers(0, 30_000), min_size=1, max_size=8)
 
@@ -69,3 +76,24 @@ def test_who_is_not_sure_to_live_is_so_before_the_database_says_dead(sent_at: fl
     assert BEAT_SECONDS < SURE_SECONDS < DEAD_SECONDS
     assert is_sure(sent_at, sent_at)
     assert not is_sure(sent_at, sent_at + SURE_SECONDS + 1)
+
+
+SEEN = Sight(lineage="a", position=40, newest=37, server_since=datetime(2026, 3, 2, tzinfo=UTC))
+LATER = datetime(2026, 3, 3, tzinfo=UTC)
+
+
+@every(
+    "now, reason",
+    [
+        (SEEN, None),
+        (replace(SEEN, position=41, newest=41), None),
+        (replace(SEEN, server_since=LATER), None),
+        (replace(SEEN, newest=36), None),  # the newest event was deleted
+        (replace(SEEN, lineage="b", position=90), "was restored from an older state"),
+        (replace(SEEN, position=39, newest=39), "ends at event 39, and this gateway has seen event 40"),
+        (replace(SEEN, newest=36, server_since=LATER), "the newest event is 36 on another server"),
+    ],
+)
+def test_a_ledger_that_goes_back_has_lost_commits(now: Sight, reason: str | None) -> None:
+    lost = lost_commits(SEEN, now)
+    assert lost is None if reason is None else reason in str(lost)

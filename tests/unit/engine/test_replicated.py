@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,10 +11,14 @@ import asyncpg
 import msgspec
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
+from gateway.clock import boot_seconds
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.replicas import DEAD_SECONDS, JOB_SIZE, SURE_SECONDS
 from gateway.engine.membership import Membership
+from gateway.engine.replicated import ReplicatedEngine
 from gateway.store.port import Permission
 from gateway.store.postgres import queue
 from gateway.store.postgres.open import open_postgres
@@ -75,14 +80,32 @@ async def test_the_others_take_what_a_dead_replica_drove_and_it_notices(world: W
     await until(lambda: len(other.drivers) == len(created))
     assert {driver.held.fence for driver in other.drivers.values()} == {created[0].fence + 1}
     await world.until_replicas(1)
+    assert other.engine.standing.handed_over["dead_replica"] == len(created)
 
     assert len(dead.drivers) == len(created), "it is frozen"
     await dead.beat()
     await until(lambda: not dead.drivers)
     assert dead.replica != replica
+    with dead.engine.admit("alice"):
+        pass
+    assert dead.engine.standing.declared_dead == 1
     await world.until_replicas(2)
     await other.beat()
     assert len(other.drivers) == len(created), "nothing is taken from it because the other one is back"
+
+
+async def test_a_replica_that_is_not_sure_to_live_accepts_nothing(world: World) -> None:
+    process = await world.start()
+    membership = cast(ReplicatedEngine, process.engine)._membership
+    with process.engine.admit("alice"):
+        pass
+    membership._elapsed = lambda: boot_seconds() + SURE_SECONDS  # it was suspended for so long
+    with pytest.raises(StoreUnavailable, match="was suspended"), process.engine.admit("alice"):
+        pass
+    assert not await duties_of(process).take(["gen_1"])
+    await process.beat()
+    with process.engine.admit("alice"):
+        pass
 
 
 def files_in(folder: Path) -> int:
@@ -188,6 +211,7 @@ async def test_a_new_replica_gets_its_share(world: World) -> None:
     await old.beat()
     await old.beat()
     assert (len(old.drivers), len(new.drivers)) == (30, 30), "then they rest"
+    assert (old.engine.standing.replicas, old.engine.standing.handed_over["surplus"]) == (2, 30)
 
 
 async def test_what_belongs_to_nobody_is_found(world: World) -> None:
@@ -269,8 +293,32 @@ async def test_the_database_and_the_program_agree_when_a_replica_is_dead(world: 
     assert not await world.sql("select replica_lives(null)")
 
 
+@pytest.mark.parametrize(
+    "change", ["select setval('events_seq_seq', 2)", "insert into lineages (id, began_at) values ('x', 0)"]
+)
+async def test_a_ledger_that_has_lost_commits_gets_no_submit_from_a_running_replica(world: World, change: str) -> None:
+    process = await world.start()
+    for _ in range(3):
+        created = await process.create()
+    await process.beat()
+    await world.sql(change)
+    with capture_logs() as logged:
+        await process.beat()
+        await process.beat()
+    assert [line["event"] for line in logged if line["log_level"] == "error"] == ["ledger_went_back"]
+    assert "serve --restored" in str(process.engine.halted)
+    engine: Any = process.engine
+    assert not engine._membership.is_sure
+    with pytest.raises(StoreUnavailable), process.engine.admit("alice"):
+        pass
+    assert created.id in process.drivers, "what was bought is still read"
+    assert not await duties_of(process).take([created.id])
+
+
 class Rows:
     """Replicas whose answers the test gives."""
+
+    lost: str | None = None
 
     def __init__(self) -> None:
         self.answer: Callable[[], Beat | None] = lambda: Beat(others=(), has_dead=False, waiting=0)
@@ -310,6 +358,30 @@ async def test_a_replica_is_sure_only_for_a_time_after_the_moment_it_sent_a_hear
     await waiting
     assert membership.load(1).others == (3, 4)
 
+    assert membership.is_sure
+    rows.lost = "the ledger ends at event 1"
+    assert not membership.is_sure
+    rows.lost = None
+
     rows.answer = lambda: None
     assert await membership.beat(0, draining=False) is None
     assert not membership.is_sure
+
+
+async def test_each_replica_hears_how_many_there_are(world: World) -> None:
+    first, _ = await world.start(), await world.start()
+    heard: list[int] = []
+    duties_of(first).on_replicas = heard.append
+    await first.beat()
+    last = await world.start()
+    await first.beat()
+    await world.age(last)
+    await first.beat()
+    assert heard == [2, 3, 2]
+
+
+async def test_a_start_learns_how_far_the_clock_of_the_database_is_ahead(postgres_url: str) -> None:
+    for apart in (-3, 0, 3600):
+        store = open_postgres(Server(postgres_url), datetime.now(UTC) - timedelta(seconds=apart))
+        assert abs(store.at_start.ahead.total_seconds() - apart) < 1
+        await store.close()

@@ -31,7 +31,8 @@ from gateway.domain.routing.image_limits import ImageFacts
 from gateway.engine import sweeper as sweep
 from gateway.engine.sweeper import Sweeper
 from gateway.ids import new_id
-from gateway.inputs.blobs import Blobs
+from gateway.inputs import blob_folder
+from gateway.inputs.blob_folder import BlobFolder
 from gateway.live import Live
 from gateway.store.port import Idempotency, StoredFile
 from gateway.store.sqlite.open import open_sqlite
@@ -78,7 +79,7 @@ class Bench:
         self.clock = ManualClock()
         self.folder = folder / "blobs"
         self.store = open_sqlite(folder / "ledger.db", NOW)
-        self.blobs = Blobs(self.folder, self.clock, min_free_bytes=Live(0))
+        self.blobs = BlobFolder(self.folder, self.clock, min_free_bytes=Live(0))
         self.artifacts = ArtifactFolder(folder / "artifacts")
         self.sweeper = Sweeper(self.store, self.blobs, self.artifacts, self.clock, keep_purchases=Live(KEEP_PURCHASES))
         self.task: asyncio.Task[None] | None = None
@@ -194,7 +195,8 @@ async def test_a_blob_that_is_put_between_the_read_and_the_removal_stays(bench: 
 
 
 async def test_a_round_removes_more_than_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 2)
+    for module in (sweep, blob_folder):
+        monkeypatch.setattr(module, "BATCH", 2)
     # The digests of all but the last begin with the same characters.
     for number in (30, 58, 153, 358, 372, 7):
         made = await bench.create(str(number).encode(), idempotency=Idempotency(key=str(number), digest=b""))
@@ -288,7 +290,8 @@ async def test_a_round_that_fails_leaves_the_next_one(
 async def test_a_stop_ends_the_sweeper_after_its_current_batch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(sweep, "BATCH", 1)
+    for module in (sweep, blob_folder):
+        monkeypatch.setattr(module, "BATCH", 1)
     for number in (30, 58, 153, 7):  # the digests of the first three begin with the same characters and sort first
         await bench.create(idempotency=Idempotency(key=str(number), digest=b""))
         await bench.blobs.put(str(number).encode())

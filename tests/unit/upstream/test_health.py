@@ -648,3 +648,18 @@ def test_a_reload_keeps_what_was_learnt_of_accounts_that_stay(health: Health, cl
     assert health.circuit(*FOX) is CLOSED, "the key that was refused is not the one that counts now"
     health.on_submit(*FOX, "att_5", failed(FailureKind.CREDENTIAL_REFUSED), account=renewed)
     assert health.circuit(*FOX) is OPEN
+
+
+def test_a_process_uses_its_share_of_an_account_and_keeps_what_it_learnt(health: Health) -> None:
+    submits, reads = health.submits["keevx"], health.reads["keevx"]
+    assert (submits.limit, reads.limit) == (8, 512)
+    health.share_with(3)
+    assert (submits.limit, reads.limit) == (3, 170), "the ledger counts submits, and nothing counts polls"
+    health.on_submit(*V, "att_1", failed(FailureKind.RATE_LIMITED))
+    health.share_with(2)
+    assert (submits.limit, submits.ceiling, health.submits["foxapi"].limit) == (2, 4, 4)
+    health.share_with(600)
+    assert (submits.limit, reads.limit) == (1, 1)
+    health.share_with(1)
+    assert health.submits["foxapi"].limit == 8
+    assert submits.limit == 4, "half of its account, as it has learnt, although its share was 1 meanwhile"

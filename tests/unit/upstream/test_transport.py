@@ -126,6 +126,32 @@ async def test_what_cannot_be_written_as_a_request_was_not_sent(
         await exchange(transport, httpx.Request("POST", url, headers=headers, content=b"{}"))
 
 
+async def test_a_sender_that_loses_its_permission_on_the_open_connection_sends_no_body(
+    transport: ReqwestTransport, serve: Serve
+) -> None:
+    """A process may be suspended while its connection is being opened, and others take its work over meanwhile."""
+    server = serve(after_reading(reply(b"ok")))
+    content = b"paid" * 100_000
+    answers: list[bool] = []
+
+    for given, error in (([False], httpx.ConnectError), ([True, True, False], httpx.WriteError)):
+        answers[:] = given
+        request = post(server.url, content=content)
+        request.extensions[module.MAY_SEND] = lambda: answers.pop(0)
+        with pytest.raises(error, match="may not send any more"):
+            await exchange(transport, request)
+        assert answers == []
+    assert server.requests == [], "no whole request has arrived"
+
+    request = post(server.url, content=content)
+    request.extensions[module.MAY_SEND] = lambda: True
+    assert await exchange(transport, request) == (200, b"ok")
+    assert server.accepted == 3
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    assert body == content
+    assert b"transfer-encoding" not in head.lower()
+
+
 # -- something may have been sent
 
 

@@ -190,7 +190,7 @@ async def create_video(request: Call) -> ASGIResponse:
 )
 async def read_video(request: Call) -> ASGIResponse:
     """Read a generation."""
-    context, key = caller(request)
+    context, key = await caller(request)
     Params.of(request).done()
     generation = await find_task(context, key, sent_id(request))
     view = read_view(generation, context.links(request), request_id_of(request))

@@ -125,7 +125,7 @@ def _page(base: str, service: Service, name: str) -> HTTPRouteHandler:
     )
     async def page(request: Call) -> ASGIResponse:
         """List the generations of the caller's key with this kind of input."""
-        context, key = caller(request)
+        context, key = await caller(request)
         params = Params.of(request)
         number = params.whole("pageNum", 1, PAGE_MAX) or 1
         size = params.whole("pageSize", 1, SIZE_MAX) or SIZE
@@ -167,7 +167,7 @@ def _read(base: str, service: Service, name: str) -> HTTPRouteHandler:
     )
     async def read(request: Call) -> ASGIResponse:
         """Read a generation; either path finds any."""
-        context, key = caller(request)
+        context, key = await caller(request)
         params = Params.of(request)
         external = params.text(EXTERNAL_TASK_ID, longest=EXTERNAL_TASK_ID_MAX)
         params.done()
@@ -198,7 +198,7 @@ def _costs(base: str, name: str) -> HTTPRouteHandler:
     )
     async def costs(request: Call) -> ASGIResponse:
         """Answer that there is no resource pack, which is true of every account."""
-        caller(request)
+        await caller(request)
         params = Params.of(request)
         start, end = (params.whole(moment, 0, _TIME_MAX) for moment in ("start_time", "end_time"))
         params.text("resource_pack_name")

@@ -26,10 +26,10 @@ from gateway.store.port import Query
 PIECE = 50  # generations that are read at once: more would hold up every other request
 
 
-def caller(request: Call) -> tuple[Context, str]:
+async def caller(request: Call) -> tuple[Context, str]:
     """The services and the id of the caller's key. Kling has a code of its own for a request without a key."""
     try:
-        return context_of(request)
+        return await context_of(request)
     except Unauthenticated as error:
         if not (header(request, "authorization") or "").strip():
             error.param = NO_KEY
@@ -52,10 +52,10 @@ async def create_task(request: Call, reader: Reader, location: str) -> tuple[Con
 
     Within one account Kling takes each `external_task_id` once. Here a second create with the same one gets the same
     task if it asks for the same, and is refused otherwise: a client that lost an answer cannot buy twice. The
-    external id takes the place of an idempotency key, and creates with the same one wait for each other, so that two
-    at the same time are one as well, also with a different `Idempotency-Key` beside each.
+    external id is an idempotency key of its own, also beside a different `Idempotency-Key`, so two at the same time are
+    one as well. At one process they wait for each other.
     """
-    context, key = caller(request)
+    context, key = await caller(request)
     Params.of(request).done()
     raw = await read_body(request, context.max_body_bytes)
     body = parse_json(raw, header(request, "content-type"), header(request, "content-encoding"))
@@ -81,7 +81,7 @@ async def _create_once(request: Call, context: Context, key: str, normal: Normal
     try:
         return await create(request, context, key, normal, instead_of_key=f"{EXTERNAL_TASK_ID}:{digest}")
     except IdempotencyKeyReused:
-        if only_header(request, "idempotency-key") is not None:
+        if only_header(request, "idempotency-key") is not None and await by_external_id(context, key, external) is None:
             raise
         raise _taken(external) from None
 

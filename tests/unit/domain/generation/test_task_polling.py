@@ -130,19 +130,22 @@ def test_first_not_found_loses_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("missing_for", "has_refresh", "how"),
+    ("missing_for", "has_refresh", "reads", "how"),
     [
-        (None, True, "poll"),
-        (0, True, "refresh"),
-        (0, False, "poll"),
-        (59.9, True, "refresh"),
-        (60, True, "content"),
-        (60, False, "content"),
+        (None, True, 2, "poll"),
+        (0, True, 2, "refresh"),
+        (0, True, 1, "poll"),
+        (0, False, 2, "poll"),
+        (59.9, True, 2, "refresh"),
+        (60, True, 2, "content"),
+        (60, False, 2, "content"),
+        (60, True, 0, "poll"),
+        (60, False, 0, "content"),
     ],
 )
-def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, how: str) -> None:
+def test_how_a_task_is_read(missing_for: float | None, has_refresh: bool, reads: int, how: str) -> None:
     missing_since = None if missing_for is None else after(-missing_for)
-    schedule = PollSchedule(next_at=T0, interval_seconds=5, missing_since=missing_since)
+    schedule = PollSchedule(next_at=T0, interval_seconds=5, missing_since=missing_since, reads=reads)
     assert how_to_read(schedule, RouteProfile(polling=POLLING, has_refresh=has_refresh), T0) == how
 
 

@@ -20,6 +20,8 @@ from gateway.domain.health.limits import (
     raised,
     refunded,
     retry_at,
+    safe_share,
+    share,
     spent,
     unearned,
 )
@@ -87,6 +89,14 @@ def test_limit_stays_between_one_and_its_ceiling(ceiling: int, events: list[tupl
         assert 1 <= limit.places <= ceiling
         assert limit.value >= before.value / 2
     assert all(later - earlier >= timedelta(seconds=LOWER_SECONDS) for earlier, later in pairwise(halved))
+
+
+@given(st.integers(1, 10_000), st.integers(1, 300))
+def test_shares_use_the_whole_limit_and_those_that_nothing_else_limits_keep_to_it(limit: int, processes: int) -> None:
+    assert limit <= share(limit, processes) * processes < limit + processes
+    assert safe_share(limit, processes) * processes <= max(limit, processes)
+    assert safe_share(limit, processes) >= 1
+    assert share(limit, 1) == safe_share(limit, 1) == limit
 
 
 # Repeats

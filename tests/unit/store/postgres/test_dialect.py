@@ -1,29 +1,14 @@
 """Statements in the words of SQLite become those of PostgreSQL, and every one of the ledger can be prepared there."""
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
 import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.adapter.failure import FailureKind
-from gateway.domain.adapter.request import InputKind
-from gateway.store import sql as package
-from gateway.store.port import Query
 from gateway.store.postgres.dialect import translate
-from gateway.store.sql import usage
-from gateway.store.sql.search import Search
-from gateway.store.usage import UsageQuery
 
 from ....cases import every
-
-NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-_VERBS = ("select ", "insert ", "update ", "delete ", "with ")
+from ....ledger_statements import statements
 
 
 @every(
@@ -44,6 +29,19 @@ _VERBS = ("select ", "insert ", "update ", "delete ", "with ")
             "json_group_array(json_array(a, '(') order by n) filter (where b > ?), c",
             "cast(coalesce(json_agg(json_build_array(a, '(') order by n) filter(where b > $1), '[]') as text), c",
             ("x",),
+        ),
+        ("not exists (select 1 from x)", "not exists (select 1 from x offset 0)", ()),
+        ("exists (x)", "exists (x)", ()),
+        (
+            "delete from d where (a, b) in (select a, b from d as e where c < ? limit ?)",
+            "delete from d where ctid = any(array(select ctid from d as e where c < $1 limit $2))",
+            ("x", "y"),
+        ),
+        ("delete from d where a in (select a from e)", "delete from d where a in (select a from e)", ()),
+        (
+            "delete from d where a in (select a from d) and b",
+            "delete from d where a in (select a from d) and b",
+            (),
         ),
         ("json_group_array(json(a))", "cast(coalesce(json_agg(cast(a as json)), '[]') as text)", ()),
     ],
@@ -73,34 +71,6 @@ def test_each_placeholder_gets_the_value_that_sqlite_would_give_it(numbers: list
 def test_a_text_in_quotes_stays(text: str) -> None:
     quoted = "'" + text.replace("'", "''") + "'"
     assert translate(f"select {quoted}, ?").sql == f"select {quoted}, $1"
-
-
-def statements() -> Iterator[tuple[str, str]]:
-    """Every constant of `gateway/store/sql` that is a statement, and those that queries build."""
-    for module in pkgutil.iter_modules(package.__path__):
-        for name, value in vars(importlib.import_module(f"{package.__name__}.{module.name}")).items():
-            for text in value if isinstance(value, tuple) else [value]:
-                if isinstance(text, str) and text.startswith(_VERBS) and "{" not in text:
-                    yield f"{module.name}.{name}", text
-    day = NOW.date()
-    for groups in ((), ("day",), ("client", "model"), ("day", "client", "model", "provider")):
-        query = UsageQuery(reader="", first_day=day, last_day=day, group_by=groups, owner="a", model="m", provider="p")
-        where, _ = usage._conditions(query)
-        yield f"usage {groups}", usage._TIMES.format(names=usage._groups(query), where=where)
-    filters: list[dict[str, Any]] = [
-        {},
-        {"status": "failed"},
-        {"model": "m", "provider": "p"},
-        {"status": "failed", "created_after": NOW, "created_before": NOW + timedelta(1), "offset": 3},
-        {"failures": tuple(FailureKind)[:2]},
-        {"failures": tuple(FailureKind)[:1], "fell_back": True, "maybe_billed": True},
-    ]
-    of_key = [*filters, {"metadata": {"a": "b", "c": "d"}, "inputs": tuple(InputKind)[:2]}]
-    for key, kind, some in (("alice", "video", of_key), (None, None, filters), (None, "image", filters)):
-        for order in ("asc", "desc"):
-            for chosen in some:
-                query_ = Query(key=key, kind=kind, limit=3, order=order, **chosen)  # type: ignore[arg-type]
-                yield f"search {chosen}", Search(query_).statement()[0]
 
 
 async def test_every_statement_can_be_prepared(postgres_url: str) -> None:

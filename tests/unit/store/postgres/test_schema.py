@@ -21,7 +21,9 @@ NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 # What several replicas need, which SQLite does not have: tables, triggers and indexes begin with these names.
 _OF_REPLICAS = (
     "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
-    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed)"
+    "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed"
+    "|submits_in_flight|submit_inserted|submit_noted|submit_deleted|waiting_submits|request_rates"
+    "|open_counts|generation_opened|generation_ended|open_generation)"
 )
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"

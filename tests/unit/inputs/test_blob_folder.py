@@ -12,7 +12,8 @@ import pytest
 
 from gateway.clock import Timer
 from gateway.domain.errors import InsufficientStorage, StoreUnavailable
-from gateway.inputs.blobs import Blobs, room_left
+from gateway.inputs.blob_folder import BlobFolder
+from gateway.inputs.disk_room import room_left
 from gateway.live import Live
 
 CONTENT = b"\x89PNG" * 1000
@@ -38,8 +39,8 @@ class StillClock:
 CLOCK = StillClock()
 
 
-def blobs_in(folder: Path, clock: StillClock = CLOCK, min_free_bytes: int = 0) -> Blobs:
-    return Blobs(folder, clock, min_free_bytes=Live(min_free_bytes))
+def blobs_in(folder: Path, clock: StillClock = CLOCK, min_free_bytes: int = 0) -> BlobFolder:
+    return BlobFolder(folder, clock, min_free_bytes=Live(min_free_bytes))
 
 
 def files(folder: Path) -> list[Path]:
