@@ -23,7 +23,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     state: str
     sent: bool
     tasks: Mapping[str, int]  # by id: the output that each task is for
-    accepted_at: float | None = None
+    accepted_at: float | None = None  # when the reply was read
+    stored_at: float | None = None  # when that was stored, which a gateway without its database does later
     adopted: bool = False  # its tasks were named by a callback or an operator
 
 
@@ -52,8 +53,11 @@ def read(database: DatabaseSettings) -> tuple[list[Generation], dict[str, list[s
 
 async def _read(transaction: Transaction) -> tuple[list[Generation], dict[str, list[str]]]:
     events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-    for name, kind, data in await transaction.all("select generation_id, type, data from events order by seq"):
-        events[name].append((kind, msgspec.json.decode(data)))
+    stored_at: dict[str, float] = {}
+    for name, kind, data, at in await transaction.all("select generation_id, type, data, at from events order by seq"):
+        events[name].append((kind, decoded := msgspec.json.decode(data)))
+        if kind == "attempt.accepted":
+            stored_at.setdefault(decoded["attempt"], at)
     attempts: dict[str, list[Any]] = defaultdict(list)
     for name, *row in await transaction.all(
         "select generation_id, id, number, route, slots, state, sent_at, tasks, accepted_at, adopted"
@@ -68,7 +72,7 @@ async def _read(transaction: Transaction) -> tuple[list[Generation], dict[str, l
             status=status,
             deadline_at=deadline_at,
             completed_at=completed_at,
-            attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"]) for row in attempts[name]),
+            attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"], stored_at) for row in attempts[name]),
             events=tuple(events[name]),
         )
         for name, request, plan, status, deadline_at, completed_at in await transaction.all(
@@ -81,7 +85,7 @@ async def _read(transaction: Transaction) -> tuple[list[Generation], dict[str, l
     return generations, keys
 
 
-def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
+def _attempt(row: list[Any], routes: list[Any], stored_at: Mapping[str, float]) -> Attempt:
     name, number, route, slots, state, sent_at, tasks, accepted_at, adopted = row
     return Attempt(
         id=name,
@@ -93,5 +97,6 @@ def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
         sent=sent_at is not None,
         tasks={task["ref"]["id"]: task["slot"] for task in msgspec.json.decode(tasks)},
         accepted_at=accepted_at,
+        stored_at=stored_at.get(name),
         adopted=adopted is not None,
     )
