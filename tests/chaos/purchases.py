@@ -8,8 +8,8 @@ is true:
 
 1. The gateway knew the task. It knows a task as soon as the task is in the ledger, as soon as it polls it, and as soon
    as it has acknowledged a callback that names it. A task that was never named to the gateway is not known: the reply
-   was lost, or reached a process that was killed or cut off before it stored the task, or refused the submit. Then the next route
-   is what `on_ambiguous = "fall_back"` promises.
+   was lost, or reached a process that was killed or cut off before it stored the task, or refused the submit. Then the
+   next route is what `on_ambiguous = "fall_back"` promises.
 2. Its result was a usable file. The journal says when each task has one; a task that fails, hangs or is lost never has.
 3. No poll allowed the gateway to continue without the task. The gateway may continue after an answered poll that says
    that the task failed, and after three polls that say that the task does not exist. After the time-out of the attempt
