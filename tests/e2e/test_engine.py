@@ -977,7 +977,7 @@ async def test_an_image_that_cannot_be_read_does_not_keep_others_from_the_provid
     idle.providers["keevx"]["concurrency"] = 1
     gateway = await idle.start()
 
-    async def unreadable(_digest: str) -> bytes | None:
+    async def unreadable(_digest: str, _client: str) -> bytes | None:
         raise StoreUnavailable("The image cannot be read now.", retry_after=5)
 
     gateway.app._inputs._blobs.get = unreadable

@@ -86,7 +86,9 @@ declare
     of_owner text := case when tg_op = 'INSERT' then new.key else old.key end;
     change bigint := case when tg_op = 'INSERT' then 1 else -1 end;
 begin
-    insert into open_counts (key, generations) values (of_owner, change), ('', change)
+    insert into open_counts (key, generations) values (of_owner, change)
+        on conflict (key) do update set generations = open_counts.generations + excluded.generations;
+    insert into open_counts (key, generations) values ('', change)
         on conflict (key) do update set generations = open_counts.generations + excluded.generations;
     return null;
 end $$;
