@@ -47,8 +47,8 @@ generators: $(STAMP)  ## make clients of openapi/openapi.json with the usual gen
 scenarios: $(STAMP)  ## print a table of provider behaviours and their outcome, each row checked with the sandbox
 	$(BIN)/python -m tests.e2e.scenarios
 
-chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; SEED= ROUNDS= ROUND= WINDOWS=a,b
-	SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
+chaos: $(STAMP)  ## kill the gateway at every dangerous moment under load, audit what it bought; DB=postgres CLIENTS= SEED= ROUNDS= ROUND= WINDOWS=a,b
+	DB=$(DB) CLIENTS=$(CLIENTS) SEED=$(SEED) ROUNDS=$(ROUNDS) ROUND=$(ROUND) WINDOWS=$(WINDOWS) $(BIN)/python -m tests.chaos
 
 hostile: $(STAMP)  ## attack a gateway, print what each attack costs, renew docs/hostile.md; STRICT=1 counts times, PARTS=shares,log; 4 minutes
 	$(BIN)/python -m tests.hostile $(if $(STRICT),--strict) $(subst $(comma), ,$(PARTS))

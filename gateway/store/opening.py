@@ -37,7 +37,9 @@ def open_store(
     `read_far` reads the marker of a lineage in the artifact store; `said` is what the operator says about the ledger.
     `adopt` maps owner ids to those that get their things.
     """
-    now = clock.now()
+    path = settings.database.path
+    opened = _postgres(settings) if path is None else partial(open_sqlite, path)
+    now = clock.now()  # after the imports, which take long on a busy machine: it is compared with the database's clock
     hold: SweepHold | None = None
 
     def check_clock(ledger: LedgerTime) -> None:
@@ -55,8 +57,6 @@ def open_store(
                 detail="if the clock is wrong, set it and start again; for a day this time removes nothing",
             )
 
-    path = settings.database.path
-    opened = _postgres(settings) if path is None else partial(open_sqlite, path)
     store = opened(
         now,
         check_clock=check_clock,

@@ -1,9 +1,12 @@
 """The auditor, a separate process: compares the ledger with the sandbox's journal and the answers that clients got.
 
-`python -m tests.chaos.audit LEDGER JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--deliveries FILE] [--artifacts FOLDER]
-[--final]` prints a report as JSON, and every violation as a line on standard error. It exits with 1 if there is one.
-`--attempt-seconds` is the attempt time-out of the gateway. `--final`: no work is running any more, so every generation
-must have ended, every result must be archived, and every end must be announced.
+`python -m tests.chaos.audit DATABASE JOURNAL ACKNOWLEDGED [--attempt-seconds N] [--late-seconds N]
+[--deliveries FILE] [--artifacts FOLDER] [--watched FILE] [--shared] [--final]` prints a report as JSON, and every
+violation as a line on standard error. It exits with 1 if there is one. DATABASE is the URL of the ledger,
+`--attempt-seconds` the attempt time-out of the gateway. A generation may end `--late-seconds` after its deadline.
+`--shared`: several gateways have the folder, so what a killed one left half-written stays for a day. `--final`: no work
+is running any more, so every generation must have ended, every result must be archived, and every end must be
+announced.
 """
 
 import argparse
@@ -20,10 +23,12 @@ from msgspec import Struct
 from gateway.domain.adapter.task import Status
 from gateway.domain.generation.model import AttemptState
 from gateway.domain.generation.transitions import ATTEMPT_MOVES
+from gateway.settings.load import DatabaseSettings
 
 from .ledger import Attempt, Generation, read, rows
 from .money import examine_money
 from .purchases import is_acknowledged, not_needed
+from .watched import EVENTS, examine_watched
 
 LATE_SECONDS = 30.0  # after a deadline: the gateway may have been down or stopped at that time, even repeatedly
 POLL_MAX_SECONDS = 1.0  # the longest interval between two polls, in the gateway's configuration
@@ -35,7 +40,7 @@ STATUS_MOVES: Mapping[str, frozenset[str]] = {
 _ANSWERED = frozenset({"accepted", "refused", "completed", "failed", "abandoned"})
 _TAKEN = _ANSWERED - {"refused"}
 _ENDED = "select id, status from generations where status not in ('queued', 'in_progress')"
-_WANTED = "select id from generations where request ->> '$.webhook_url' <> ''"
+_WANTED = "select id, request from generations"
 _KEPT = "select kept from outputs where kept is not null"
 Place = tuple[str, str, str]  # prompt, provider, model
 
@@ -56,13 +61,15 @@ class Report(Struct, kw_only=True):
     announced: int = 0
     deliveries: int = 0
     spent_usd: float = 0.0
+    watched: int = 0  # streams of events that clients have followed to the end
     violations: list[str] = []
 
 
-def audit(ledger: Path, journal: Path, acknowledged: Path, *, attempt_seconds: float, final: bool) -> Report:
+def audit(database: DatabaseSettings, journal: Path, acknowledged: Path, **options: Any) -> Report:
+    """See `examine` for the options."""
     # The answers to clients are read before the ledger: everything in the first must be in the second.
     creates, lines = _lines(acknowledged), _lines(journal)
-    return examine(creates, lines, *read(ledger), attempt_seconds=attempt_seconds, final=final)
+    return examine(creates, lines, *read(database), **options)
 
 
 def examine(
@@ -73,6 +80,7 @@ def examine(
     *,
     attempt_seconds: float,
     final: bool,
+    late_seconds: float = LATE_SECONDS,
 ) -> Report:
     """All contradictions between the acknowledged creates, the lines of the journal, and the ledger with its keys."""
     by_prompt: dict[str, list[Generation]] = defaultdict(list)
@@ -90,7 +98,10 @@ def examine(
     followed = {name for generation in generations for attempt in generation.attempts for name in attempt.tasks}
     violations = lost + twice + doubled + bought + [*_unknown_tasks(starts, by_prompt, withheld)]
     for generation in generations:
-        violations += [f"{generation.id}: {wrong}" for wrong in (*_moves(generation), *_late(generation, final=final))]
+        violations += [
+            f"{generation.id}: {wrong}"
+            for wrong in (*_moves(generation), *_late(generation, late_seconds, final=final))
+        ]
     if final:
         violations += _unheard(submits, generations)
         refused = sorted(named - followed)
@@ -249,12 +260,12 @@ def _moves(generation: Generation) -> Iterator[str]:
         yield f"illegal: events report {', '.join(states)}, which do not exist"
 
 
-def _late(generation: Generation, *, final: bool) -> Iterator[str]:
+def _late(generation: Generation, late_seconds: float, *, final: bool) -> Iterator[str]:
     """Every generation ends, and by its deadline."""
     if generation.completed_at is None:
         if final:
             yield f"open: it is {generation.status} at the end"
-    elif generation.completed_at > generation.deadline_at + LATE_SECONDS:
+    elif generation.completed_at > generation.deadline_at + late_seconds:
         yield f"late: it ended {generation.completed_at - generation.deadline_at:.1f} s after its deadline"
     for attempt in generation.attempts:
         if final and attempt.state in {AttemptState.SUBMITTING, AttemptState.RESERVED}:
@@ -302,13 +313,15 @@ def examine_deliveries(
     report.announced, report.deliveries = len(acknowledged), len(lines)
 
 
-def examine_files(report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool) -> None:
+def examine_files(
+    report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool, shared: bool = False
+) -> None:
     """Every file has a row, and every archived file exists and is complete."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     partial = {name for name in names if name.startswith(".partial/")}
     stray = sorted(name for name in names - partial - rows if (folder / name).exists())
     report.violations += [f"file: {name} exists and has no row" for name in stray]
-    if final:
+    if final and not shared:
         report.violations += [f"file: {name} was left half-written" for name in sorted(partial)]
     for file in archived:
         path = folder / file["name"]
@@ -321,24 +334,39 @@ def examine_files(report: Report, folder: Path, rows: set[str], archived: list[A
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("files", nargs=3, type=Path)
+    parser.add_argument("database")
+    parser.add_argument("files", nargs=2, type=Path)
     parser.add_argument("--attempt-seconds", type=float, default=1200)
+    parser.add_argument("--late-seconds", type=float, default=LATE_SECONDS)
     parser.add_argument("--deliveries", type=Path)
     parser.add_argument("--artifacts", type=Path)
+    parser.add_argument("--watched", type=Path)
+    parser.add_argument("--shared", action="store_true")
     parser.add_argument("--final", action="store_true")
     options = parser.parse_args(arguments)
-    report = audit(*options.files, attempt_seconds=options.attempt_seconds, final=options.final)
-    report.spent_usd, contradictions = examine_money(options.files[0], _lines(options.files[1]), final=options.final)
+    database = DatabaseSettings(url=options.database)
+    report = audit(
+        database,
+        *options.files,
+        attempt_seconds=options.attempt_seconds,
+        late_seconds=options.late_seconds,
+        final=options.final,
+    )
+    report.spent_usd, contradictions = examine_money(database, _lines(options.files[0]), final=options.final)
     report.violations += contradictions
     if options.deliveries is not None:
         lines = _lines(options.deliveries)  # before the ledger is read, as above
-        ended = dict(rows(options.files[0], _ENDED))
-        wanted = {name for (name,) in rows(options.files[0], _WANTED)}
+        ended = dict(rows(database, _ENDED))
+        wanted = {name for name, request in rows(database, _WANTED) if msgspec.json.decode(request).get("webhook_url")}
         examine_deliveries(report, lines, ended, wanted, final=options.final)
+    if options.watched is not None:
+        lines = _lines(options.watched)
+        report.violations += examine_watched(lines, rows(database, EVENTS))
+        report.watched = len(lines)
     if options.artifacts is not None:
-        names = {name for (name,) in rows(options.files[0], "select name from artifacts")}
-        archived = [msgspec.json.decode(text) for (text,) in rows(options.files[0], _KEPT)]
-        examine_files(report, options.artifacts, names, archived, final=options.final)
+        names = {name for (name,) in rows(database, "select name from artifacts")}
+        archived = [msgspec.json.decode(text) for (text,) in rows(database, _KEPT)]
+        examine_files(report, options.artifacts, names, archived, final=options.final, shared=options.shared)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stderr.writelines(f"VIOLATION {violation}\n" for violation in report.violations)
     return 1 if report.violations else 0

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import msgspec
 from gateway.upstream.transport import ReqwestTransport
 
 IMAGE = "https://example.com/first.jpg"
-ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated with its key
+ANSWER_SECONDS = 2.5  # a create without an answer by then is repeated with its key, unless something else is said
 WAIT_SECONDS = 3
 AGAIN_SECONDS = 0.4
 PATH = "/v1/videos/generations"
@@ -27,7 +27,7 @@ class Clients:
 
     def __init__(
         self,
-        url: str,
+        urls: Sequence[str],
         acknowledged: Path,
         seed: int,
         *,
@@ -35,9 +35,11 @@ class Clients:
         deadline_seconds: int,
         held: float,
         webhook_url: Callable[[], str],
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        """`key` is the API key of the clients; `webhook_url` gives the URL that receives every end."""
-        self._url = url
+        """Each call goes to one of `urls`, with the API key `key`. Ends are announced to the URL of `webhook_url`."""
+        self._urls = urls
+        self._answer_seconds = answer_seconds
         self._webhook_url = webhook_url
         self._file = acknowledged.open("ab", buffering=0)
         self._random = random.Random(f"clients {seed}")
@@ -66,9 +68,8 @@ class Clients:
             await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping = True
+        await cancelled(self._tasks)
         await self._http.aclose()
         self._file.close()
 
@@ -102,7 +103,7 @@ class Clients:
     async def _create(self, key: str, body: dict[str, Any]) -> str:
         """Create until it is acknowledged. A client cannot know whether the request or the answer was lost."""
         while True:
-            reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=ANSWER_SECONDS)
+            reply = await self._call("POST", PATH, body, {"idempotency-key": key}, seconds=self._answer_seconds)
             if reply is None:
                 self.counted["repeated"] += 1
                 continue
@@ -129,7 +130,9 @@ class Clients:
     ) -> Any:
         """The answer; `None`, after a pause, if no answer came or the gateway asked to try later."""
         try:
-            reply = await self._http.request(method, self._url + path, json=body, headers=headers, timeout=seconds)
+            reply = await self._http.request(
+                method, self._random.choice(self._urls) + path, json=body, headers=headers, timeout=seconds
+            )
         except httpx.TransportError:
             self.counted["unanswered"] += 1
             await asyncio.sleep(AGAIN_SECONDS)
@@ -141,3 +144,12 @@ class Clients:
             self.wrong.append(f"{method} {path}: {reply.status_code} {reply.text}")
         await asyncio.sleep(AGAIN_SECONDS)
         return None
+
+
+async def cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """End these tasks. A request whose answer comes at the moment of a cancellation goes on, so it is repeated."""
+    open_tasks = set(tasks)
+    while open_tasks:
+        for task in open_tasks:
+            task.cancel()
+        _, open_tasks = await asyncio.wait(open_tasks, timeout=1)

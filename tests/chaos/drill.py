@@ -20,8 +20,11 @@ import msgspec
 from msgspec import Struct
 
 from .client import IMAGE, PATH
+from .configuration import CLIENT_KEY, SECRETS, SUBMIT_SECONDS
+from .gateway_process import CONFIGURATION
 from .run import ChaosError, eventually
-from .world import CLIENT_KEY, CONFIGURATION, DRAIN_SECONDS, ROOT, SECRETS, SUBMIT_SECONDS, World, environment
+from .sandbox import ROOT, environment
+from .world import DRAIN_SECONDS, World
 
 Way = Literal["backup", "copy", "snapshot"]
 WAYS: tuple[Way, ...] = ("backup", "copy", "snapshot")

@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 from msgspec import Struct
+
+from gateway.settings.load import DatabaseSettings
+from gateway.store.snapshot import snapshot
+from gateway.store.sql.database import Transaction
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -21,7 +23,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     state: str
     sent: bool
     tasks: Mapping[str, int]  # by id: the output that each task is for
-    accepted_at: float | None = None
+    accepted_at: float | None = None  # when the reply was read
+    stored_at: float | None = None  # when that was stored, which a gateway without its database does later
     adopted: bool = False  # its tasks were named by a callback or an operator
 
 
@@ -38,55 +41,51 @@ class Generation(Struct, frozen=True, kw_only=True):
     events: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
-def rows(ledger: Path, sql: str) -> list[Any]:
+def rows(database: DatabaseSettings, sql: str) -> list[Any]:
     """The rows of a query on the ledger, read as another process."""
-    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(5000)
-        return list(connection.execute(sql))
-    finally:
-        connection.close()
+    return snapshot(database, lambda transaction: transaction.all(sql))
 
 
-def read(ledger: Path) -> tuple[list[Generation], dict[str, list[str]]]:
+def read(database: DatabaseSettings) -> tuple[list[Generation], dict[str, list[str]]]:
     """All generations and idempotency keys of the ledger, at one moment."""
-    connection = apsw.Connection(str(ledger), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        connection.set_busy_timeout(5000)
-        connection.execute("begin")
-        events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
-        for name, kind, data in connection.execute("select generation_id, type, data from events order by seq"):
-            events[name].append((kind, msgspec.json.decode(data)))
-        attempts: dict[str, list[Any]] = defaultdict(list)
-        for name, *row in connection.execute(
-            "select generation_id, id, number, route, slots, state, sent_at, tasks, accepted_at, adopted"
-            " from attempts order by number"
-        ):
-            attempts[name].append(row)
-        generations = [
-            Generation(
-                id=name,
-                prompt=msgspec.json.decode(request)["prompt"],
-                outputs=msgspec.json.decode(request).get("count", 1),
-                status=status,
-                deadline_at=deadline_at,
-                completed_at=completed_at,
-                attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"]) for row in attempts[name]),
-                events=tuple(events[name]),
-            )
-            for name, request, plan, status, deadline_at, completed_at in connection.execute(
-                "select id, request, plan, status, deadline_at, completed_at from generations order by id"
-            )
-        ]
-        keys: dict[str, list[str]] = defaultdict(list)
-        for key, name in connection.execute("select idempotency_key, generation_id from idempotency_keys"):
-            keys[key].append(name)
-        return generations, keys
-    finally:
-        connection.close()
+    return snapshot(database, _read)
 
 
-def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
+async def _read(transaction: Transaction) -> tuple[list[Generation], dict[str, list[str]]]:
+    events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
+    stored_at: dict[str, float] = {}
+    for name, kind, data, at in await transaction.all("select generation_id, type, data, at from events order by seq"):
+        events[name].append((kind, decoded := msgspec.json.decode(data)))
+        if kind == "attempt.accepted":
+            stored_at.setdefault(decoded["attempt"], at)
+    attempts: dict[str, list[Any]] = defaultdict(list)
+    for name, *row in await transaction.all(
+        "select generation_id, id, number, route, slots, state, sent_at, tasks, accepted_at, adopted"
+        " from attempts order by number"
+    ):
+        attempts[name].append(row)
+    generations = [
+        Generation(
+            id=name,
+            prompt=msgspec.json.decode(request)["prompt"],
+            outputs=msgspec.json.decode(request).get("count", 1),
+            status=status,
+            deadline_at=deadline_at,
+            completed_at=completed_at,
+            attempts=tuple(_attempt(row, msgspec.json.decode(plan)["routes"], stored_at) for row in attempts[name]),
+            events=tuple(events[name]),
+        )
+        for name, request, plan, status, deadline_at, completed_at in await transaction.all(
+            "select id, request, plan, status, deadline_at, completed_at from generations order by id"
+        )
+    ]
+    keys: dict[str, list[str]] = defaultdict(list)
+    for key, name in await transaction.all("select idempotency_key, generation_id from idempotency_keys"):
+        keys[key].append(name)
+    return generations, keys
+
+
+def _attempt(row: list[Any], routes: list[Any], stored_at: Mapping[str, float]) -> Attempt:
     name, number, route, slots, state, sent_at, tasks, accepted_at, adopted = row
     return Attempt(
         id=name,
@@ -98,5 +97,6 @@ def _attempt(row: list[Any], routes: list[Any]) -> Attempt:
         sent=sent_at is not None,
         tasks={task["ref"]["id"]: task["slot"] for task in msgspec.json.decode(tasks)},
         accepted_at=accepted_at,
+        stored_at=stored_at.get(name),
         adopted=adopted is not None,
     )

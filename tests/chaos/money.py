@@ -1,7 +1,6 @@
 """The money of a chaos run: the prices of its world, and what the ledger must have counted."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gateway.domain.usd import micros, usd
@@ -13,7 +12,7 @@ from gateway.store.sql.money_audit import audit_money
 PRICES: Mapping[str, float] = {"keevx/V": 0.3, "kling_relay/kling-v1": 0.41, "foxapi/kling-v3-image-to-video": 0.07}
 
 
-def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float, list[str]]:
+def examine_money(database: DatabaseSettings, lines: list[Any], *, final: bool) -> tuple[float, list[str]]:
     """What was spent, in USD, and every contradiction within the ledger and with the sandbox's journal.
 
     Each task that a provider has started is counted, either by its id or as a submit without a clear answer. A task
@@ -25,7 +24,7 @@ def examine_money(ledger: Path, lines: list[Any], *, final: bool) -> tuple[float
         for line in lines
         if line["event"] == "start"
     )
-    contradictions, (reserved, settled) = snapshot(DatabaseSettings(url=f"sqlite:///{ledger}"), _read)
+    contradictions, (reserved, settled) = snapshot(database, _read)
     violations = [f"money: {text}" for text in contradictions]
     if reserved + settled < started:
         violations.append(f"money: {reserved + settled} are reserved or settled, the tasks that started cost {started}")

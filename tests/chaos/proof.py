@@ -9,8 +9,9 @@ import msgspec
 
 from .audit import Report
 from .client import Clients
+from .configuration import CLIENT_KEY
 from .run import ANNOUNCED_SECONDS, UNANNOUNCED, UNDONE, ChaosError, eventually
-from .world import CLIENT_KEY, World
+from .world import World
 
 GENERATIONS = 12
 
@@ -40,7 +41,7 @@ async def decide_unread(folder: Path) -> Report:
 @asynccontextmanager
 async def _played(world: World, defect: str) -> AsyncIterator[Clients]:
     clients = Clients(
-        world.url,
+        [world.url],
         world.acknowledged,
         seed=1,
         key=CLIENT_KEY,

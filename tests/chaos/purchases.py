@@ -8,8 +8,8 @@ is true:
 
 1. The gateway knew the task. It knows a task as soon as the task is in the ledger, as soon as it polls it, and as soon
    as it has acknowledged a callback that names it. A task that was never named to the gateway is not known: the reply
-   was lost, or reached a process that was killed before it stored the task, or refused the submit. Then the next route
-   is what `on_ambiguous = "fall_back"` promises.
+   was lost, or reached a process that was killed or cut off before it stored the task, or refused the submit. Then the
+   next route is what `on_ambiguous = "fall_back"` promises.
 2. Its result was a usable file. The journal says when each task has one; a task that fails, hangs or is lost never has.
 3. No poll allowed the gateway to continue without the task. The gateway may continue after an answered poll that says
    that the task failed, and after three polls that say that the task does not exist. After the time-out of the attempt
@@ -132,7 +132,7 @@ def paid_tasks(
             holder = next(holders, None)
             accepted_at = None if holder is None else holder.accepted_at
             # If a callback or an operator named the task, the ledger only has the time of the attempt's first task.
-            stored_at = None if holder is None or holder.adopted else accepted_at
+            stored_at = None if holder is None or holder.adopted else holder.stored_at or accepted_at
             moments = [moment for moment in (named_at.get(name), stored_at) if moment is not None]
             task = PaidTask(
                 id=name,

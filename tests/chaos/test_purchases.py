@@ -159,3 +159,18 @@ def test_a_task_that_the_ledger_does_not_have_covers_any_output() -> None:
     lines = [start(11.0, name) for name in ("t1", "t4")]
 
     assert len(needless(*lines, callback(12, name="t4"), submit(40), generation=TWO)) == 1
+
+
+def test_a_task_that_was_stored_late_was_not_known_before() -> None:
+    """A gateway read the reply, and was cut off from its database until another one had bought from the next route."""
+    lines = [
+        {"event": "start", "prompt": PROMPT, "provider": "keevx", "tasks": ["t1"], "done_at": {"t1": 5.0}},
+        {"event": "submit", "prompt": PROMPT, "provider": "foxapi", "count": 1, "created_at": 21.5},
+    ]
+
+    def sentences(stored_at: float) -> list[str]:
+        late = replace(GENERATION, attempts=(replace(ATTEMPT, stored_at=stored_at),))
+        return list(not_needed(lines, [late], attempt_seconds=ATTEMPT_SECONDS))
+
+    assert sentences(2.1)
+    assert not sentences(30.0)

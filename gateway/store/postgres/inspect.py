@@ -28,7 +28,8 @@ _NEWEST = (
     " union all select max(applied_at) from schema_migrations) as moments"
 )
 _HAS_OPEN = "select 1 from generations where status in ('queued', 'in_progress') limit 1"
-_HAS_SCHEMA = "select to_regclass('schema_migrations') is not null"
+# The first migration makes this one. The list of migrations is there earlier: another gateway may be starting.
+_HAS_SCHEMA = "select to_regclass('generations') is not null"
 _LAST = datetime.max.replace(tzinfo=UTC)
 
 

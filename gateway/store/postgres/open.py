@@ -72,13 +72,13 @@ def open_postgres(
         said=said,
         owners=adopt or {},
     )
+    began_at = boot_seconds()
     with ThreadPoolExecutor(1, thread_name_prefix="store-start") as threads:
-        begun, at_start = threads.submit(asyncio.run, _begin(server, opening)).result()
+        begun, at_start = threads.submit(asyncio.run, _begin(server, opening, began_at)).result()
     return SqlStore(PostgresDatabase(server, begun, at_start, observer, LocalLocks(locks)))
 
 
-async def _begin(server: Server, opening: _Opening) -> tuple[Begun, Start]:
-    began_at = boot_seconds()
+async def _begin(server: Server, opening: _Opening, began_at: float) -> tuple[Begun, Start]:
     try:
         connection = await server.connect()
         try:

@@ -6,6 +6,7 @@ variables of the environment, such as `TRIGGER`.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -21,7 +22,7 @@ from pgqueuer.domain.models import Job, Schedule
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
-from gateway.store.postgres.errors import explain
+from gateway.store.postgres.errors import explain, is_lost
 from gateway.store.postgres.server import Connection, Server
 from gateway.store.replicas import Duties
 
@@ -57,6 +58,17 @@ SETTINGS = DBSettings(
 )
 
 
+class _WithoutLostConnections(logging.Filter):
+    """Drops what PgQueuer logs about a lost connection, with a traceback for each of its parts: the queue logs it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return error is None or not is_lost(error)
+
+
+logging.getLogger("pgqueuer").addFilter(_WithoutLostConnections())
+
+
 def queries_on(connection: Connection) -> Queries:
     """PgQueuer's statements on a connection. Within a transaction they belong to it."""
     return Queries(
@@ -83,6 +95,7 @@ class Queue:
         self._pgqueuer: PgQueuer | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
+        self._is_failing = False
 
     async def run(self) -> None:
         """Go on until `stop`, whatever fails."""
@@ -91,7 +104,7 @@ class Queue:
             await asyncio.wait([self._task])
             error = None if self._task.cancelled() else self._task.exception()
             if error is not None and not self._stopping.is_set():
-                log.warning("queue_failed", reason=explain(error), error=f"{type(error).__name__}: {error}")
+                self._note_failure(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESTART_SECONDS):
                     await self._stopping.wait()
@@ -105,6 +118,12 @@ class Queue:
             _, late = await asyncio.wait([self._task], timeout=_STOP_SECONDS)
             for task in late:
                 task.cancel()
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Log a fault when it begins; `_probe` logs its end."""
+        if not self._is_failing:
+            log.warning("queue_failed", reason=explain(error), error=f"{type(error).__name__}: {error}")
+        self._is_failing = True
 
     async def _run_once(self) -> None:
         connection = await self._server.connect()
@@ -141,6 +160,9 @@ class Queue:
             except Exception:  # noqa: BLE001  # what waits for the connection raises the reason
                 connection.terminate()
                 return
+            if self._is_failing:
+                log.warning("queue_works_again")
+                self._is_failing = False
 
     async def _take(self, job: Job) -> None:
         if not await self._duties.take(msgspec.json.decode(job.payload or b"[]", type=list[str])):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -17,6 +18,8 @@ from gateway.store.sql.database import Row
 CONNECTIONS = 8  # at most, for short reads
 CONNECTION_SECONDS = 10.0  # how long a read waits for a connection
 SHORT_SECONDS = 10.0  # after this time a short read is stopped: it means that the server does not answer
+# How long a read that was stopped waits for the server to stop it too. A server that cannot be reached never answers.
+_CANCEL_SECONDS = 1.0
 _CLOSING_SECONDS = 5.0
 
 
@@ -86,11 +89,14 @@ class PoolReader:
                 reset=_as_it_is,
             )
         await self._pool  # opens it at the first time
-        async with self._pool.acquire(timeout=CONNECTION_SECONDS) as connection:
-            try:
-                rows: list[Row] = await connection.fetch(sql, *values, timeout=limit)
-            except TimeoutError:
-                raise _TooLong from None
+        connection = await self._pool.acquire(timeout=CONNECTION_SECONDS)
+        try:
+            rows: list[Row] = await connection.fetch(sql, *values, timeout=limit)
+        except TimeoutError:
+            raise _TooLong from None
+        finally:
+            with suppress(TimeoutError):  # the connection is closed then
+                await self._pool.release(connection, timeout=_CANCEL_SECONDS)
         return rows
 
 

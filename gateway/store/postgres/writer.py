@@ -35,6 +35,9 @@ _PATIENCE_SECONDS = 5.0
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds before each new try; the last one is repeated
 _OF_NOBODY = log_context.nothing()  # a transaction is about many requests: its lines name none of them
 _BATCH_MAX = 64  # jobs in one transaction
+# After this time with the lock a transaction begins no further job and commits, so that a gateway on a slow network or
+# a busy machine does not keep the others waiting until they give up.
+_HOLD_SECONDS = 1.0
 _WAITING_MAX = 20_000  # jobs that may wait before new ones are refused
 _YIELDING_MAX = 4096  # the same for new work, so that there is always room to store what happened to the old
 _CLOSING_SECONDS = 5.0  # how long `close` waits for the server to say goodbye
@@ -134,7 +137,10 @@ class GroupWriter:
                 job.future.cancel()
 
     async def _commit(self, jobs: list[_Job]) -> None:
-        """Carry out the jobs and commit them; then each caller has its result or its error."""
+        """Carry out the jobs and commit them; then each caller has its result or its error.
+
+        Jobs that there was no time for leave the list, and are the first ones of the next transaction.
+        """
         began_at = time.monotonic()
         error = await self._try(jobs)
         if error is None:
@@ -186,8 +192,11 @@ class GroupWriter:
         connection = await self._connected()
         for job in jobs:
             job.result = job.error = None
-        if not await _carry_out(connection, jobs, self._begin()):
+        count = await _carry_out(connection, jobs, self._begin())
+        if count == 0:
             return
+        self._jobs.extendleft(reversed(jobs[count:]))
+        del jobs[count:]
         reach("commit_fails")
         self._at_commit = True
         if await connection.execute("commit") != "COMMIT":
@@ -239,15 +248,19 @@ async def _nothing() -> None:
     return
 
 
-async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> bool:
-    """Carry out all jobs in one transaction, which is left open; False if it was rolled back and nothing is to commit.
+async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> int:
+    """Carry out jobs in one transaction, which is left open; returns how many, from the first one on.
 
-    A job that fails changes nothing and keeps its error. Raises if the transaction as a whole cannot go on.
+    0: it was rolled back and nothing is to commit. A job that fails changes nothing and keeps its error. Raises if the
+    transaction as a whole cannot go on.
     """
     transaction = Statements(connection)
     await connection.execute(begin)
     try:
-        for job in jobs:
+        until = time.monotonic() + _HOLD_SECONDS
+        for count, job in enumerate(jobs):
+            if count and time.monotonic() > until:
+                return count
             job.result = await job.work(transaction)
     except Exception as error:
         if is_lost(error) or connection.is_closed():
@@ -255,11 +268,14 @@ async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> bo
         await connection.execute("rollback")
         if len(jobs) == 1:
             jobs[0].error = _translated(error)
-            return False
+            return 0
     else:
-        return True
+        return len(jobs)
     await connection.execute(begin)
-    for job in jobs:
+    until = time.monotonic() + _HOLD_SECONDS
+    for count, job in enumerate(jobs):
+        if count and time.monotonic() > until:
+            return count
         await connection.execute("savepoint job")
         try:
             job.result = await job.work(transaction)
@@ -269,7 +285,7 @@ async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> bo
             await connection.execute("rollback to savepoint job")
             job.error = _translated(error)
         await connection.execute("release savepoint job")
-    return True
+    return len(jobs)
 
 
 def _translated(error: Exception) -> Exception:

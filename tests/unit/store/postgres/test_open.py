@@ -1,9 +1,11 @@
 """A start with PostgreSQL: what is refused and with which words, and that a gateway finds its ledger again."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from gateway.domain.errors import ConfigurationError
@@ -11,6 +13,7 @@ from gateway.domain.lineage import Marker
 from gateway.settings.toml import Secret
 from gateway.store.postgres import server as server_module
 from gateway.store.postgres.inspect import inspect_postgres
+from gateway.store.postgres.migrate import _make_table
 from gateway.store.postgres.open import open_postgres
 from gateway.store.postgres.server import Server
 
@@ -82,6 +85,18 @@ def test_an_old_server_is_refused(postgres_url: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(server_module, "VERSION_MIN", 99)
     with pytest.raises(ConfigurationError, match="is too old; at least 99 is needed"):
         open_postgres(Server(postgres_url), NOW)
+
+
+async def test_a_start_beside_or_after_one_that_has_made_no_table_yet(empty_postgres_url: str) -> None:
+    """The other one may still be about to apply the first migration, or it was killed before that."""
+    connection = await asyncpg.connect(empty_postgres_url)
+    await _make_table(connection)
+    await connection.close()
+
+    assert (await asyncio.to_thread(inspect_postgres, Server(empty_postgres_url), ())).schema == 0
+    store = open_postgres(Server(empty_postgres_url), NOW)
+    await store.ping()
+    await store.close()
 
 
 async def test_a_ledger_is_opened_again_with_its_lineage_and_secrets(empty_postgres_url: str) -> None:

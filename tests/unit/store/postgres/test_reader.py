@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -14,6 +15,8 @@ from gateway.store.long_reads import PLACES
 from gateway.store.postgres import reader as reader_module
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
+
+from ....chaos.replicas.proxy import Flow, Proxy
 
 BACKEND = "select pg_backend_pid()"
 
@@ -53,6 +56,31 @@ async def test_a_server_that_is_gone_is_unavailable() -> None:
     await reader.close()
     with pytest.raises(StoreUnavailable, match="closed"):
         await reader.all("select 1")
+
+
+async def test_a_read_through_a_network_that_passes_nothing_is_given_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request to stop it is not answered either. Waiting for that as long as for a connection would be 10 s."""
+    monkeypatch.setattr(reader_module, "SHORT_SECONDS", 0.05)
+    monkeypatch.setattr(reader_module, "_CANCEL_SECONDS", 0.05)
+    address = urlsplit(postgres_url)
+    assert address.port is not None
+    network = Proxy(lambda: [address.port or 0])
+    await network.open()
+    reader = PoolReader(Server(postgres_url.replace(f":{address.port}/", f":{network.port}/")))
+    assert await reader.all("select 1")
+
+    network.flow(Flow.HOLD, Flow.HOLD)
+    async with asyncio.timeout(reader_module.CONNECTION_SECONDS / 2):
+        with pytest.raises(StoreUnavailable):
+            await reader.all("select 1")
+
+    network.flow(Flow.PASS, Flow.PASS)
+    monkeypatch.setattr(reader_module, "SHORT_SECONDS", 10.0)
+    assert await reader.all("select 1")
+    await reader.close()
+    network.close()
 
 
 async def test_a_long_read_is_stopped_and_a_short_one_too(

@@ -1,7 +1,7 @@
 """Group commit on a real PostgreSQL: what is committed together, what a lost connection means, and who has the lock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import asyncpg
@@ -85,6 +85,33 @@ async def test_jobs_that_wait_are_committed_together_in_their_order(
     assert await names(other) == ["a", "b", "job 0", "job 1", "job 2"]
     assert sum(events.jobs) == 3
     assert len(commits) == len(events.jobs) < 3
+
+
+async def test_a_slow_transaction_leaves_the_rest_of_its_jobs_to_the_next(
+    writer: GroupWriter, other: Any, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others want the lock as well. `in_one` says which jobs had one transaction, by the number of the transaction."""
+    monkeypatch.setattr(writer_module, "_HOLD_SECONDS", 0.0)
+    in_one: list[tuple[str, int]] = []
+
+    def noting(name: str) -> Callable[[Transaction], Awaitable[None]]:
+        async def work(transaction: Transaction) -> None:
+            if name == "bad":
+                await transaction.run(ADD, ("a", b""))  # is there already
+            await transaction.run(ADD, (name, b""))
+            in_one.append((name, int(await transaction.value("select cast(txid_current() as bigint)"))))
+
+        return work
+
+    results = await asyncio.gather(
+        *(writer.run(noting(name)) for name in ("a", "bad", "b", "c")), return_exceptions=True
+    )
+
+    assert [name for name, _ in in_one] == ["a", "b", "c"]
+    assert len({number for _, number in in_one}) == 3
+    assert [isinstance(result, Exception) for result in results] == [False, True, False, False]
+    assert await names(other) == ["a", "b", "c"]
+    assert sum(events.jobs) == 4
 
 
 async def test_a_job_that_fails_changes_nothing_and_leaves_the_others(writer: GroupWriter, other: Any) -> None:
