@@ -59,6 +59,7 @@ from gateway.upstream.provider import accepting
 from gateway.upstream.registry import load_adapters
 
 log = structlog.get_logger()
+SWEEPING_SECONDS = 1.0  # for the batch under way: a bucket that does not answer must not hold a stop up
 CLOSING_SECONDS = 0.5  # the part of the time for a stop that is kept for closing the store
 UNFOLLOWED_SHOWN = 20  # generation ids that are logged for each provider
 UNFOLLOWED_REMEDY = (
@@ -220,7 +221,8 @@ class Application:
             self._sweeper.stop()
             await self.engine.stop(self._drain_seconds_left())
             await self._wake_ups.stop()
-            await asyncio.wait([sweeping, delivering], timeout=self._drain_seconds_left())
+            await asyncio.wait([delivering], timeout=self._drain_seconds_left())
+            await asyncio.wait([sweeping], timeout=min(SWEEPING_SECONDS, self._drain_seconds_left()))
             sweeping.cancel()
             delivering.cancel()
             await asyncio.wait([sweeping, delivering])  # both must have ended before the store is closed

@@ -778,7 +778,7 @@ def test_check_tells_when_a_bucket_cannot_be_reached(monkeypatch: pytest.MonkeyP
     assert re.search(line, tried.output, re.MULTILINE), tried.output
     assert "starts, but cannot reach the bucket" in tried.output
     assert "ERROR" not in tried.output
-    line = r"^artifacts +s3://bucket \(not tried: --connect does\); inputs in "
+    line = r"^artifacts +s3://bucket \(not tried: --connect does\); copies of inputs in "
     assert re.search(line, untried.output, re.MULTILINE)
 
 
