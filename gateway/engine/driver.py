@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.clock import Clock
 from gateway.domain.generation.archiving import ArchiveFile, ArchiveSchedule
-from gateway.domain.generation.facts_and_effects import CallbackReceived, Effect, Fact, Submit
+from gateway.domain.generation.facts_and_effects import CallbackReceived, Effect, Fact, Submit, SubmitAccepted
 from gateway.domain.generation.lifecycle import Step, advance
 from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_polling import PollSchedule, TaskKey
@@ -63,7 +63,8 @@ class Driver:
         self._is_due = False  # what the rules depend on besides the generation has changed
         self._stopping = False
         self._effect_error: BaseException | None = None  # raised once the facts of other effects are stored
-        self._running: dict[asyncio.Task[Fact | None], Effect] = {}
+        self._running: dict[asyncio.Task[Fact | SubmitAccepted | None], Effect] = {}
+        self._accepted: SubmitAccepted | None = None  # what the submit that has ended since the last step has stored
 
     @property
     def is_submitting(self) -> bool:
@@ -138,6 +139,13 @@ class Driver:
             del step, stored  # they would be kept for as long as the driver sleeps
             await self._sleep(wake_at)
             facts = self._collect()
+            if (accepted := self._accepted) is not None:
+                self._accepted = None
+                if current.version == accepted.began_with and not self._is_outdated:
+                    current = accepted.generation
+                    self._notifier.changed(current.id)
+                else:
+                    self._is_outdated = True
             if self._is_outdated:
                 self._is_outdated = False
                 current = await self._reload(current)
@@ -235,17 +243,18 @@ class Driver:
         self._nudged.clear()
         for task in [task for task in self._running if task.done()]:
             effect = self._running.pop(task)
+            error = None if task.cancelled() else task.exception()
+            result = None if task.cancelled() or error is not None else task.result()
+            if isinstance(result, SubmitAccepted):
+                self._is_outdated = self._is_outdated or self._accepted is not None
+                self._accepted = result
+                continue
             if isinstance(effect, Submit):
                 self._is_outdated = True  # the submit has changed the attempt in the store
-            if task.cancelled():
-                continue
-            error = task.exception()
             if error is not None:
                 self._effect_error = error
-                continue
-            fact = task.result()
-            if fact is not None:
-                facts.append(fact)
+            elif result is not None:
+                facts.append(result)
         return facts
 
     def _wake_up(self, _: object = None) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gateway import log_context
 from gateway.artifacts.archiver import Archiver
 from gateway.domain.generation.archiving import ArchiveFile
-from gateway.domain.generation.facts_and_effects import Effect, Fact, Poll
+from gateway.domain.generation.facts_and_effects import Effect, Fact, Poll, SubmitAccepted
 from gateway.domain.generation.model import ArchivedFile, Generation
 from gateway.domain.generation.task_cancels import CancelTask
 from gateway.engine.poll import Poller
@@ -48,8 +48,8 @@ class Effects:
         """The driver of this generation has ended: remove what waited for it."""
         await self._archiver.ended(generation_id)
 
-    async def carry_out(self, generation: Generation, effect: Effect) -> Fact | None:
-        """Carry out the effect and return the fact that was learnt; `None` if the outcome is stored already."""
+    async def carry_out(self, generation: Generation, effect: Effect) -> Fact | SubmitAccepted | None:
+        """Carry out the effect and return what was learnt, or stored; `None` if the generation has to be read again."""
         if isinstance(effect, ArchiveFile):
             log_context.add(attempt=generation.output(effect.index).attempt_id or "")
             return await self._archiver.archive(generation, effect.index)

@@ -7,10 +7,12 @@ proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from hashlib import sha256
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.clock import Clock, sleep
 from gateway.domain.adapter.contract import HttpCall, HttpReply
@@ -25,10 +27,11 @@ from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.backoff import spread
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.generation.cost_limit import within_limit
-from gateway.domain.generation.facts_and_effects import SubmitEnded
+from gateway.domain.generation.facts_and_effects import SubmitAccepted, SubmitEnded
+from gateway.domain.generation.lifecycle import accept
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
-from gateway.domain.generation.outputs import accepted, missing_slots
+from gateway.domain.generation.outputs import missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.redaction import Redactor
@@ -46,6 +49,7 @@ from gateway.upstream.health import Health
 from gateway.upstream.provider import Provider
 
 log = structlog.get_logger()
+Outcome = SubmitEnded | SubmitAccepted | None  # None: it is stored, and the generation has to be read again
 ASK_AGAIN_SECONDS = 0.2  # while other processes have every place for submits to a provider
 CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
@@ -112,10 +116,10 @@ class Submitter:
         """End a submit that `is_sending` if it turns out that it has not begun and would wait for a place."""
         self._stopping.add(attempt_id)
 
-    async def submit(self, submission: Submission) -> SubmitEnded | None:
-        """Submit a reserved attempt. Returns why it brought no task; `None` if its outcome is stored already."""
+    async def submit(self, submission: Submission) -> Outcome:
+        """Submit a reserved attempt. Returns why it brought no task; otherwise its outcome is stored already."""
         attempt, route = submission.attempt, submission.route
-        ended: SubmitEnded | None = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        ended: Outcome = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         if self._provider_of(route) is None:
             return ended
         try:
@@ -123,7 +127,8 @@ class Submitter:
             ended = await until_store_works(self._clock, lambda: self._in_free_slot(submission), attempt=attempt.id)
         finally:
             self._stopping.discard(attempt.id)
-            if ended is not None:  # also when it was cancelled: if it was the probe of a circuit, another takes over
+            if isinstance(ended, SubmitEnded):
+                # Also when it was cancelled: if it was the probe of a circuit, another takes over.
                 self._health.release_probe(route.provider, route.model, attempt.id)
         return ended
 
@@ -134,7 +139,7 @@ class Submitter:
             return None
         return provider
 
-    async def _in_free_slot(self, submission: Submission) -> SubmitEnded | None:
+    async def _in_free_slot(self, submission: Submission) -> Outcome:
         """Wait until the provider's limit of simultaneous submits allows one more, then submit."""
         route = submission.route
         async with self._health.submits[route.provider].slot(submission.generation.owner):
@@ -147,7 +152,7 @@ class Submitter:
                     seed = f"{submission.attempt.id}:{self._clock.now().timestamp()}"
                     await sleep(self._clock, ASK_AGAIN_SECONDS * (0.75 + spread(seed) / 2))
 
-    async def _in_slot(self, submission: Submission) -> SubmitEnded | None:
+    async def _in_slot(self, submission: Submission) -> Outcome:
         """Submit, in a slot of this process. Raises `_NoPlaceError` if the provider has no place for this process."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         provider = self._provider_of(route)  # only now: it may have got another key while this attempt waited
@@ -202,15 +207,17 @@ class Submitter:
             )
         )
 
-    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
+    async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> Outcome:
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         try:
-            await self._begin(generation, attempt, SubmitPlace(provider.name, provider.concurrency))
+            generation = await self._begin(generation, attempt, SubmitPlace(provider.name, provider.concurrency))
         except _NotWanted as stopped:
             return stopped.ended
+        submission = Submission(generation, generation.attempt(attempt.id), route)
         reach("submitting_nothing_sent")
         started = self._clock.now()
-        ended = await self._send(submission, provider, call)
+        outcome = await self._send(submission, provider, call)
+        ended = outcome if isinstance(outcome, SubmitEnded) else None
         failure = None if ended is None else ended.failure
         self._health.on_submit(route.provider, route.model, attempt.id, failure, account=provider)
         self._observer.observe(
@@ -227,17 +234,15 @@ class Submitter:
         )
         if failure is not None:
             await self._inputs.forget(generation.request.input, generation.owner, provider, failure)
-        return ended
+        return outcome
 
-    async def _begin(self, generation: Generation, attempt: Attempt, place: SubmitPlace) -> None:
+    async def _begin(self, generation: Generation, attempt: Attempt, place: SubmitPlace) -> Generation:
         """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused.
 
-        Raises `_NoPlaceError` if it may be asked for again.
+        Returns the generation as it is stored then. Raises `_NoPlaceError` if it may be asked for again.
         """
-        permission = await until_store_works(
-            self._clock,
-            lambda: self._store.begin_submit(attempt.id, generation.fence, self._clock.now(), place),
-            attempt=attempt.id,
+        permission, sent_at = await until_store_works(
+            self._clock, lambda: self._permission(generation, attempt, place), attempt=attempt.id
         )
         if permission is Permission.OVERTAKEN:
             raise _NotWanted(None)
@@ -249,14 +254,31 @@ class Submitter:
             raise _NotWanted(_not_sent(attempt, None))  # it costs nothing, and does not count as a failed attempt
         # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
         # time, or the client may have cancelled.
-        current = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
+        current = await until_store_works(
+            self._clock, lambda: self._begun(generation, attempt, sent_at), attempt=attempt.id
+        )
         is_overtaken = current is None or current.fence != generation.fence or current.status.terminal
         if current is None or is_overtaken or self._clock.now() >= generation.deadline_at:
             raise _NotWanted(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
         if missing_slots(current, attempt) != attempt.slots or not within_limit(current):
             raise _NotWanted(_not_sent(attempt, None))  # the driver reserves a new attempt for what is still missing
+        return current
 
-    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> SubmitEnded | None:
+    async def _permission(
+        self, generation: Generation, attempt: Attempt, place: SubmitPlace
+    ) -> tuple[Permission, datetime]:
+        now = self._clock.now()
+        return await self._store.begin_submit(attempt.id, generation.fence, now, place), now
+
+    async def _begun(self, generation: Generation, attempt: Attempt, sent_at: datetime) -> Generation | None:
+        """The stored generation, whose submit has begun. It is read only if it was changed in another way as well."""
+        if await self._store.revision(generation.id) != (generation.fence, generation.version + 1):
+            return await self._store.get(generation.id)
+        begun = replace(attempt, state=AttemptState.SUBMITTING, sent_at=sent_at)
+        attempts = tuple(begun if other.id == attempt.id else other for other in generation.attempts)
+        return replace(generation, attempts=attempts, version=generation.version + 1)
+
+    async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> Outcome:
         """Send the call and store what the answer says. `None`: the provider accepted it."""
         attempt = submission.attempt
         try:
@@ -293,7 +315,7 @@ class Submitter:
 
     async def _read_answer(
         self, submission: Submission, provider: Provider, call: HttpCall, reply: HttpReply
-    ) -> SubmitEnded | None:
+    ) -> Outcome:
         """Distinguish a refusal, an unclear answer and accepted tasks. The ids of tasks are stored here."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         answer = _answer_of(reply, provider.redactor)
@@ -315,9 +337,11 @@ class Submitter:
         )
         self._profiles.remember_variant(route, attempt.variant)
         reach("reply_read_not_committed")
-        await self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer)
+        accepted = await until_store_works(
+            self._clock, lambda: self._accept(generation, attempt.id, outcome[:TASKS_MAX], answer), attempt=attempt.id
+        )
         reach("accepted")
-        return None
+        return accepted
 
     def _refused(  # noqa: PLR0917  # all of them describe one refusal
         self,
@@ -346,15 +370,19 @@ class Submitter:
         )
 
     async def _accept(
-        self, generation: Generation, attempt_id: str, refs: tuple[TaskRef, ...], answer: UpstreamAnswer
-    ) -> None:
-        """Store the task references, however long the store takes: they are what was paid for."""
-        tasks = accepted(generation, attempt_id, refs, self._clock.now()).attempt.tasks
-        version = await until_store_works(
-            self._clock, lambda: self._store.accept(attempt_id, tasks, self._clock.now(), answer), attempt=attempt_id
-        )
-        if version is None:  # the generation was deleted
+        self, begun: Generation, attempt_id: str, refs: tuple[TaskRef, ...], answer: UpstreamAnswer
+    ) -> SubmitAccepted | None:
+        """Store the task references: they are what was paid for. None if the generation was changed meanwhile."""
+        now = self._clock.now()
+        generation, writes = accept(begun, attempt_id, refs, now, answer)
+        is_expected = begun.attempt(attempt_id).state is AttemptState.SUBMITTING
+        version = await self._store.accept_expected(begun, writes, now) if is_expected else None
+        if version is not None:
+            return SubmitAccepted(began_with=begun.version - 1, generation=replace(generation, version=version))
+        tasks = generation.attempt(attempt_id).tasks
+        if await self._store.accept(attempt_id, tasks, now, answer) is None:  # the generation was deleted
             log.error("task_not_adopted", attempt=attempt_id, tasks=[ref.id for ref in refs])
+        return None
 
 
 def _next_variant(attempt: Attempt, provider: Provider, call: HttpCall, reply: HttpReply) -> str | None:

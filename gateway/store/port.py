@@ -241,6 +241,10 @@ class Store(Protocol):
         """One generation, or None if it does not exist; with `key`, only a generation that this API key owns."""
         ...
 
+    async def revision(self, generation_id: str) -> tuple[int, int] | None:
+        """The fence and the version of a generation, or None if it does not exist."""
+        ...
+
     def keep_time(self, now: datetime) -> None:
         """Note the current time for the next start, also while nothing else is written. A failure is ignored."""
         ...
@@ -335,6 +339,14 @@ class Store(Protocol):
         callbacks come after them. An attempt that is accepted already, because a callback was faster, gets the tasks
         that it does not have yet. Returns the version of the generation; None if the attempt does not exist or
         was never sent.
+        """
+        ...
+
+    async def accept_expected(self, before: Generation, writes: Sequence[Write], now: datetime) -> int | None:
+        """Do what `accept` does, in the usual case: the stored generation is `before`, and nobody has reported a task.
+
+        The first of `writes` moves one attempt from `submitting` to `accepted`. Returns the new version; None means
+        that nothing was written, because the case is another one.
         """
         ...
 

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import Billed, FailureKind
 from gateway.domain.adapter.request import FramesInput, InputKind, ReferencesInput, Settings, TextInput
 from gateway.domain.adapter.task import Artifact, Failed, Status, TaskRef
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.errors import Conflict, GenerationDeleted, IdempotencyKeyReused, InvalidImage, StoreUnavailable
+from gateway.domain.generation.lifecycle import accept
 from gateway.domain.generation.model import (
     Adaptation,
     ArchivedFile,
@@ -792,6 +794,46 @@ async def test_a_task_is_accepted_from_every_state_in_which_it_may_exist(store: 
         assert await store.accept(name, tasks, LATER) == version, "a task is not accepted twice"
         assert await stored(store, before.id) == after
     assert await store.accept("att_none", tasks, SOON) is None
+
+
+def reply_to(before: Generation, name: str, *refs: str) -> tuple[Generation, Sequence[Write]]:
+    """The generation once a reply has named these tasks, and the writes that store it."""
+    return accept(before, name, [TaskRef(id=ref) for ref in refs], SOON, UpstreamAnswer(status=200))
+
+
+@pytest.mark.parametrize("refs", [("t-1",), ("t-1", "t-2", "t-3")])
+async def test_the_usual_reply_stores_what_the_rules_say(store: Store, refs: tuple[str, ...]) -> None:
+    before, name = await submitting(store)
+    expected, writes = reply_to(before, name, *refs)
+
+    version = await store.accept_expected(before, writes, SOON)
+
+    after = await stored(store, before.id)
+    assert after == replace(expected, version=before.version + 1)
+    assert version == after.version
+    assert after.provider == before.route(before.attempt(name)).provider
+    newest = (await store.events(before.id))[-1]
+    assert (newest.type, newest.data) == ("attempt.accepted", {"attempt": name})
+    assert await store.task_claims.free_slots(name) == 0
+    _, other_name = await submitting(store)
+    with pytest.raises(Conflict, match=f"already belongs to the attempt {name}"):
+        await store.task_claims.claim(other_name, [TaskRef(id="t-1")], SOON, "operator")
+
+
+async def test_a_reply_that_meets_another_change_or_a_report_is_not_the_usual_one(store: Store) -> None:
+    before, name = await submitting(store)
+    writes = reply_to(before, name, "t-1")[1]
+    assert await store.accept_expected(replace(before, version=before.version - 1), writes, SOON) is None
+    assert await store.accept_expected(replace(before, fence=before.fence + 1), writes, SOON) is None
+    await store.task_claims.claim(name, [TaskRef(id="t-9")], SOON, "callback")
+    assert await store.accept_expected(before, writes, SOON) is None
+    assert await stored(store, before.id) == before
+
+
+async def test_the_revision_of_a_generation_is_read_alone(store: Store) -> None:
+    before, _ = await submitting(store)
+    assert await store.revision(before.id) == (before.fence, before.version)
+    assert await store.revision("gen_none") is None
 
 
 async def test_a_late_task_is_accepted_from_any_holder_and_after_the_end(store: Store) -> None:

@@ -12,7 +12,7 @@ from gateway.domain.adapter.task import Failed
 from gateway.domain.adapter.task import TaskSnapshot as Snapshot
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import ArchiveFile, FileFact
-from gateway.domain.generation.model import AttemptState
+from gateway.domain.generation.model import AttemptState, Generation
 from gateway.domain.generation.task_cancels import CancelTask, TaskCancelled
 from gateway.domain.generation.task_polling import How
 
@@ -53,6 +53,13 @@ class CallbackReceived(Struct, frozen=True):
     """Fact: a callback arrived for an attempt. Its contents are not trusted; it only makes the gateway poll now."""
 
     attempt_id: str
+
+
+class SubmitAccepted(Struct, frozen=True, kw_only=True):
+    """What a submit has stored: the ledger has `generation` if nothing has changed it since `began_with`."""
+
+    began_with: int  # the version of the generation with which the submit was started
+    generation: Generation
 
 
 Fact = SubmitEnded | TaskRead | TaskUnread | CallbackReceived | TaskCancelled | FileFact

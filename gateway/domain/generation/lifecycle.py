@@ -5,7 +5,7 @@ stores the writes, carries the effects out, and sleeps until an effect ends in a
 reads a clock or a database, so that every order of events can be tested.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
-from gateway.domain.adapter.task import Completed, Failed, Pending, Status
+from gateway.domain.adapter.task import Completed, Failed, Pending, Status, TaskRef
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import (
     ArchiveSchedule,
     FileArchived,
@@ -41,6 +42,7 @@ from gateway.domain.generation.model import Attempt, AttemptState, Generation, u
 from gateway.domain.generation.new_attempts import reserve_attempts
 from gateway.domain.generation.next_attempt import history
 from gateway.domain.generation.outputs import (
+    accepted,
     end_extras,
     fill,
     fill_from_extra,
@@ -89,6 +91,16 @@ def cancel(generation: Generation, now: datetime) -> tuple[Write, ...]:
     changes.close(Status.CANCELLED, None)
     changes.status(Status.CANCELLED, None)
     return tuple(changes.writes)
+
+
+def accept(
+    generation: Generation, attempt_id: str, refs: Sequence[TaskRef], now: datetime, answer: UpstreamAnswer | None
+) -> tuple[Generation, tuple[Write, ...]]:
+    """The generation after the reply to its submit, and the writes that make it so. It must be open."""
+    changes = Changes(generation, now)
+    changes.write(accepted(generation, attempt_id, refs, now, answer))
+    _show_status(changes)
+    return changes.generation, tuple(changes.writes)
 
 
 def advance(
@@ -286,10 +298,7 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
         settle(changes, {}, profile_of, everything=True)
         changes.close(Status.EXPIRED, _why_late(generation, readings))
     elif is_unfinished(generation):
-        running = generation.status is Status.IN_PROGRESS or any(
-            task.status is not Status.QUEUED for attempt in generation.attempts for task in attempt.tasks
-        )
-        changes.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
+        _show_status(changes)
         return
     end_extras(changes, {AttemptState.ABANDONED})
     ends = {output.status: output.failure for output in reversed(changes.generation.outputs)}
@@ -299,6 +308,14 @@ def _conclude(changes: Changes, readings: Readings, profile_of: RouteProfileOf) 
         changes.status(Status.EXPIRED, _why_late(generation, readings))
     else:
         changes.status(Status.FAILED, ends[Status.FAILED])
+
+
+def _show_status(changes: Changes) -> None:
+    """Update the status and the progress of a generation that goes on."""
+    running = changes.generation.status is Status.IN_PROGRESS or any(
+        task.status is not Status.QUEUED for attempt in changes.generation.attempts for task in attempt.tasks
+    )
+    changes.status(Status.IN_PROGRESS if running else Status.QUEUED, None)
 
 
 def _why_late(generation: Generation, readings: Readings) -> Failed:

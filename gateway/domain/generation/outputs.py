@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.domain.adapter.failure import FailureKind
 from gateway.domain.adapter.messages import failed
 from gateway.domain.adapter.task import Artifact, Status, TaskRef
+from gateway.domain.adapter.upstream_answer import UpstreamAnswer
 from gateway.domain.generation.archiving import WAIT, ArchiveSchedule, is_being_archived
 from gateway.domain.generation.changes import Changes
 from gateway.domain.generation.model import (
@@ -30,7 +31,13 @@ _SENT = frozenset({AttemptState.SUBMITTING, AttemptState.ACCEPTED})
 FILES_MAX = 64  # files of one task: further ones in a reply are ignored
 
 
-def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], now: datetime) -> SaveAttempt:
+def accepted(
+    generation: Generation,
+    attempt_id: str,
+    refs: Sequence[TaskRef],
+    now: datetime,
+    upstream: UpstreamAnswer | None = None,
+) -> SaveAttempt:
     """The write that stores the tasks which the reply to a submit named, so that the attempt is accepted.
 
     Legal from `submitting` and, if the reply is late, from `unknown`. Tasks beyond the slots of the attempt get slots
@@ -40,7 +47,14 @@ def accepted(generation: Generation, attempt_id: str, refs: Sequence[TaskRef], n
     slots = (*attempt.slots, *range(len(generation.outputs), len(generation.outputs) + len(refs)))
     tasks = tuple(Task(ref=ref, slot=slot) for ref, slot in zip(refs, slots, strict=False))
     moved = replace(
-        attempt, state=AttemptState.ACCEPTED, tasks=tasks, accepted_at=now, ended_at=None, failure=None, billed=None
+        attempt,
+        state=AttemptState.ACCEPTED,
+        tasks=tasks,
+        accepted_at=now,
+        ended_at=None,
+        failure=None,
+        billed=None,
+        upstream=upstream or attempt.upstream,
     )
     return SaveAttempt(moved, attempt.state)
 

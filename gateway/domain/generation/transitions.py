@@ -147,6 +147,8 @@ def event_of(write: Write) -> tuple[str, Mapping[str, Any]] | None:
     match write:
         case AddAttempt(attempt=attempt):
             return "attempt.reserved", {"attempt": attempt.id, "route": attempt.route, "slots": attempt.slots}
+        case SaveAttempt(attempt=attempt, was=was) if attempt.state is AttemptState.ACCEPTED is not was:
+            return f"attempt.{attempt.state}", {"attempt": attempt.id}
         case SaveAttempt(attempt=attempt, was=was) if attempt.state is not was:
             kind = attempt.failure.kind if attempt.failure else None
             return f"attempt.{attempt.state}", {"attempt": attempt.id, "failure": kind}

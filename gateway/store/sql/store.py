@@ -49,6 +49,7 @@ from gateway.store.sql.generations import carry_out
 from gateway.store.sql.holds import IS_HELD, SqlHolds
 from gateway.store.sql.money import SqlMoney
 from gateway.store.sql.purchases import SqlPurchases
+from gateway.store.sql.replies import accept_expected
 from gateway.store.sql.retention import SqlRetention, remove
 from gateway.store.sql.rows import FILE, OPEN, SELECT, event_of, generation_of
 from gateway.store.sql.search import Search
@@ -210,6 +211,10 @@ class SqlStore:
         generation = generation_of(rows[0]) if rows else None
         return None if generation is None or (key is not None and generation.owner != key) else generation
 
+    async def revision(self, generation_id: str) -> tuple[int, int] | None:
+        rows = await self._reader.all("select fence, version from generations where id = ?", (generation_id,))
+        return (rows[0][0], rows[0][1]) if rows else None
+
     async def page(self, query: Query) -> Page:
         if not all(is_cursor(cursor) for cursor in (query.after, query.before) if cursor is not None):
             return Page((), has_more=False)
@@ -314,6 +319,11 @@ class SqlStore:
         version = await self._writer.run(work)
         task_claims.log_dropped(dropped)
         return version
+
+    async def accept_expected(self, before: Generation, writes: Sequence[Write], now: datetime) -> int | None:
+        check_moves(writes)
+        work = partial(accept_expected, before=before, writes=writes, now=now)
+        return await self._writer.run(work)
 
     async def write(self, generation: Generation, writes: Sequence[Write], now: datetime) -> int | None:
         end = next((write.status for write in writes if isinstance(write, SaveStatus) and write.status.terminal), None)

@@ -1,0 +1,45 @@
+"""The transaction of the usual reply to a submit: nothing has changed since the submit began."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import reduce
+
+from gateway.domain.generation.model import Attempt, Generation
+from gateway.domain.generation.transitions import SaveAttempt, Write, apply
+from gateway.domain.usage.contribution import provider_of
+from gateway.store.sql.accounting import follow
+from gateway.store.sql.database import Transaction
+from gateway.store.sql.generations import carry_out
+
+_RAISE_VERSION = (
+    "update generations set version = version + 1 where id = ? and fence = ? and version = ?"
+    " and not exists (select 1 from callbacks where attempt_id = ?) returning version"
+)
+_CLAIM = "insert into tasks (provider, task_id, attempt_id) values (?, ?, ?) on conflict do nothing"
+
+
+async def accept_expected(
+    transaction: Transaction, *, before: Generation, writes: Sequence[Write], now: datetime
+) -> int | None:
+    """See `Store.accept_expected`."""
+    attempt = next(write.attempt for write in writes if isinstance(write, SaveAttempt))
+    version: int | None = await transaction.value(_RAISE_VERSION, (before.id, before.fence, before.version, attempt.id))
+    if version is None:
+        return None
+    await carry_out(transaction, before.id, writes, now)
+    provider = before.route(attempt).provider
+    await transaction.many(_CLAIM, [(provider, task.ref.id, attempt.id) for task in attempt.tasks])
+    after = reduce(apply, writes, before)
+    if not _is_usual(before, after, attempt):
+        await follow(transaction, before, after, now)
+    return version
+
+
+def _is_usual(before: Generation, after: Generation, attempt: Attempt) -> bool:
+    """Whether nothing that is counted differs: one running task for each output; see `accounting.follow`."""
+    return (
+        after.status is before.status
+        and provider_of(after) == provider_of(before)
+        and len(attempt.tasks) == len(attempt.slots)
+        and not any(task.status.terminal for task in attempt.tasks)
+    )
