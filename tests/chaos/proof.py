@@ -14,6 +14,7 @@ from .run import ANNOUNCED_SECONDS, UNANNOUNCED, UNDONE, ChaosError, eventually
 from .world import World
 
 GENERATIONS = 12
+CANCELLED_MAX = 4  # of them, by their clients, before they are bought a second time
 
 
 async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
@@ -28,11 +29,11 @@ async def drive_twice(folder: Path, *, unguarded: bool) -> Report:
 
 
 async def decide_unread(folder: Path) -> Report:
-    """Decide about a few attempts without polling them, until every generation was bought a second time."""
+    """Decide about a few attempts without polling them, until most generations were bought a second time."""
     world = World(folder, task_seconds=0.5, attempt_seconds=2)
     async with _played(world, "stale"):
         submits = "select count(*) from attempts where sent_at is not null"
-        if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS, 120):
+        if not await eventually(lambda: world.count(submits) >= 2 * GENERATIONS - CANCELLED_MAX, 120):
             raise ChaosError("the defect had no effect")
         await world.kill()
         return await _report(world, final=False)

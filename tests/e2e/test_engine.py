@@ -168,7 +168,8 @@ async def test_extra_tasks_of_attempts_at_the_same_time_are_all_kept(idle):
 
         return changed
 
-    gateway.replace_in_store("accept", change)
+    for method in ("accept_expected", "accept"):
+        gateway.replace_in_store(method, change)
     gateway.sandbox.fault("keevx", "submit", "extra_ids", times=None, n=1)
     made = await gateway.make(model=V, n=2, **IMAGE)
     assert (gateway.submits, gateway.paid) == ({"keevx": 2}, {"keevx": 4})

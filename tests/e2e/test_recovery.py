@@ -228,7 +228,8 @@ async def _state_after_crash(gateway, generation_id: str) -> str:
 async def test_a_crash_between_the_reply_and_its_commit_leaves_a_trace(idle, events):
     idle.route(V, FOX_IMAGE)
     gateway = await idle.start()
-    gateway.replace_in_store("accept", unavailable(gateway, 10**6))
+    for method in ("accept_expected", "accept"):
+        gateway.replace_in_store(method, unavailable(gateway, 10**6))
     made = await gateway.post(model="m", **IMAGE)
     await gateway.clock.run_for(10)
     assert gateway.paid == {"keevx": 1}
