@@ -7,7 +7,7 @@ proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 import structlog
@@ -51,6 +51,7 @@ from gateway.upstream.provider import Provider
 log = structlog.get_logger()
 Outcome = SubmitEnded | SubmitAccepted | None  # None: it is stored, and the generation has to be read again
 ASK_AGAIN_SECONDS = 0.2  # while other processes have every place for submits to a provider
+_SAME = timedelta(milliseconds=1)  # moments lose digits on their way through the ledger
 CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
 
@@ -241,11 +242,13 @@ class Submitter:
 
         Returns the generation as it is stored then. Raises `_NoPlaceError` if it may be asked for again.
         """
-        permission, sent_at = await until_store_works(
-            self._clock, lambda: self._permission(generation, attempt, place), attempt=attempt.id
+        asked: list[datetime] = []
+        permission = await until_store_works(
+            self._clock, lambda: self._permission(generation, attempt, place, asked), attempt=attempt.id
         )
+        sent_at = asked[-1]
         if permission is Permission.OVERTAKEN:
-            raise _NotWanted(None)
+            raise _NotWanted(await self._unanswered_permission(generation, attempt, asked[:-1]))
         if permission is Permission.FULL:
             raise _NoPlaceError
         if permission is Permission.HELD:
@@ -265,10 +268,26 @@ class Submitter:
         return current
 
     async def _permission(
-        self, generation: Generation, attempt: Attempt, place: SubmitPlace
-    ) -> tuple[Permission, datetime]:
-        now = self._clock.now()
-        return await self._store.begin_submit(attempt.id, generation.fence, now, place), now
+        self, generation: Generation, attempt: Attempt, place: SubmitPlace, asked: list[datetime]
+    ) -> Permission:
+        asked.append(self._clock.now())
+        return await self._store.begin_submit(attempt.id, generation.fence, asked[-1], place)
+
+    async def _unanswered_permission(
+        self, generation: Generation, attempt: Attempt, asked: list[datetime]
+    ) -> SubmitEnded | None:
+        """That nothing was sent, if an earlier question got the permission but its answer was lost on the way.
+
+        Only the process that asked can know that. `asked` has the moments of the questions without an answer.
+        """
+        if not asked:
+            return None
+        stored = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
+        if stored is None or stored.fence != generation.fence:
+            return None
+        begun = stored.attempt(attempt.id)
+        is_own = begun.sent_at is not None and any(abs(begun.sent_at - moment) < _SAME for moment in asked)
+        return _not_sent(attempt, None) if begun.state is AttemptState.SUBMITTING and is_own else None
 
     async def _begun(self, generation: Generation, attempt: Attempt, sent_at: datetime) -> Generation | None:
         """The stored generation, whose submit has begun. It is read only if it was changed in another way as well."""

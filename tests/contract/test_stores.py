@@ -830,6 +830,15 @@ async def test_a_reply_that_meets_another_change_or_a_report_is_not_the_usual_on
     assert await stored(store, before.id) == before
 
 
+async def test_a_reply_to_a_submit_that_was_ended_meanwhile_is_not_the_usual_one(store: Store) -> None:
+    before, name = await submitting(store)
+    ended = replace(before.attempt(name), state=AttemptState.UNKNOWN, billed=Billed.MAYBE, ended_at=SOON)
+    after = await wrote(store, before, SaveAttempt(ended, AttemptState.SUBMITTING))
+    writes = reply_to(before, name, "t-1")[1]
+    assert await store.accept_expected(replace(before, version=after.version), writes, SOON) is None
+    assert await stored(store, before.id) == after
+
+
 async def test_the_revision_of_a_generation_is_read_alone(store: Store) -> None:
     before, _ = await submitting(store)
     assert await store.revision(before.id) == (before.fence, before.version)

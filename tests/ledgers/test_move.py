@@ -123,6 +123,18 @@ def test_every_row_of_every_table_arrives(schema: str, tmp_path: Path, empty: st
     assert moved.replaced == 0
 
 
+def test_what_triggers_keep_is_counted_after_a_move(ledger: Path, empty: str) -> None:
+    move(ledger, empty)
+    place = postgres_place(empty)
+    open_ones = "from generations where status in ('queued', 'in_progress')"
+    owners = dict(place.rows(f"select key, count(*) {open_ones} group by key"))
+    assert owners
+    counted = dict(place.rows("select key, generations from open_counts"))
+    assert counted == {**owners, "": sum(owners.values())}
+    submitting = {row[0] for row in place.rows("select id from attempts where state = 'submitting'")}
+    assert submitting == {row[0] for row in place.rows("select attempt_id from submits_in_flight")}
+
+
 async def test_a_new_database_gets_its_schema_and_the_ledger_goes_on_in_it(
     ledger: Path, empty_postgres_url: str
 ) -> None:

@@ -119,4 +119,5 @@ async def _copy(source: Source, target: Target, progress: Progress) -> Moved:
             )
         await target.analyze(table)
     await target.go_on_from({table.name: source.numbers().get(table.name, 0) for table in tables})
+    await target.count()
     return Moved(rows=rows, tables=len(tables), replaced=replaced)

@@ -31,6 +31,17 @@ _BEGIN = (
     f" select pg_advisory_xact_lock({LOCK})"
 )
 
+_OPEN = "from generations where status in ('queued', 'in_progress')"
+_COUNTED = (
+    "delete from open_counts",
+    f"insert into open_counts (key, generations) select key, count(*) {_OPEN} group by key",
+    f"insert into open_counts (key, generations) select '', count(*) {_OPEN} having count(*) > 0",
+    "delete from submits_in_flight",
+    ("insert into submits_in_flight (attempt_id, account)"
+    " select a.id, g.plan::json -> 'routes' -> a.route::int ->> 'provider'"
+    " from attempts as a join generations as g on g.id = a.generation_id where a.state = 'submitting'"),
+)
+
 
 class Target:
     """A database with the schema, in a transaction that has the lock of the ledger."""
@@ -83,6 +94,11 @@ class Target:
         for table, column in await self._connection.fetch(_NUMBERED, list(numbers)):
             if number := numbers[table]:
                 await self._value(_GO_ON, table, column, number)
+
+    async def count(self) -> None:
+        """Fill the tables that only PostgreSQL has, and that triggers keep otherwise."""
+        for statement in _COUNTED:
+            await self._connection.execute(statement)
 
     async def analyze(self, table: Table) -> None:
         """Let PostgreSQL count what the table has, so that its first plans are good."""

@@ -43,7 +43,8 @@ def _sum(table: str, names: str, sums: str) -> Move:
 
 
 MOVES: Mapping[str, Move] = {
-    "generations": _owned("generations"),
+    # With a new version, so that other gateways on the ledger read the owner of what they drive again.
+    "generations": Move("update generations set key = ?, version = version + 1 where key = ?"),
     "generation_metadata": _owned("generation_metadata"),
     "files": _owned("files"),
     "generation_files": _owned("generation_files"),

@@ -13,6 +13,7 @@ from gateway.store.sql.generations import carry_out
 
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ?"
+    " and exists (select 1 from attempts where id = ? and state = 'submitting')"
     " and not exists (select 1 from callbacks where attempt_id = ?) returning version"
 )
 _CLAIM = "insert into tasks (provider, task_id, attempt_id) values (?, ?, ?) on conflict do nothing"
@@ -23,7 +24,8 @@ async def accept_expected(
 ) -> int | None:
     """See `Store.accept_expected`."""
     attempt = next(write.attempt for write in writes if isinstance(write, SaveAttempt))
-    version: int | None = await transaction.value(_RAISE_VERSION, (before.id, before.fence, before.version, attempt.id))
+    guard = (before.id, before.fence, before.version, attempt.id, attempt.id)
+    version: int | None = await transaction.value(_RAISE_VERSION, guard)
     if version is None:
         return None
     await carry_out(transaction, before.id, writes, now)

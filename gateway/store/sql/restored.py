@@ -13,6 +13,7 @@ from gateway.store.sql.rows import OPEN, read
 _HELD = f"from generations indexed by generations_restored where restored_at is not null and status in {OPEN}"
 COUNT_HELD = f"select count(*) {_HELD}"
 HELD_IDS = f"select id {_HELD} and id > ? order by id limit ?"
+_RAISE_VERSION = "update generations set version = version + 1 where id = ?"  # another gateway may be driving it
 _OPEN_IDS = f"select id from generations where status in {OPEN} and restored_at is null order by id"
 
 
@@ -23,5 +24,6 @@ async def hold_open(transaction: Transaction, now: datetime) -> list[str]:
         generation = await read(transaction, generation_id)
         writes = hold(generation, now)
         await carry_out(transaction, generation_id, writes, now)
+        await transaction.run(_RAISE_VERSION, (generation_id,))
         await follow(transaction, generation, reduce(apply, writes, generation), now)
     return ids

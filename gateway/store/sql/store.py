@@ -87,11 +87,12 @@ _TAKE_OVER = (
     f" where id in (select value from json_each(?)) and {_DRIVEN} returning id"
 )
 _TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
-_BEGIN_SUBMIT = (
-    "update attempts set state = 'submitting', sent_at = ? where id = ? and state = 'reserved'"
-    " and exists (select 1 from generations where id = attempts.generation_id and fence = ?"
-    f" and status in {OPEN} and restored_at is null) returning generation_id"
+_RESERVED = (
+    "id = ? and state = 'reserved' and exists (select 1 from generations where id = attempts.generation_id"
+    f" and fence = ? and status in {OPEN} and restored_at is null)"
 )
+_MAY_BEGIN = f"select 1 from attempts where {_RESERVED}"
+_BEGIN_SUBMIT = f"update attempts set state = 'submitting', sent_at = ? where {_RESERVED} returning generation_id"
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
 )
@@ -296,11 +297,12 @@ class SqlStore:
         async def work(transaction: Transaction) -> Permission:
             if await transaction.value(IS_HELD, (attempt_id,)):
                 return Permission.HELD
-            has_place = (
-                counts is None or place is None or await counts.has_place(transaction, place.provider, place.places)
-            )
-            if not has_place:
-                return Permission.FULL
+            if counts is not None and place is not None:
+                # First, as an attempt whose submit has begun would wait for the place that it has itself.
+                if not await transaction.value(_MAY_BEGIN, (attempt_id, fence)):
+                    return Permission.OVERTAKEN
+                if not await counts.has_place(transaction, place.provider, place.places):
+                    return Permission.FULL
             generation_id = await transaction.value(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence))
             if generation_id is None:
                 return Permission.OVERTAKEN
