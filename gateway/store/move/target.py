@@ -37,9 +37,11 @@ _COUNTED = (
     f"insert into open_counts (key, generations) select key, count(*) {_OPEN} group by key",
     f"insert into open_counts (key, generations) select '', count(*) {_OPEN} having count(*) > 0",
     "delete from submits_in_flight",
-    ("insert into submits_in_flight (attempt_id, account)"
-    " select a.id, g.plan::json -> 'routes' -> a.route::int ->> 'provider'"
-    " from attempts as a join generations as g on g.id = a.generation_id where a.state = 'submitting'"),
+    (
+        "insert into submits_in_flight (attempt_id, account)"
+        " select a.id, g.plan::json -> 'routes' -> a.route::int ->> 'provider'"
+        " from attempts as a join generations as g on g.id = a.generation_id where a.state = 'submitting'"
+    ),
 )
 
 
