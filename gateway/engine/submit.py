@@ -242,13 +242,13 @@ class Submitter:
 
         Returns the generation as it is stored then. Raises `_NoPlaceError` if it may be asked for again.
         """
-        asked: list[datetime] = []
+        moments: list[datetime] = []
         permission = await until_store_works(
-            self._clock, lambda: self._permission(generation, attempt, place, asked), attempt=attempt.id
+            self._clock, lambda: self._permission(generation, attempt, place, moments), attempt=attempt.id
         )
-        sent_at = asked[-1]
+        sent_at = moments[-1]
         if permission is Permission.OVERTAKEN:
-            raise _NotWanted(await self._unanswered_permission(generation, attempt, asked[:-1]))
+            raise _NotWanted(await self._unanswered_permission(generation, attempt, moments[:-1]))
         if permission is Permission.FULL:
             raise _NoPlaceError
         if permission is Permission.HELD:
@@ -268,25 +268,25 @@ class Submitter:
         return current
 
     async def _permission(
-        self, generation: Generation, attempt: Attempt, place: SubmitPlace, asked: list[datetime]
+        self, generation: Generation, attempt: Attempt, place: SubmitPlace, moments: list[datetime]
     ) -> Permission:
-        asked.append(self._clock.now())
-        return await self._store.begin_submit(attempt.id, generation.fence, asked[-1], place)
+        moments.append(self._clock.now())
+        return await self._store.begin_submit(attempt.id, generation.fence, moments[-1], place)
 
     async def _unanswered_permission(
-        self, generation: Generation, attempt: Attempt, asked: list[datetime]
+        self, generation: Generation, attempt: Attempt, moments: list[datetime]
     ) -> SubmitEnded | None:
         """That nothing was sent, if an earlier question got the permission but its answer was lost on the way.
 
-        Only the process that asked can know that. `asked` has the moments of the questions without an answer.
+        Only the process that has put the question can know that. `moments` are those of the questions without an answer.
         """
-        if not asked:
+        if not moments:
             return None
         stored = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
         if stored is None or stored.fence != generation.fence:
             return None
         begun = stored.attempt(attempt.id)
-        is_own = begun.sent_at is not None and any(abs(begun.sent_at - moment) < _SAME for moment in asked)
+        is_own = begun.sent_at is not None and any(abs(begun.sent_at - moment) < _SAME for moment in moments)
         return _not_sent(attempt, None) if begun.state is AttemptState.SUBMITTING and is_own else None
 
     async def _begun(self, generation: Generation, attempt: Attempt, sent_at: datetime) -> Generation | None:
