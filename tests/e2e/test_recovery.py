@@ -242,6 +242,24 @@ async def test_a_crash_between_the_reply_and_its_commit_leaves_a_trace(idle, eve
     assert gateway.submits == {"keevx": 1, "foxapi": 1}
 
 
+async def test_a_permission_whose_answer_was_lost_is_known_not_to_have_been_used(gateway):
+    def change(call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        answers: list[Any] = []
+
+        async def changed(*args: Any) -> Any:
+            answers.append(await call(*args))
+            if len(answers) == 1:
+                raise StoreUnavailable("The answer was lost.", retry_after=1)
+            return answers[-1]
+
+        return changed
+
+    gateway.replace_in_store("begin_submit", change)
+    made = await gateway.make(model=V, **IMAGE)
+    assert kinds(made) == [("keevx", "cancelled", None), ("keevx", "completed", None)]
+    assert (gateway.submits, gateway.paid) == ({"keevx": 1}, {"keevx": 1})
+
+
 async def test_a_crash_while_a_task_runs(gateway):
     gateway.sandbox.fault("keevx", "submit", "slow_task", seconds=100)
     made = await gateway.post(model=V, n=3, **IMAGE)
