@@ -283,13 +283,13 @@ async def upkeep(store: SqlStore, seen: Explained, called: Callable[[str], None]
     called("everything open")
     await store.open_ids(now)
     called("open ones of dead replicas")
-    await seen.all(replicas._OF_DEAD, open_since(now))  # noqa: SLF001
+    await seen.all(replicas._OF_DEAD, open_since(now))  # noqa: SLF001  # the statement itself
     called("orphans")
-    await seen.all(replicas._ORPHANS, open_since(now))  # noqa: SLF001
+    await seen.all(replicas._ORPHANS, open_since(now))  # noqa: SLF001  # the statement itself
     called("heartbeat")
-    await seen.explain(replicas._BEAT, ("rep_1", 0, False))  # noqa: SLF001
+    await seen.explain(replicas._BEAT, ("rep_1", 0, False))  # noqa: SLF001  # the statement itself
     called("look for missed signals")
-    await seen.explain(signals._LOOK, (await seen.connection.fetchval(lineage.NEWEST_EVENT) - 100, 5000))  # noqa: SLF001
+    await seen.explain(signals._LOOK, (await seen.connection.fetchval(lineage.NEWEST_EVENT) - 100, 5000))  # noqa: SLF001  # the statement itself
     await seen.all(lineage.NEWEST_EVENT)
 
 

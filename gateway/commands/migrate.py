@@ -24,7 +24,7 @@ def migrate(source: str, target: str, password: str | None) -> int:
     place = _url("--to", target, POSTGRES)
     try:
         from gateway.store.move.run import move  # noqa: PLC0415  # it needs asyncpg, which is an extra
-        from gateway.store.postgres.server import Server  # noqa: PLC0415
+        from gateway.store.postgres.server import Server  # noqa: PLC0415  # as above
     except ModuleNotFoundError as error:
         if error.name != "asyncpg":
             raise

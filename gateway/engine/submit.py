@@ -278,7 +278,7 @@ class Submitter:
     ) -> SubmitEnded | None:
         """That nothing was sent, if an earlier question got the permission but its answer was lost on the way.
 
-        Only the process that has put them can know that. `moments` are those of the questions without an answer.
+        `moments` are those of the questions without an answer. Only the process that has put them can know this.
         """
         if not moments:
             return None
