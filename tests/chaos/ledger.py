@@ -42,9 +42,10 @@ class Generation(Struct, frozen=True, kw_only=True):
     events: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
-# PostgreSQL of a chaos run knows when each row was committed. An event has the moment at which its gateway learnt of it,
-# and a gateway that is cut off from its database repeats the same change until it is stored, much later.
-_COMMITTED_AT = "coalesce(extract(epoch from pg_xact_commit_timestamp(xmin)), at)"
+# PostgreSQL of a chaos run knows when each row was committed. An event has the moment at which its gateway learnt of
+# it, and a gateway that is cut off from its database repeats the same change until it is stored, much later.
+_EVENTS = "select generation_id, type, data, at from events order by seq"
+_EVENTS_AS_COMMITTED = _EVENTS.replace(", at", ", coalesce(extract(epoch from pg_xact_commit_timestamp(xmin)), at)")
 
 
 def rows(database: DatabaseSettings, sql: str) -> list[Any]:
@@ -54,8 +55,7 @@ def rows(database: DatabaseSettings, sql: str) -> list[Any]:
 
 def read(database: DatabaseSettings) -> tuple[list[Generation], dict[str, list[str]]]:
     """All generations and idempotency keys of the ledger, at one moment."""
-    stored_at = "at" if database.path is not None else _COMMITTED_AT
-    return snapshot(database, partial(_read, f"select generation_id, type, data, {stored_at} from events order by seq"))
+    return snapshot(database, partial(_read, _EVENTS if database.path is not None else _EVENTS_AS_COMMITTED))
 
 
 async def _read(events_of: str, transaction: Transaction) -> tuple[list[Generation], dict[str, list[str]]]:
