@@ -21,12 +21,12 @@ class FirstAttempts:
         self._observer = observer
 
     def reserve(self, generation: Generation) -> Generation:
-        """The generation with its first attempts; without any if its first step is another one."""
+        """The generation with its first attempts, which exist since it does; without any if it begins otherwise."""
         step = advance(
             generation,
             {},
             [],
-            now=self._clock.now(),
+            now=generation.created_at,
             busy=frozenset(),
             profile_of=self._profiles.of,
             health=self._health.of,

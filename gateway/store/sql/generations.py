@@ -60,7 +60,8 @@ async def add(
     """
     row = (*GENERATION.values(generation), generation.request.model, _LEASE_FOREVER, digest)
     reserved = [AddAttempt(attempt) for attempt in generation.attempts]
-    events = [("generation.queued", {}), *filter(None, map(event_of, reserved))]
+    # In this order a replay of `generation.queued` shows the attempts that the generation had at its create.
+    events = [*filter(None, map(event_of, reserved)), ("generation.queued", {})]
     await transaction.all_of(
         [
             (_INSERT_GENERATION, row),

@@ -87,14 +87,18 @@ _TAKE_OVER = (
     f" where id in (select value from json_each(?)) and {_DRIVEN} returning id"
 )
 _TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
-# Places come last: an attempt whose submit has begun would wait for the place that it has itself, and whoever asks
-# for one and gets none stands in the line of those that wait.
+# Places come last, as an attempt whose submit has begun would wait for the place that it has itself, and as one that
+# asks for a place and gets none stands in the line of those that wait.
 _PERMISSION = (
-    f"select case when {IS_HELD} then 'held' when fence <> ? or g.status not in {OPEN} or restored_at is not null"
-    " or a.state <> 'reserved' then 'overtaken' when {has_place} then 'granted' else 'full' end, g.id"
+    f"select case when {IS_HELD} then 'held' when g.fence <> ? or g.status not in {OPEN} or restored_at is not null"
+    " or a.state <> 'reserved' then 'overtaken' when {has_place} then 'granted' else 'full' end"
     " from attempts as a join generations as g on g.id = a.generation_id where a.id = ?"
 )
-_BEGIN_SUBMIT = "update attempts set state = 'submitting', sent_at = ? where id = ?"
+# PostgreSQL changes nothing if this process counts as dead.
+_BEGIN_SUBMIT = (
+    f"update attempts set state = 'submitting', sent_at = ? where id = ? and ({_PERMISSION}) = 'granted'"
+    " returning generation_id"
+)
 _NEW_VERSION = "update generations set version = version + 1 where id = ?"
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
@@ -295,25 +299,20 @@ class SqlStore:
     async def begin_submit(
         self, attempt_id: str, fence: int, now: datetime, place: SubmitPlace | None = None
     ) -> Permission:
-        if self._counts is None or place is None:
-            sql = _PERMISSION.format(has_place="1 = 1")
-            values: tuple[Any, ...] = (fence, attempt_id)
-        else:
-            sql = _PERMISSION.format(has_place=self._counts.has_place)
-            values = (fence, place.provider, place.places, attempt_id)
+        has_place, of_place = "1 = 1", tuple[Any, ...]()
+        if self._counts is not None and place is not None:
+            has_place, of_place = self._counts.has_place, (place.provider, place.places)
+        begin, permission = (sql.format(has_place=has_place) for sql in (_BEGIN_SUBMIT, _PERMISSION))
+        values = (fence, *of_place, attempt_id)
 
         async def work(transaction: Transaction) -> Permission:
-            row = await transaction.first(sql, values)
-            permission = Permission.OVERTAKEN if row is None else Permission(row[0])
-            if row is not None and permission is Permission.GRANTED:
-                await transaction.all_of(
-                    [
-                        (_BEGIN_SUBMIT, (now.timestamp(), attempt_id)),
-                        attempts.event_of_move(row[1], attempt_id, "submitting", now),
-                        (_NEW_VERSION, (row[1],)),
-                    ]
-                )
-            return permission
+            generation_id = await transaction.value(begin, (now.timestamp(), attempt_id, *values))
+            if generation_id is None:
+                refusal = await transaction.value(permission, values)
+                return Permission.OVERTAKEN if refusal in {None, Permission.GRANTED} else Permission(refusal)
+            event = attempts.event_of_move(generation_id, attempt_id, "submitting", now)
+            await transaction.all_of([event, (_NEW_VERSION, (generation_id,))])
+            return Permission.GRANTED
 
         return await self._writer.purchase(work, Permission.without_marker)
 

@@ -33,6 +33,7 @@ STATEMENTS = {
     "unknown_open": attempts.unknown(10, None, open_only=True)[0],
     "events": store._EVENTS,
     "permission": store._PERMISSION.format(has_place="1 = 1"),
+    "begin_submit": store._BEGIN_SUBMIT.format(has_place="1 = 1"),
     "generation": f"{store.SELECT} where id = ?",
     "generations": store._OF_IDS,
     "file": store._FILE,
