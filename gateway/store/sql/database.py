@@ -187,8 +187,8 @@ class Database(Protocol):
         """What the start has read; `gateway/store/sql/start.py` reads it."""
         ...
 
-    def check(self) -> None:
-        """Raise `StoreUnavailable` if the database is damaged, so that a repeat cannot help."""
+    async def ping(self) -> None:
+        """See `Store.ping`."""
         ...
 
     def keep_time(self, now: datetime) -> None:

@@ -162,8 +162,7 @@ class SqlStore:
         return self._database.log_bytes()
 
     async def ping(self) -> None:
-        self._database.check()
-        await self._writer.run(lambda transaction: transaction.run("update schema_migrations set number = number"))
+        await self._database.ping()
 
     async def create(
         self,
