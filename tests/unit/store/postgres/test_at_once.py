@@ -15,7 +15,10 @@ from gateway.domain.errors import Conflict
 from gateway.domain.generation.facts_and_effects import TaskRead
 from gateway.domain.generation.lifecycle import advance, cancel
 from gateway.domain.generation.model import AttemptState, Generation, Task
+from gateway.store.postgres.open import open_postgres
+from gateway.store.postgres.server import Server
 from gateway.store.postgres.writer import LOCK
+from gateway.store.sql.store import SqlStore
 from gateway.store.task_claims import ClaimResult
 
 from ....contract.ledgers import postgres_place
@@ -26,7 +29,10 @@ from ...builders import done
 
 REF = TaskRef(id="t-1", path="/v1/t")
 PRICE = 500_000
-_WAITING = "select count(*) from pg_locks where locktype = 'advisory' and not granted and classid = $1 and objid = $2"
+_WAITING = (
+    "select count(*) from pg_locks join pg_database as d on d.oid = database"
+    " where locktype = 'advisory' and not granted and datname = current_database()"
+)
 
 
 class Gateways:
@@ -44,7 +50,7 @@ class Gateways:
         async with asyncio.timeout(LIMIT_SECONDS):
             for count, call in enumerate(calls, 1):
                 tasks.append(asyncio.create_task(call))
-                while await self._connection.fetchval(_WAITING, LOCK >> 32, LOCK & 0xFFFFFFFF) < count:
+                while await self._connection.fetchval(_WAITING) < count:
                     pass
         await self._connection.execute("select pg_advisory_unlock($1)", LOCK)
         return await asyncio.gather(*tasks, return_exceptions=True)
@@ -54,10 +60,10 @@ class Gateways:
         assert stored is not None
         return stored
 
-    def audited(self) -> dict[str, tuple[int, int]]:
-        """What Alice's money is in the ledger, reserved and settled, by period; all sums of it agree."""
+    def audited(self, owner: str = "alice") -> dict[str, tuple[int, int]]:
+        """What an owner has reserved and spent, by period; everything in the ledger agrees with it."""
         assert self._ledger.contradictions() == []
-        return {period: sums for (key, period), sums in spending(self._ledger).items() if key == "alice"}
+        return {period: sums for (key, period), sums in spending(self._ledger).items() if key == owner}
 
     def holders(self) -> Counter[str]:
         """How many tasks each attempt has, by the rows that assign them."""
@@ -147,3 +153,23 @@ async def test_a_gateway_that_was_overtaken_settles_nothing_of_a_late_result(gat
     assert version == taken.version + 1
     sums = await asyncio.to_thread(gateways.audited)
     assert set(sums.values()) == {(PRICE, 0)}
+
+
+async def test_of_gateways_that_start_at_once_one_gives_the_things_of_a_key_to_its_client(
+    gateways: Gateways, postgres_url: str
+) -> None:
+    driving = gateways.stores[0]
+    made = await driving.create(priced(NOW, bought=True))
+    cancelled = await driving.create(priced(NOW, bought=True))
+    assert await driving.write(cancelled, cancel(cancelled, NOW), NOW) is not None
+    before = await asyncio.to_thread(gateways.audited)
+
+    def start() -> SqlStore:
+        return open_postgres(Server(postgres_url), NOW, adopt={"alice": "client_shop"})
+
+    for store in await asyncio.gather(*(asyncio.to_thread(start) for _ in range(2))):
+        await store.close()
+    assert await driving.write(made, cancel(made, NOW), NOW) is None, "its driver has to read whose it is"
+    assert (await gateways.stored(made)).owner == (await gateways.stored(cancelled)).owner == "client_shop"
+    assert await asyncio.to_thread(gateways.audited, "client_shop") == before
+    assert not await asyncio.to_thread(gateways.audited)
