@@ -31,6 +31,14 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+async def freeze(engine: Engine) -> None:
+    """Let a replica do nothing more by itself, as a process that is stopped by SIGSTOP."""
+    replicated = cast(ReplicatedEngine, engine)
+    await replicated._replicas.stop_work()
+    for task in replicated._tasks:
+        task.cancel()
+
+
 class NotingDriver:
     """Goes on until it is stopped; while it is submitting, until `finish`."""
 
@@ -134,11 +142,7 @@ class Process:
         await cast(ReplicatedEngine, self.engine).look_after_all()
 
     async def freeze(self) -> None:
-        """Do nothing more by itself, as a process that is stopped by SIGSTOP."""
-        engine = cast(ReplicatedEngine, self.engine)
-        await engine._replicas.stop_work()
-        for task in engine._tasks:
-            task.cancel()
+        await freeze(self.engine)
 
     async def stop(self) -> None:
         for driver in list(self.drivers.values()):

@@ -19,6 +19,7 @@ from .extent import FULL, SHORT
 from .proof import decide_unread, drive_twice
 from .replicas import run as replicas
 from .replicas.harms import HARMS
+from .replicas.proof import drive_everywhere
 from .run import ACTIONS, ChaosError, play
 
 
@@ -48,14 +49,18 @@ class WindowsError(ValueError):
 
 
 def _several(folder: Path, seed: int) -> bool:
-    """Hurt several gateways on PostgreSQL."""
+    """Hurt several gateways on PostgreSQL, and show that the audit sees a defect; False if it does not."""
     extent = replicas.SHORT if "--short" in sys.argv else replicas.FULL
     if clients := os.environ.get("CLIENTS"):
         extent = replace(extent, clients=int(clients))
     deck = replicas.shuffled(seed, _windows(tuple(HARMS)))
-    card = asyncio.run(replicas.play(folder, extent, seed, _rounds(extent.rounds), show, deck=deck))
+    for name in ("run", "unfenced"):
+        (folder / name).mkdir()
+    card = asyncio.run(replicas.play(folder / "run", extent, seed, _rounds(extent.rounds), show, deck=deck))
     show(f"\n{card.text()}\n\nlogged: {', '.join(f'{line} {count}' for line, count in sorted(card.logged.items()))}")
-    return True
+    doubled = asyncio.run(drive_everywhere(folder / "unfenced", unfenced=True)).doubled
+    show(f"without the guards of the ledger, the same audit finds {doubled} submits doubled")
+    return bool(doubled)
 
 
 def _alone(folder: Path, seed: int) -> bool:

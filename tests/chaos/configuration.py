@@ -33,8 +33,12 @@ def configuration(
     first_poll_seconds: float = 0.3,
     server: Sequence[str] = (),
     is_shared: bool = False,
+    narrow: str | None = None,
 ) -> str:
-    """The text of a file. `server` are further lines of the table `[server]`; `is_shared`: others have the folder."""
+    """The text of a file. `server` are further lines of the table `[server]`; `is_shared`: others have the folder.
+
+    The provider `narrow` takes one submit at a time.
+    """
     lines = ["[server]", f"port = {port}", *server, f'public_url = "{public_url}"']
     lines += ['api_keys = ["env:CLIENT_KEY"]', 'log_format = "json"', "[database]", f'url = "{database_url}"']
     lines += ["[artifacts]", f'url = "file:{artifacts}"', "thumbnails = false"]
@@ -45,7 +49,7 @@ def configuration(
     for provider, base in (("keevx", "keevx/v1"), ("kling_relay", "kling_relay"), ("foxapi", "foxapi")):
         lines += [f"[providers.{provider}]", 'api_key = "env:KEY"', f'base_url = "{sandbox_url}/{base}"']
         lines += [f"first_poll_seconds = {first_poll_seconds}", "poll_seconds = 0.4", "grace_seconds = 2"]
-        lines += [f"poll_max_seconds = {POLL_MAX_SECONDS}", "concurrency = 64"]
+        lines += [f"poll_max_seconds = {POLL_MAX_SECONDS}", f"concurrency = {1 if provider == narrow else 64}"]
         lines += [f"submit_timeout_seconds = {submit_seconds}"]
         lines += [f"attempt_timeout_seconds = {attempt_seconds}"]
     for route, price in PRICES.items():

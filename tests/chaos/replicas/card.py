@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..audit import Report
 from ..card import machine
-from .cluster import COUNT
+from .cluster import COUNT, NARROW
 from .harms import HARMS
 
 
@@ -19,6 +19,8 @@ class Card:
     open_least: int | None = None
     undriven_seconds: float = 0.0  # the longest time that a generation was without a gateway that lives
     connections: int = 0
+    narrow: int = 0  # the most submits under way to the account that takes one at a time
+    waiting: int = 0  # the most that waited for its place
     broken: int = 0  # streams of events, or calls for one
     seconds: float = 0.0
     clients: Counter[str] = field(default_factory=Counter)
@@ -38,6 +40,7 @@ class Card:
             f"open generations at the end of a round  {self.open_least} or more",
             f"longest time without a living gateway, after 20 s of silence  {self.undriven_seconds:.0f} s",
             f"connections to PostgreSQL  {self.connections} or fewer",
+            f"submits under way to {NARROW}, which takes one  {self.narrow} or fewer, waiting {self.waiting} or fewer",
             "",
             f"generations acknowledged and ended  {report.generations} ({ended})",
             f"creates repeated by clients without an answer  {self.clients['repeated']}",

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 from ...postgres_server import Server
 from ..auditor import run_audit
 from ..configuration import configuration
+from ..drill import UNGUARDED
 from ..gateway_process import CONFIGURATION, GatewayProcess
 from ..receiver import Receiver
 from ..sandbox import Sandbox
@@ -22,6 +24,7 @@ from .proxies import Proxies
 from .proxy import Proxy
 
 COUNT = 3
+NARROW = "kling_relay"  # the account that takes one submit at a time, so that gateways wait for its place
 DRAIN_SECONDS = 15.0
 READY_SECONDS = 180.0
 DATABASE = "chaos"
@@ -40,10 +43,12 @@ _LEVELS = {"warning", "error", "critical"}
 class Replica(GatewayProcess):
     """One of the gateways. `is_hurt`: something was done to it that is not over."""
 
-    def __init__(self, folder: Path, number: int) -> None:
+    def __init__(self, folder: Path, number: int, defect: str | None = None) -> None:
+        """`defect` is one of `unguarded.py`."""
         folder.mkdir()
         super().__init__(folder)
         self.number = number
+        self._options = {} if defect is None else {"module": UNGUARDED, "DEFECT": defect}
         self.is_hurt = False
         self.is_frozen = False
 
@@ -52,7 +57,7 @@ class Replica(GatewayProcess):
         async with asyncio.timeout(READY_SECONDS):
             while True:
                 if not self.lives:
-                    await self.start(failpoint)
+                    await self.start(failpoint, **self._options)
                 with contextlib.suppress(RuntimeError):
                     return await self.ready(READY_SECONDS)
                 await asyncio.sleep(0.5)
@@ -82,7 +87,14 @@ class Cluster:
     """Everything of a run."""
 
     def __init__(
-        self, folder: Path, seed: int, *, task_seconds: float, attempt_seconds: float, hastens_death: bool = False
+        self,
+        folder: Path,
+        seed: int,
+        *,
+        task_seconds: float,
+        attempt_seconds: float,
+        hastens_death: bool = False,
+        defect: str | None = None,
     ) -> None:
         """With `hastens_death` the 20 s that a killed gateway counts as living are over at once."""
         self.folder = folder
@@ -94,7 +106,7 @@ class Cluster:
         self.receiver = Receiver(self.deliveries)
         self.sandbox = Sandbox(folder / "journal.jsonl", task_seconds)
         self.server = Server()
-        self.replicas = [Replica(folder / f"gateway-{number}", number) for number in range(COUNT)]
+        self.replicas = [Replica(folder / f"gateway-{number}", number, defect) for number in range(COUNT)]
         self.proxies = Proxies(seed, COUNT)
         self.front = Proxy(self._ports, seed)  # where providers call back: one address before all gateways
         self._random = random.Random(f"front {seed}")
@@ -125,6 +137,7 @@ class Cluster:
                 attempt_seconds=self._attempt_seconds,
                 server=[f"drain_seconds = {DRAIN_SECONDS}"],
                 is_shared=True,
+                narrow=NARROW,
             )
             (replica.folder / CONFIGURATION).write_text(text)
         await asyncio.gather(*(replica.revive() for replica in self.replicas))
@@ -161,6 +174,13 @@ class Cluster:
     async def count(self, sql: str) -> int:
         """The one number of a query."""
         return int((await self.rows(sql))[0][0])
+
+    async def left(self, sql: str, seconds: float) -> int:
+        """The one number of a query, when it is 0 or after this time."""
+        deadline = time.monotonic() + seconds
+        while (count := await self.count(sql)) and time.monotonic() < deadline:  # noqa: ASYNC110  # the ledger changes
+            await asyncio.sleep(0.2)
+        return count
 
     def logged(self) -> Counter[str]:
         """How often each warning and each error was logged."""

@@ -17,7 +17,7 @@ from ..run import ANNOUNCED_SECONDS, KEPT_SECONDS, LATE, UNANNOUNCED, UNDONE, Ch
 from ..watched import Watchers
 from .aftermath import described
 from .card import Card
-from .cluster import DRAIN_SECONDS, Cluster, Replica
+from .cluster import DRAIN_SECONDS, NARROW, Cluster, Replica
 from .harms import HARMS, Harm, HarmError, Hurt
 from .watch import Lookout
 
@@ -120,6 +120,7 @@ class Run:
             await cancelled(self._long)
             self.card.clients, self.card.broken = self._clients.counted, self._watchers.broken
             self.card.connections, self.card.undriven_seconds = self._lookout.connections, self._lookout.longest
+            self.card.narrow, self.card.waiting = self._lookout.narrow, self._lookout.waiting
             self.card.logged = self.cluster.logged()
             self.card.seconds = time.monotonic() - began
             await self._lookout.stop()
@@ -184,6 +185,8 @@ class Run:
             raise ChaosError(f"gateway {ended[0].number} ended by itself: {ended[0].last_words()}")
         if self._lookout.longest > TAKEN_SECONDS:
             raise ChaosError(f"a generation had no gateway for {self._lookout.longest:.0f} s")
+        if self._lookout.narrow > 1:
+            raise ChaosError(f"{NARROW} takes one submit at a time, and there were {self._lookout.narrow}")
         if errors := self.cluster.errors():
             raise ChaosError("the logs have\n" + "\n".join(errors[:20]))
 
@@ -216,11 +219,8 @@ class Run:
         await self._audit(final=True)
 
     async def _until_none(self, what: str, sql: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while count := await self.cluster.count(sql):
-            if time.monotonic() > deadline:
-                raise ChaosError(f"{count} {what} at the end")
-            await asyncio.sleep(0.2)
+        if count := await self.cluster.left(sql, seconds):
+            raise ChaosError(f"{count} {what} at the end")
 
     async def _audit(self, *, final: bool) -> None:
         code, report, violations = await self.cluster.audit(final=final)
