@@ -7,7 +7,6 @@ from gateway.api.web.cross_origin import trusted_origins
 from gateway.api.web.held_body import bodies_room
 from gateway.configuration.bound import Bound
 from gateway.configuration.reloader import Reloader
-from gateway.generations.unanswered import Unanswered
 from gateway.inputs.remote_images import RemoteImages
 from gateway.live import Live
 from gateway.metrics.service import Metrics
@@ -45,7 +44,7 @@ def build_context(
 ) -> Live[Context]:
     """What the handlers of the API work with. A request sees one value to its end: one configuration."""
     server = base.settings.server
-    bodies, unanswered = bodies_room(server.max_bodies_bytes), Unanswered(base.clock)
+    bodies = bodies_room(server.max_bodies_bytes)
     downloads = Room(server.max_downloads, f"{server.max_downloads:,} downloads are under way already.")
     remote_images = RemoteImages(inputs.fetcher)
     started_at = int(base.clock.now().timestamp())
@@ -74,7 +73,6 @@ def build_context(
             files=inputs.files,
             remote_images=remote_images,
             bodies=bodies,
-            unanswered=unanswered,
             downloads=downloads,
             reloader=reloader,
             ready=ready,

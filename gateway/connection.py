@@ -22,6 +22,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway.api.web.headers import CLOSES
 from gateway.api.web.streaming import CUT, STALL_SECONDS
 
 Asgi = Callable[..., Awaitable[None]]
@@ -266,6 +267,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._fields = self._field_bytes = self._pieces = self._body_bytes = 0
         super().on_message_begin()
         self.scope["state"][CUT] = self.transport.abort
+        self.scope["state"][CLOSES] = self.transport.is_closing
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the request line."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from gateway.clock import Clock, wait
 from gateway.domain.adapter.request import Kind
 from gateway.domain.adapter.task import Status
 from gateway.domain.clients import CreateLimits
-from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, NotFound
+from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, NotFound, StoreUnavailable
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
 from gateway.domain.money.budgets import BudgetsOf, states
@@ -26,13 +27,13 @@ from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
 from gateway.generations.poll_advice import PollAdvisor
-from gateway.generations.repeats import InlineFile, digest_of, digests_before
+from gateway.generations.repeats import Because, InlineFile, because_of, digest_of, digests_before
 from gateway.ids import new_id
 from gateway.inputs.blobs import Blobs
 from gateway.inputs.library import FileLibrary
 from gateway.sharing.room import Place
 from gateway.store.clients import AdoptedBy
-from gateway.store.port import Event, Idempotency, Page, Query, Store, StoredFile
+from gateway.store.port import UNSEEN, Event, Idempotency, Page, Query, Sender, Store, StoredFile
 from gateway.telemetry import (
     CreateRefused,
     GenerationCancelled,
@@ -42,6 +43,7 @@ from gateway.telemetry import (
     Observer,
 )
 
+log = structlog.get_logger()
 INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longer while an open generation uses it
 
 
@@ -86,7 +88,12 @@ class Created(Struct, frozen=True):
     """The generation that answers a create."""
 
     generation: Generation
-    replayed: bool  # an earlier request made it, which this one repeats
+    because: Because | None  # an earlier request made it, which this one repeats; None: this one has made it
+
+    @property
+    def replayed(self) -> bool:
+        """Whether an earlier request made it."""
+        return self.because is not None
 
 
 class Generations:
@@ -142,6 +149,8 @@ class Generations:
         idempotency_key: str | None = None,
         also_key: str | None = None,
         retry: bool = False,
+        waits: bool = False,
+        sender: Sender = UNSEEN,
         trace: TraceContext | None = None,
     ) -> Created:
         """Create a generation. It is durable when this returns, and its driver starts at once.
@@ -150,15 +159,25 @@ class Generations:
 
         A request with the idempotency key of an earlier one gets the generation of that one; `also_key` is a second
         key. So does a request without a key that the client's library marks as a retry (`retry`), if an equal one came
-        shortly before.
-        `trace` is the client's span, which webhooks pass on.
+        shortly before. A call without a key that `waits` for the result gets the generation of an equal one that has
+        ended without a result; `end_call` has to be awaited after it.
+        `sender` is what is seen of the client, and `trace` is the client's span, which webhooks pass on.
         Raises `IdempotencyKeyInUse` while the earlier request is under way, and what planning and the store raise.
         """
-        digest = digest_of(request)
+        digest, came = digest_of(request), self._clock.now()
+        waits = waits and idempotency_key is None
         others: tuple[bytes, ...] = ()
-        if idempotency_key is not None or retry:
-            others = await self._digests_before(request, key, files or {})
-        idempotency = Idempotency(digest=digest, others=others, key=idempotency_key, also=also_key, retry=retry)
+        if idempotency_key is not None or retry or waits:
+            others = await digests_before(request, files or {}, self._adopted_by(key), came)
+        idempotency = Idempotency(
+            digest=digest,
+            others=others,
+            key=idempotency_key,
+            also=also_key,
+            retry=retry,
+            waits=waits,
+            sender=replace(sender, age=lambda: self._clock.now() - came),
+        )
         marks: list[tuple[str, str | bytes]] = [(key, digest)]
         if idempotency_key is not None:
             marks.append((key, idempotency_key))
@@ -182,27 +201,15 @@ class Generations:
                 if left:
                     self._under_way[mark] = left
 
-    async def _digests_before(
-        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile]
-    ) -> tuple[bytes, ...]:
-        return await digests_before(request, files, self._adopted_by(key), self._clock.now())
+    async def end_call(self, generation: Generation, request: GenerationRequest, *, answered: bool) -> None:
+        """Note that a call which waited without a key has ended. If it was not `answered`, an equal one is its repeat.
 
-    async def cut_off(
-        self, request: GenerationRequest, key: str, files: Mapping[str, InlineFile], started_at: float
-    ) -> list[Generation]:
-        """The generations of equal requests that were open when the process started, at `started_at`; oldest first.
-
-        If calls waited for them, the end of the process before has cut the calls off.
+        The answer does not wait until the store works again: such a repeat may buy once more.
         """
-        digests = (digest_of(request), *await self._digests_before(request, key, files))
-        now = self._clock.now()
-        equal = [match for digest in digests for match in await self._store.equal_ones(key, digest, now)]
-        return [
-            generation
-            for generation in equal
-            if generation.created_at.timestamp() < started_at
-            and (generation.completed_at is None or generation.completed_at.timestamp() >= started_at)
-        ]
+        try:
+            await self._store.end_call(generation, digest_of(request), self._clock.now(), answered=answered)
+        except StoreUnavailable as error:
+            log.warning("call_end_not_stored", generation=generation.id, answered=answered, error=str(error))
 
     def turn(self, key: str, name: str) -> AbstractAsyncContextManager[None]:
         """Let the creates of one API key under one name wait for each other, so that a later one finds the earlier."""
@@ -222,10 +229,11 @@ class Generations:
         trace: TraceContext | None,
     ) -> Created:
         now = self._clock.now()
-        if idempotency.key is not None or idempotency.retry:  # an earlier answer counts, even if its model is gone
+        is_repeat = idempotency.key is not None or idempotency.retry  # unless it is the first request after all
+        if is_repeat or idempotency.waits:  # an earlier answer counts, even if its model is gone
             earlier = await self._store.recall(key, idempotency, now)
             if earlier is not None:
-                return Created(earlier, replayed=True)
+                return Created(earlier, because_of(idempotency, Because.NO_RESULT))
         with self._drivers.admit(key):
             generation_id = new_id("gen_", now)
             images = {name: file.facts for name, file in files.items()}
@@ -280,13 +288,13 @@ class Generations:
             if created is not generation:  # also when nothing is sure: who drives it then reads its attempts
                 self._first_attempts.discard(generation)
         if created is not generation:
-            return Created(created, replayed=True)
+            return Created(created, because_of(idempotency, Because.OVERTAKEN))
         reach("create_committed")
         model, routes = generation.request.model, len(generation.plan.routes)
         self._observer.observe(GenerationCreated(generation=generation.id, model=model, routes=routes))
         self._first_attempts.stored(generation)
         self._drivers.begin(generation)
-        return Created(generation, replayed=False)
+        return Created(generation, None)
 
     async def quote(
         self, request: GenerationRequest, *, key: str, catalog: Catalog, files: Mapping[str, InlineFile]

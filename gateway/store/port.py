@@ -6,7 +6,7 @@ have protocols of their own beside this one.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol
@@ -53,6 +53,17 @@ KEY_LIFE = timedelta(hours=24)  # how long an idempotency key is stored; longer 
 RETRY_LIFE = timedelta(minutes=30)
 
 
+class Sender(Struct, frozen=True, kw_only=True):
+    """What is seen of the client that sent a request, beside the request itself."""
+
+    library: bytes = b""  # equal for all requests of one program; empty: nothing says which program it is
+    has_left: Callable[[], bool] = lambda: False  # whether the client is seen to have closed its connection
+    age: Callable[[], timedelta] = timedelta  # how long ago the request came
+
+
+UNSEEN = Sender()
+
+
 class Idempotency(Struct, frozen=True, kw_only=True):
     """What identifies a request, so that its repeat is recognised."""
 
@@ -61,6 +72,8 @@ class Idempotency(Struct, frozen=True, kw_only=True):
     also: str | None = None  # a second key of the same request, which counts in the same way
     others: tuple[bytes, ...] = ()  # digests that equal requests had before their owner was adopted
     retry: bool = False  # the client library marked the request as a retry; ignored if there is a key
+    waits: bool = False  # the call has no key and waits for the result; an equal one may repeat it without a mark
+    sender: Sender = UNSEEN
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -228,13 +241,17 @@ class Store(Protocol):
         """The generation that an earlier, equal request of the API key `key` made; None if this is the first one.
 
         A request with an idempotency key repeats the one with the same key; a marked retry without a key repeats the
-        newest equal request of the last `RETRY_LIFE`. Raises `IdempotencyKeyReused` if the key came with another
-        digest, and `GenerationDeleted` if the generation was deleted.
+        newest equal request of the last `RETRY_LIFE`. A call that waits without a key repeats an equal one that has
+        ended without a result; of several such calls each repeats another one. Raises `IdempotencyKeyReused` if the key
+        came with another digest, and `GenerationDeleted` if the generation was deleted.
         """
         ...
 
-    async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
-        """The generations that equal requests of an API key made within the last `RETRY_LIFE`, the oldest first."""
+    async def end_call(self, generation: Generation, digest: bytes, now: datetime, *, answered: bool) -> None:
+        """Store that a call which waited without a key has ended; `digest` is that of its request.
+
+        If it was not `answered`, `recall` gives the generation to an equal call, once.
+        """
         ...
 
     async def get(self, generation_id: str, key: str | None = None) -> Generation | None:

@@ -68,6 +68,7 @@ ADAPTERS = load_adapters()
 DOCUMENT = openapi.document()
 SOMETIMES = {
     "Idempotent-Replayed",
+    "Idempotent-Replayed-Because",
     "Retry-After",
     "openai-poll-after-ms",
     "Preference-Applied",

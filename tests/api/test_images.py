@@ -260,11 +260,13 @@ async def test_the_longest_wait_is_configured(start: Any, check_error: Any) -> N
         assert "No result after 20 s" in check_error(await waiting, 504, "still_running")
 
 
-async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served: Any) -> None:
+@pytest.mark.parametrize("headers", [{"idempotency-key": "k"}, {}], ids=["key", "unmarked"])
+async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served: Any, headers: dict[str, str]) -> None:
     places = served.application._notifier.long_polls
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     body = b'{"model": "keevx/image", "prompt": "A lake"}'
-    head = f"POST {IMAGES} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {served.key}\r\nIdempotency-Key: k\r\n"
+    head = f"POST {IMAGES} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {served.key}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     writer.write(head.encode() + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     await writer.drain()
     await wait_until(served, lambda: served.upstream.submits)
@@ -273,10 +275,33 @@ async def test_a_client_that_goes_away_loses_nothing_and_frees_its_place(served:
     await writer.wait_closed()
     await wait_until(served, lambda: places.taken == 0)
     served.upstream.content = PNG
-    response = await images(served, headers={"idempotency-key": "k"})
+    response = await images(served, headers=headers)
     assert response.headers["idempotent-replayed"] == "true"
     assert len(served.upstream.submits) == 1
     del reader
+
+
+async def test_a_create_sees_that_its_client_has_left(served: Any) -> None:
+    """Nobody would see what it makes, so that it may be the first request of a retry that came before it."""
+    senders: list[Any] = []
+    create = served.application.store.create
+
+    async def noted(generation: Any, files: Any, idempotency: Any, *args: Any, **options: Any) -> Any:
+        senders.append(idempotency.sender)
+        return await create(generation, files, idempotency, *args, **options)
+
+    served.application.store.create = noted
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    body = b'{"model": "keevx/image", "prompt": "A lake"}'
+    head = f"POST {IMAGES} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {served.key}\r\n"
+    head += f"User-Agent: A/1\r\nX-Stainless-Lang: b\r\nX-Stainless-Retry-Count: 0\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+    await wait_until(served, lambda: senders)
+    assert not senders[0].has_left()
+    assert senders[0].library == b"user-agent: A/1\nx-stainless-lang: b", "the count differs in each try"
+    writer.close()
+    await writer.wait_closed()
+    await wait_until(served, senders[0].has_left)
 
 
 async def wait_until(gateway: Any, condition: Any) -> None:

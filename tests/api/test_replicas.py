@@ -7,10 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.api.web.headers import CLOSES
+
 from ..contract.ledgers import postgres_place
 from ..processes import until
 from .test_attempts import ADMIN_KEY, ATTEMPTS, HOLDING, unknown
 from .test_events import CANCELLED, IN_PROGRESS, QUEUED, VIDEOS, Listener, listeners
+from .test_images import IMAGES, PNG
 
 SHARED = "artifacts.shared = true\n"
 
@@ -103,25 +106,155 @@ async def test_one_key_with_two_bodies_at_two_gateways_makes_one_generation(
     assert len((await gateways[0].client.get(VIDEOS)).json()["data"]) == 1
 
 
+RETRIED = {"x-stainless-retry-count": "1"}
+BECAUSE = "idempotent-replayed-because"
+
+
+async def overtaking(
+    start: Any, url: str, headers: dict[str, str] | None = None, *, seconds: float = 0.0, came_before: bool = False
+) -> tuple[httpx.Response, httpx.Response, Any]:
+    """A retry at one gateway, and an unmarked equal request at another one, which is carried out `seconds` later.
+
+    `came_before`: the other gateway has read it before the retry came. Returns both answers and the second gateway.
+    """
+    slow, quick = await several(start, url)
+    quick.clock._now -= timedelta(seconds=8)  # clocks differ, which decides nothing
+    may_go_on = hold_creates(slow)
+    first = asyncio.create_task(slow.client.post(VIDEOS, json=OWN[1], headers=headers))
+    await until(lambda: slow.application.store.creates_held)
+    retry = await quick.client.post(VIDEOS, json=OWN[1], headers=RETRIED)
+    await let_pass(url, seconds)
+    if came_before:
+        slow.clock._now += timedelta(seconds=seconds + 2)
+    may_go_on.set()
+    return retry, await first, slow
+
+
+async def let_pass(url: str, seconds: float) -> None:
+    """Let the clock of the database, which a test cannot move, be later than what is stored of retries and calls."""
+    statement = f"update idempotency_keys set created_at = created_at - {seconds}"  # noqa: S608  # a number
+    await asyncio.to_thread(postgres_place(url).execute, statement)
+
+
+@pytest.mark.parametrize(("seconds", "came_before"), [(0.0, False), (600.0, True)], ids=["at once", "after 10 minutes"])
 async def test_a_retry_at_one_gateway_overtakes_its_request_that_goes_on_at_another(
-    start: Any, postgres_url: str
+    start: Any, postgres_url: str, seconds: float, came_before: bool
 ) -> None:
     """The client has given the first request up: its gateway was suspended, or the network lost the answer."""
-    slow, quick = await several(start, postgres_url)
-    quick.clock._now -= timedelta(seconds=8)  # clocks differ
-    may_go_on = hold_creates(slow)
-    first = asyncio.create_task(slow.client.post(VIDEOS, json=OWN[1]))
-    await until(lambda: slow.application.store.creates_held)
-    retry = await quick.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
-    may_go_on.set()
-    assert (await first).json()["id"] == retry.json()["id"]
-    assert (await first).headers["idempotent-replayed"] == "true"
+    retry, first, slow = await overtaking(start, postgres_url, seconds=seconds, came_before=came_before)
+    assert first.json()["id"] == retry.json()["id"]
+    assert (first.headers["idempotent-replayed"], first.headers[BECAUSE]) == ("true", "overtaken_by_retry")
 
     another = await slow.client.post(VIDEOS, json=OWN[1])
     assert another.json()["id"] != retry.json()["id"], "one retry is the repeat of one request"
-    later = await quick.client.post(VIDEOS, json=OWN[1], headers={"x-stainless-retry-count": "1"})
-    assert later.headers["idempotent-replayed"] == "true"
-    assert len((await quick.client.get(VIDEOS)).json()["data"]) == 2
+    later = await slow.client.post(VIDEOS, json=OWN[1], headers=RETRIED)
+    assert (later.headers["idempotent-replayed"], later.headers[BECAUSE]) == ("true", "retry")
+    assert len((await slow.client.get(VIDEOS)).json()["data"]) == 2
+
+
+async def test_an_equal_request_that_comes_two_seconds_after_a_retry_is_a_new_wish(
+    start: Any, postgres_url: str
+) -> None:
+    retry, deliberate, slow = await overtaking(start, postgres_url, seconds=2)
+    assert deliberate.json()["id"] != retry.json()["id"]
+    assert BECAUSE not in deliberate.headers
+    assert len((await slow.client.get(VIDEOS)).json()["data"]) == 2
+
+
+@pytest.mark.parametrize("headers", [{"user-agent": "curl/8.5.0"}, {"x-stainless-read-timeout": "600"}])
+async def test_an_equal_request_of_another_program_is_a_new_wish_also_at_once(
+    start: Any, postgres_url: str, headers: dict[str, str]
+) -> None:
+    retry, deliberate, _ = await overtaking(start, postgres_url, headers)
+    assert deliberate.json()["id"] != retry.json()["id"]
+
+
+async def test_an_equal_request_whose_client_has_left_is_the_one_that_a_retry_overtook(
+    start: Any, postgres_url: str
+) -> None:
+    """Its gateway was suspended before it read the request, and nobody waits for the answer any more."""
+    slow, quick = await several(start, postgres_url)
+    retry = await quick.client.post(VIDEOS, json=OWN[1], headers=RETRIED)
+    await let_pass(postgres_url, 600)
+
+    async def left(scope: Any, receive: Any, send: Any) -> None:
+        await slow.application.asgi({**scope, "state": {CLOSES: lambda: True}}, receive, send)
+
+    headers = {"authorization": slow.client.headers["authorization"]}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(left), base_url="http://gateway.test") as client:
+        first = await client.post(VIDEOS, json=OWN[1], headers=headers)
+    assert first.json()["id"] == retry.json()["id"]
+
+
+IMAGE = {"model": "keevx/image", "prompt": "A lake"}
+
+
+async def calls_at_two_gateways(start: Any, url: str) -> tuple[Any, Any, "asyncio.Task[httpx.Response]"]:
+    """Two gateways, and a call without a key that waits for its image at the first."""
+    first, second = await several(start, url)
+    for gateway in (first, second):
+        gateway.upstream.content, gateway.upstream.url = PNG, "https://cdn.example/result.png"
+    waiting = asyncio.create_task(first.client.post(IMAGES, json=IMAGE))
+    await until(lambda: first.upstream.submits)
+    return first, second, waiting
+
+
+async def repeated_at(second: Any, first: Any) -> httpx.Response:
+    """The answer of an equal call at the second gateway, while the first one ends what it drives."""
+    again = asyncio.create_task(second.client.post(IMAGES, json=IMAGE))
+    await until(lambda: listeners(second))
+    first.upstream.word = second.upstream.word = "completed"
+    for _ in range(50):
+        for gateway in (first, second):
+            await gateway.clock.advance(10)
+        if again.done():
+            return await again
+    pytest.fail("the call is not answered")
+
+
+async def test_a_call_that_got_no_image_at_one_gateway_is_taken_up_at_another_once(
+    start: Any, postgres_url: str
+) -> None:
+    first, second, waiting = await calls_at_two_gateways(start, postgres_url)
+    await first.clock.advance(301)
+    made = (await waiting).json()["error"]["generation_id"]
+
+    again = await repeated_at(second, first)
+    assert again.json()["id"] == made
+    assert (again.headers["idempotent-replayed"], again.headers[BECAUSE]) == ("true", "call_without_result")
+    assert submits([first, second]) == 1
+    another = await repeated_at(second, first)
+    assert another.json()["id"] != made, "the call was answered, so that an equal one is a new wish"
+    assert submits([first, second]) == 2
+
+
+async def test_a_call_that_got_no_image_is_taken_up_for_a_minute_of_the_clock_of_the_database(
+    start: Any, postgres_url: str
+) -> None:
+    first, second, waiting = await calls_at_two_gateways(start, postgres_url)
+    await first.clock.advance(301)
+    made = (await waiting).json()["error"]["generation_id"]
+    await let_pass(postgres_url, 61)
+    assert (await repeated_at(second, first)).json()["id"] != made
+
+
+async def test_a_call_that_a_killed_gateway_cut_off_is_taken_up_at_another_at_once(
+    start: Any, postgres_url: str
+) -> None:
+    first, second, waiting = await calls_at_two_gateways(start, postgres_url)
+    [made] = (await second.client.get(IMAGES)).json()["data"]
+    first.application.store.replicas._drop()  # the kernel closes the connections of a process that was killed
+    again = await repeated_at(second, first)
+    assert again.json()["id"] == made["id"]
+    assert submits([first, second]) == 1
+    await waiting
+
+
+async def test_equal_calls_that_wait_at_two_gateways_are_two_wishes(start: Any, postgres_url: str) -> None:
+    first, second, waiting = await calls_at_two_gateways(start, postgres_url)
+    another = await repeated_at(second, first)
+    assert another.json()["id"] != (await waiting).json()["id"]
+    assert submits([first, second]) == 2
 
 
 def hold_creates(gateway: Any) -> asyncio.Event:

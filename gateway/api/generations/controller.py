@@ -30,6 +30,7 @@ from gateway.domain.adapter.task import Status
 from gateway.domain.errors import InvalidParameter, NotShown
 from gateway.domain.generation.model import Generation
 from gateway.generations.kind import ROOT
+from gateway.generations.repeats import Because
 from gateway.generations.service import Created
 from gateway.store.port import FILTERS_MAX, Query, is_cursor
 
@@ -65,6 +66,8 @@ CREATE_HEADERS: Mapping[str, str] = {
 CREATED_HEADERS: Mapping[str, str] = {
     "Location": "the path of the generation",
     "Idempotent-Replayed": "`true` when an earlier equal request made this generation",
+    "Idempotent-Replayed-Because": "then only, by what the request was recognised as a repeat: "
+    + ", ".join(f"`{because}`" for because in Because),
     **_POLL_HEADERS,
 }
 _CREATE = Operation(

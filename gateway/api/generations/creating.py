@@ -16,7 +16,7 @@ from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import PARAMETERS_OF
 from gateway.api.generations.parameter import Holder
 from gateway.api.web.context import Context
-from gateway.api.web.headers import is_retry, only_header, poll_headers, trace_of
+from gateway.api.web.headers import is_retry, only_header, poll_headers, sender_of, trace_of
 from gateway.api.web.held_body import release_body
 from gateway.api.web.query import Params
 from gateway.domain.adapter.request import Kind
@@ -68,11 +68,18 @@ async def normalised(
 
 
 async def create(
-    request: Call, context: Context, key: str, normal: Normalised, *, instead_of_key: str | None = None
+    request: Call,
+    context: Context,
+    key: str,
+    normal: Normalised,
+    *,
+    instead_of_key: str | None = None,
+    waits: bool = False,
 ) -> Created:
     """Create the generation; it is durable when this returns. A repeat gets the generation that it repeats.
 
-    `instead_of_key` counts as an idempotency key of the request, also beside one of the client's.
+    `instead_of_key` counts as an idempotency key of the request, also beside one of the client's. `waits`: the call is
+    answered with the result.
     """
     given = _idempotency_key(request)
     with normal.named():
@@ -84,6 +91,8 @@ async def create(
             idempotency_key=given or instead_of_key,
             also_key=None if given is None else instead_of_key,
             retry=is_retry(request),
+            waits=waits,
+            sender=sender_of(request),
             trace=trace_of(request),
         )
     if created.replayed:
@@ -100,9 +109,14 @@ def let_go(request: Call, normal: Normalised) -> None:
 def created_headers(created: Created, context: Context, location: str) -> dict[str, str]:
     """Return the headers of the answer to a create; `location` is the path at which the dialect reads it."""
     headers = {"location": context.public_path(location)} | poll_headers(created.generation, context.poll_advisor)
-    if created.replayed:
-        headers["idempotent-replayed"] = "true"
-    return headers
+    return headers | replayed_headers(created)
+
+
+def replayed_headers(created: Created) -> dict[str, str]:
+    """What says that the request repeats an earlier one, so that a client sees that its wish was not a new one."""
+    if created.because is None:
+        return {}
+    return {"idempotent-replayed": "true", "idempotent-replayed-because": created.because}
 
 
 def _with_own_files(fields: Fields, kind: Kind, file_of: Callable[[str], str | None]) -> Fields:

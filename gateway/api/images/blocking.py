@@ -5,7 +5,6 @@ again waits for the same generation, by its Idempotency-Key or as the retry of a
 """
 
 import asyncio
-from datetime import datetime
 from typing import Any
 
 from litestar import Request
@@ -43,9 +42,9 @@ class GenerationFailed(GatewayError):
     code, status, type, title = FailureKind.TASK_FAILED.value, OTHER_FAILURE, "api_error", "There is no result."
     remedy = "Read the generation: it shows every attempt."
 
-    def __init__(self, code: str, detail: str, failed_at: datetime | None = None) -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
-        self.code, self.failed_at = code, failed_at
+        self.code = code
         self.status = STATUS_OF_FAILURE.get(code, OTHER_FAILURE)
         self.type = "invalid_request_error" if self.status < 500 else "api_error"
 
@@ -105,13 +104,12 @@ def _error_of(generation: Generation, context: Context, place: Place) -> Gateway
         return GenerationFailed(
             "cancelled",
             f"The generation {generation.id} was cancelled; {read} shows what it cost.",
-            generation.completed_at,
         )
     if generation.status.terminal:
         problem = summarize(generation).error
         code, message = ("task_failed", "") if problem is None else (problem.code, problem.message)
         reason = f"{message.rstrip('.')}. " if message else ""  # a provider's text may end without a full stop
-        return GenerationFailed(code, f"{reason}{read} shows every attempt.", generation.completed_at)
+        return GenerationFailed(code, f"{reason}{read} shows every attempt.")
     again = (
         f"The generation {generation.id} goes on, and is not lost: read it with {read}, or send the same call again"
         " with its Idempotency-Key to wait for it once more."

@@ -1,8 +1,7 @@
 """`/v1/images/…`: OpenAI's calls, which wait for the images unless the client asks for the object."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -17,12 +16,12 @@ from gateway.api.generations.controller import (
     generation_controller,
 )
 from gateway.api.generations.create_request import Normalised
-from gateway.api.generations.creating import Read, create, let_go, normalised, own_fields
+from gateway.api.generations.creating import Read, create, let_go, normalised, own_fields, replayed_headers
 from gateway.api.generations.form import read_create
 from gateway.api.generations.image_parameters import IMAGE_PARAMETERS, CreateImage
 from gateway.api.generations.views import GenerationView, generation_view
 from gateway.api.images.answer import ImagesAnswer, ResponseFormat, images_answer
-from gateway.api.images.blocking import ClientGone, GenerationFailed, named, until_ended
+from gateway.api.images.blocking import ClientGone, named, until_ended
 from gateway.api.web.conditional import joined_headers
 from gateway.api.web.context import Context, context_of
 from gateway.api.web.headers import header
@@ -31,13 +30,12 @@ from gateway.api.web.query import Params
 from gateway.api.web.small_body import INPUT_ERRORS
 from gateway.api.web.streaming import Streamed
 from gateway.domain.adapter.request import TextInput
-from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, NotFound, Overloaded
+from gateway.domain.errors import BadRequest, GatewayError, InvalidParameter, Overloaded
+from gateway.domain.generation.model import Generation, GenerationRequest
 from gateway.generations.kind import ROOT
-from gateway.generations.service import Created
-from gateway.generations.unanswered import KEPT
 
 Call = Request[Any, Any, State]
-Keep = Callable[[str, datetime | None], None]  # `Unanswered.add` for the caller and the request
+End = Callable[[Generation, bool], Awaitable[None]]  # notes that a call has ended, and whether it was answered
 
 
 class Preference(NamedTuple):
@@ -152,66 +150,51 @@ async def _make(request: Call, context: Context, key: str, wanted: Normalised, p
                 param=wanted.names["response_format"],
             )
         return created_answer(await create(request, context, key, wanted), context, request, preference.headers)
-    keep = partial(context.unanswered.add, key, wanted.request)
+    end = _end_of_call(request, context, wanted.request)
     try:
         # The place is taken before the create: refused after it, the call would have bought what it cannot answer.
         with context.generations.place(key) as place:
-            created = await _create_or_take_up(request, context, key, wanted)
+            created = await create(request, context, key, wanted, waits=True)
             let_go(request, wanted)  # the wait may be long, and the images are stored
-            with _kept_for_repeats(request, keep, created.generation.id):
+            async with _ended_if_refused(partial(end, created.generation)):
                 generation = await until_ended(request, context, created.generation, place)
     except Overloaded as error:
         error.detail += " With `?async=true` the call does not wait, and needs no place."
         raise
     except ClientGone:
         return ASGIResponse(status_code=_CLIENT_GONE)
-    answered = {"location": context.public_path(f"{ROOT['image']}/{generation.id}")}
-    if created.replayed:
-        answered["idempotent-replayed"] = "true"
+    answered = {"location": context.public_path(f"{ROOT['image']}/{generation.id}"), **replayed_headers(created)}
     view = generation_view(generation, context.links(request), context.health.of)
     try:
-        with _kept_for_repeats(request, keep, generation.id):
+        async with _ended_if_refused(partial(end, generation)):
             answer = await images_answer(generation, context, view, response_format, answered)
     except GatewayError as error:
         raise named(error, generation) from error
-    if isinstance(answer, Streamed) and not _has_key(request):
-        answer.when_cut = partial(keep, generation.id)
+    if isinstance(answer, Streamed):
+        answer.when_over = partial(end, generation)
+    else:
+        await end(generation, True)  # noqa: FBT003  # the same
     return answer
 
 
-async def _create_or_take_up(request: Call, context: Context, key: str, wanted: Normalised) -> Created:
-    """The generation of an equal call that got no images, or a new one."""
-    if _has_key(request):
-        return await create(request, context, key, wanted)
-    earlier = context.unanswered.take(key, wanted.request)
-    keep = partial(context.unanswered.add, key, wanted.request)
-    if earlier is not None:
-        with suppress(NotFound), _kept_for_repeats(request, keep, earlier):  # deleted meanwhile
-            return Created(await context.generations.read(earlier, key), replayed=True)
-    if context.clock.now().timestamp() < context.started_at + KEPT.total_seconds():
-        for generation in await context.generations.cut_off(wanted.request, key, wanted.files, context.started_at):
-            if context.unanswered.take_cut_off(generation.id):
-                return Created(generation, replayed=True)
-    return await create(request, context, key, wanted)
+def _end_of_call(request: Call, context: Context, wanted: GenerationRequest) -> End:
+    """Notes that the call has ended, for its repeats. An Idempotency-Key says by itself what is a repeat."""
+
+    async def end(generation: Generation, is_answered: bool) -> None:  # noqa: FBT001  # `Streamed` gives it by position
+        if header(request, "idempotency-key") is None:
+            await context.generations.end_call(generation, wanted, answered=is_answered)
+
+    return end
 
 
-@contextmanager
-def _kept_for_repeats(request: Call, keep: Keep, generation_id: str) -> Iterator[None]:
-    """Keep the generation for a repeat of this call if the call gets no images, and a client might repeat it.
-
-    No client repeats what was answered with 400 or 404. An Idempotency-Key says by itself what is a repeat.
-    """
+@asynccontextmanager
+async def _ended_if_refused(end: Callable[[bool], Awaitable[None]]) -> AsyncIterator[None]:
+    """Note the end of a call that gets no images. No client repeats what was answered with 400 or 404."""
     try:
         yield
-    except (ClientGone, GatewayError) as error:
-        is_final = isinstance(error, GatewayError) and error.status in {400, 404}
-        if not is_final and not _has_key(request):
-            keep(generation_id, error.failed_at if isinstance(error, GenerationFailed) else None)
+    except Exception as error:
+        await end(isinstance(error, GatewayError) and error.status in {400, 404})
         raise
-
-
-def _has_key(request: Call) -> bool:
-    return header(request, "idempotency-key") is not None
 
 
 ImageGenerationController = generation_controller(

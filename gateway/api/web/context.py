@@ -28,7 +28,6 @@ from gateway.domain.public_addresses import Network
 from gateway.generations.catalog import Catalog
 from gateway.generations.poll_advice import PollAdvisor
 from gateway.generations.service import Generations
-from gateway.generations.unanswered import Unanswered
 from gateway.inputs.library import FileLibrary
 from gateway.inputs.remote_images import RemoteImages
 from gateway.metrics.service import Metrics
@@ -72,7 +71,6 @@ class Context:
     files: FileLibrary
     remote_images: RemoteImages
     bodies: Room  # what all requests together hold in memory
-    unanswered: Unanswered
     downloads: Room
     reloader: Reloader
     health_warnings: Callable[[], list[str]]  # problems that do not stop the traffic, for operators

@@ -12,8 +12,9 @@ from gateway.settings.load import ServerSettings
 # Headers of answers that a script on another origin may read, besides the few that every script may read.
 EXPOSED = (
     "accept-ranges, allow, content-disposition, content-range, content-security-policy, etag, idempotent-replayed,"
-    " location, openai-poll-after-ms, preference-applied, retry-after, www-authenticate, x-litellm-response-cost,"
-    " x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-request-id"
+    " idempotent-replayed-because, location, openai-poll-after-ms, preference-applied, retry-after, www-authenticate,"
+    " x-litellm-response-cost, x-ratelimit-limit-requests, x-ratelimit-remaining-requests,"
+    " x-ratelimit-reset-requests, x-request-id"
 )
 PREFLIGHT_SECONDS = 600  # for which a browser need not ask again
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"

@@ -14,10 +14,13 @@ from gateway.domain.generation.model import Generation
 from gateway.domain.generation.summary import usage_of
 from gateway.domain.trace_context import TraceContext, read_trace_context
 from gateway.generations.poll_advice import PollAdvisor
+from gateway.store.port import Sender
 
 OPENAI_MOST_SECONDS = 5.0  # `poll()` of the `openai` library uses the first value for the whole generation
 COST = "x-litellm-response-cost"
 COST_HEADER = {COST: "what it cost in USD, as `usage.cost_usd`; absent while it is open, and without a price"}
+_RETRY_COUNT = "x-stainless-retry-count"
+CLOSES = "closes"  # key in the state of a request: a function that says whether its connection is at its end
 _ABOVE_ZERO = re.compile(r"0*[1-9][0-9]*")
 
 
@@ -47,8 +50,23 @@ def trace_of(request: Request[Any, Any, Any]) -> TraceContext | None:
 
 def is_retry(request: Request[Any, Any, Any]) -> bool:
     """True if the client's library marks this as a retry: `x-stainless-retry-count` ≥ 1. Other text is ignored."""
-    count = header(request, "x-stainless-retry-count")
+    count = header(request, _RETRY_COUNT)
     return count is not None and _ABOVE_ZERO.fullmatch(count) is not None
+
+
+def sender_of(request: Request[Any, Any, Any]) -> Sender:
+    """What is seen of the client that sent the request. A library sends the same marks of itself with each try."""
+    marks = [
+        name + b": " + value
+        for name, value in request.scope["headers"]
+        if name == b"user-agent" or (name.startswith(b"x-stainless-") and name != _RETRY_COUNT.encode())
+    ]
+    has_left = request.scope["state"].get(CLOSES, _stays)
+    return Sender(library=b"\n".join(sorted(marks)), has_left=has_left)
+
+
+def _stays() -> bool:
+    return False
 
 
 def poll_headers(generation: Generation, poll_advisor: PollAdvisor) -> dict[str, str]:

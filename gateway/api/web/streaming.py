@@ -1,7 +1,7 @@
 """Answers that are sent piece by piece, as fast as the client reads them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import cast
@@ -27,11 +27,11 @@ class Stalled(Exception):
 class Streamed(ASGIStreamingResponse):
     """Sends a file as one of a limited number of downloads; the place is free again when the client leaves or stalls.
 
-    When another client needs the place, the connection is closed; the client can go on with a `Range`. `when_cut` is
-    called if the answer was not sent to its end, for whatever reason.
+    When another client needs the place, the connection is closed; the client can go on with a `Range`. `when_over` is
+    awaited at last, and gets whether the answer was sent to its end.
     """
 
-    when_cut: Callable[[], None] | None = None
+    when_over: Callable[[bool], Awaitable[None]] | None = None
 
     def __init__(
         self, context: Context, chunks: AsyncIterator[bytes], headers: Mapping[str, str], status_code: int = 200
@@ -51,8 +51,8 @@ class Streamed(ASGIStreamingResponse):
         try:
             await self._send_in_place(scope, receive, send_noted)
         finally:
-            if not is_whole and self.when_cut is not None:
-                self.when_cut()
+            if self.when_over is not None:
+                await self.when_over(is_whole)
 
     async def _send_in_place(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(cast("AsyncGenerator[bytes]", self.iterator)):

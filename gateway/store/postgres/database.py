@@ -7,6 +7,7 @@ from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.limits import PostgresLimits
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
 from gateway.store.postgres.local_locks import LocalLocks
+from gateway.store.postgres.processes import PostgresProcesses
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.replicas import PostgresReplicas
 from gateway.store.postgres.server import Server
@@ -30,6 +31,7 @@ class PostgresDatabase:
         self.reader = PoolReader(server)
         self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
         self.shared_counts = self.request_rates = self._limits = PostgresLimits(server)
+        self.processes = PostgresProcesses(lambda: self.writer.replica)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
     async def _newest_event(self) -> int:

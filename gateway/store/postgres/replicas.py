@@ -19,6 +19,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.replicas import JOB_SIZE, Sight, lost_commits
 from gateway.store.postgres.errors import TooManyNotificationsError, explain, unavailable
 from gateway.store.postgres.local_locks import LocalLocks
+from gateway.store.postgres.processes import HOLD
 from gateway.store.postgres.queue import TAKE_OVER, Queue, enqueue
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.schema import OLDEST, program_schema
@@ -101,6 +102,7 @@ class PostgresReplicas:
         await asyncio.to_thread(self._locks.hold, replica)
         await self._ask(_JOIN, replica, f"{socket.gethostname()}:{os.getpid()}", self._schema)
         await self._check_schema(replica)
+        await self._ask(HOLD, replica)
         self._id = self._writer.replica = replica
         log.info("replica_joined", replica=replica)
         await self._remove_ended()
@@ -217,6 +219,8 @@ class PostgresReplicas:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._server.connect()
+                    if self._id:
+                        await self._connection.execute(HOLD, self._id)
                 return await self._connection.fetchrow(sql, *values)
         except StoreUnavailable:
             raise

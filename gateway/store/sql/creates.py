@@ -15,7 +15,8 @@ from gateway.store.sql import accounts, clients, generations
 from gateway.store.sql import files as inputs
 from gateway.store.sql import idempotency as repeats
 from gateway.store.sql.accounting import following
-from gateway.store.sql.database import SharedCounts, Transaction
+from gateway.store.sql.calls import Calls
+from gateway.store.sql.database import Processes, SharedCounts, Transaction
 from gateway.store.sql.rows import FILE
 
 
@@ -29,6 +30,7 @@ async def create(
     limits: FileLimits | None,
     client_limits: CreateLimits | None,
     budgets: Sequence[Budget],
+    processes: Processes,
     is_shared: bool,
     open_max: int | None,
     counts: SharedCounts | None,
@@ -43,7 +45,7 @@ async def create(
     if idempotency is not None:
         earlier = await repeats.earlier(transaction, generation.owner, idempotency, generation.created_at)
         if earlier is None and is_shared:
-            earlier = await repeats.overtaken(transaction, generation.owner, idempotency, generation.created_at)
+            earlier = await repeats.overtaken(transaction, processes, generation, idempotency)
         if earlier is not None:
             return earlier
     if counts is not None and open_max is not None:
@@ -71,6 +73,9 @@ async def create(
         for name in idempotency.keys:
             await repeats.add_key(transaction, generation, name, idempotency.digest)
         if idempotency.key is None and idempotency.retry and is_shared:
-            await repeats.put_retry(transaction, generation, idempotency.digest)
+            await repeats.put_retry(transaction, processes, generation, idempotency)
+        if idempotency.waits:
+            calls = Calls(transaction, processes, generation.owner, generation.created_at)
+            await calls.hold(idempotency.digest, generation.id)
     reach("create_before_commit")
     return generation.id

@@ -144,6 +144,23 @@ class SharedCounts(Protocol):
         ...
 
 
+class Processes(Protocol):
+    """The processes that work on the ledger, one or several, as a transaction sees them."""
+
+    @property
+    def own(self) -> bytes:
+        """The name of this process. It has another one after each start."""
+        ...
+
+    async def now(self, transaction: Transaction, own: datetime) -> float:
+        """This moment in Unix seconds, by the clock that counts for all; `own`: by the clock of this process."""
+        ...
+
+    async def lives(self, transaction: Transaction, name: bytes) -> bool:
+        """Whether the process of this name still works on the ledger."""
+        ...
+
+
 class Database(Protocol):
     """An open ledger. What is not a statement of this package is up to the kind of database."""
 
@@ -170,6 +187,11 @@ class Database(Protocol):
     @property
     def replicas(self) -> Replicas | None:
         """The processes that work on it together; None if only one can."""
+        ...
+
+    @property
+    def processes(self) -> Processes:
+        """The processes that work on it, also if only one can."""
         ...
 
     @property

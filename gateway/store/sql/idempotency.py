@@ -4,17 +4,19 @@ Danger: a repeat that is not recognised buys a second video.
 """
 
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from gateway.domain.errors import GenerationDeleted, IdempotencyKeyReused
 from gateway.domain.generation.model import Generation
-from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency
+from gateway.store.port import KEY_LIFE, RETRY_LIFE, Idempotency, Sender
 from gateway.store.sql.columns import insert
-from gateway.store.sql.database import Transaction
+from gateway.store.sql.database import Processes, Transaction
 
-EQUAL_MAX = 100  # generations of equal requests that are looked at
 KEY_PARAM = "Idempotency-Key"
-OVERTAKEN_WITHIN = timedelta(seconds=10)  # by so much a retry may be older than its request, as clocks say
+# So long after its retry a request may come of which nothing says that its client has left. The end of a connection
+# follows the last bytes at once, or within this time if a packet was lost.
+OVERTAKEN_WITHIN = timedelta(seconds=1)
 # Also of the keys that the owner has adopted: see `MOVES` in `adoption.py`.
 _OF_KEY = (
     "select i.key, i.digest, i.generation_id, i.created_at, g.status from idempotency_keys as i"
@@ -27,10 +29,8 @@ _ADD_KEY = insert("idempotency_keys", "key", "idempotency_key", "digest", "gener
 # statement names every minute of `RETRY_LIFE`, with the same expression as the index.
 _MINUTES = int(RETRY_LIFE.total_seconds() // 60) + 2  # the first and the last minute count in part, hence two more
 # What the retry of a request without a key has made, under a name that no client can send: it begins with a space.
-_OF_DIGEST = " retry of {}"
-_TAKE_RETRY = (
-    "delete from idempotency_keys where key = ? and idempotency_key = ? and created_at >= ? returning generation_id"
-)
+_OF_RETRY = " retry of {}"
+_RETRY = "select generation_id, created_at from idempotency_keys where key = ? and idempotency_key = ?"
 _PUT_RETRY = (
     f"{_ADD_KEY} on conflict (key, idempotency_key)"
     " do update set generation_id = excluded.generation_id, created_at = excluded.created_at"
@@ -39,7 +39,6 @@ _EQUAL = (
     "select id, created_at from generations where key = ?"
     f" and cast(created_at / 60 as integer) in ({', '.join('?' * _MINUTES)}) and digest = ? and created_at >= ?"
 )
-_OLDEST_EQUAL = f"{_EQUAL} order by created_at, id limit {EQUAL_MAX}"
 _NEWEST_EQUAL = (
     f"select id from ({_EQUAL}"
     " union all select generation_id, created_at from deleted_generations"
@@ -112,31 +111,49 @@ async def _of_retry(transaction: Transaction, key: str, digests: tuple[bytes, ..
     return None
 
 
-async def overtaken(transaction: Transaction, owner: str, idempotency: Idempotency, now: datetime) -> str | None:
+def is_overtaken(came: float, retry_made: float, *, has_left: bool) -> bool:
+    """Whether an unmarked request is the first one of a retry which has made its generation at the moment `retry_made`.
+
+    Otherwise it is a new wish. `came`: the moment at which the unmarked request came. A library sends a retry after it
+    has given the first request up: so that one came before, or nobody waits for its answer any more (`has_left`).
+    """
+    return has_left or came <= retry_made + OVERTAKEN_WITHIN.total_seconds()
+
+
+async def overtaken(
+    transaction: Transaction, processes: Processes, generation: Generation, idempotency: Idempotency
+) -> str | None:
     """The id of the generation that the retry of this request has made at another process meanwhile.
 
     A client sends a retry when it has given the request up, for example because its process was suspended. The request
     may go on after that. It counts for one request: an equal one after it is a request of its own.
     """
-    if idempotency.key is not None or idempotency.retry:
+    sender = idempotency.sender
+    if idempotency.key is not None or idempotency.retry or not sender.library:
         return None
-    since = (now - OVERTAKEN_WITHIN).timestamp()
     for digest in (idempotency.digest, *idempotency.others):
-        made: str | None = await transaction.value(_TAKE_RETRY, (owner, _OF_DIGEST.format(digest.hex()), since))
-        if made is not None:
-            return made
+        name = _retry_name(digest, sender)
+        row = await transaction.first(_RETRY, (generation.owner, name))
+        if row is None:
+            continue
+        now = await processes.now(transaction, generation.created_at)
+        if is_overtaken(now - sender.age().total_seconds(), row[1], has_left=sender.has_left()):
+            await transaction.run(_DELETE_KEY, (generation.owner, name))
+            return str(row[0])
     return None
 
 
-async def put_retry(transaction: Transaction, generation: Generation, digest: bytes) -> None:
+async def put_retry(
+    transaction: Transaction, processes: Processes, generation: Generation, idempotency: Idempotency
+) -> None:
     """Store that a retry has made this generation before its request has made one, for `overtaken`."""
-    name, created_at = _OF_DIGEST.format(digest.hex()), generation.created_at.timestamp()
-    await transaction.run(_PUT_RETRY, (generation.owner, name, digest, generation.id, created_at))
+    name, digest = _retry_name(idempotency.digest, idempotency.sender), idempotency.digest
+    now = await processes.now(transaction, generation.created_at)
+    await transaction.run(_PUT_RETRY, (generation.owner, name, digest, generation.id, now))
 
 
-async def equal_ones(transaction: Transaction, key: str, digest: bytes, now: datetime) -> list[str]:
-    """The ids of the oldest generations of equal requests, at most `EQUAL_MAX`. See `Store.equal_ones`."""
-    return [str(row[0]) for row in await transaction.all(_OLDEST_EQUAL, _equal_values(key, digest, now))]
+def _retry_name(digest: bytes, sender: Sender) -> str:
+    return _OF_RETRY.format(sha256(digest + sender.library).hexdigest())
 
 
 def _equal_values(key: str, digest: bytes, now: datetime) -> tuple[Any, ...]:

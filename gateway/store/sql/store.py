@@ -1,7 +1,7 @@
 """The ledger in an SQL database: what it is asked for, as statements and jobs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial, reduce
 from typing import Any
@@ -40,6 +40,7 @@ from gateway.store.sql import attempts, restored, task_claims, webhooks
 from gateway.store.sql import idempotency as repeats
 from gateway.store.sql.accounting import following
 from gateway.store.sql.artifacts import SqlArchivedFiles
+from gateway.store.sql.calls import Calls
 from gateway.store.sql.clients import SqlClients
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.creates import create
@@ -187,6 +188,7 @@ class SqlStore:
             budgets=budgets,
             open_max=open_max,
             counts=self._counts,
+            processes=self._database.processes,
             is_shared=self.replicas is not None,
         )
         stored = await self._writer.run(work, yields=True)
@@ -199,13 +201,23 @@ class SqlStore:
         return await self._replayed(stored, idempotency)
 
     async def recall(self, key: str, idempotency: Idempotency, now: datetime) -> Generation | None:
-        earlier = await self._writer.run(lambda transaction: repeats.earlier(transaction, key, idempotency, now))
+        async def work(transaction: Transaction) -> str | None:
+            if idempotency.waits:
+                calls = Calls(transaction, self._database.processes, key, now)
+                taken = await calls.take((idempotency.digest, *idempotency.others))
+                if taken is not None:
+                    return taken
+            return await repeats.earlier(transaction, key, idempotency, now)
+
+        earlier = await self._writer.run(work)
         return None if earlier is None else await self._replayed(earlier, idempotency)
 
-    async def equal_ones(self, key: str, digest: bytes, now: datetime) -> list[Generation]:
-        ids = await self._writer.run(lambda transaction: repeats.equal_ones(transaction, key, digest, now))
-        generations = [await self.get(generation_id) for generation_id in ids]
-        return [generation for generation in generations if generation is not None]
+    async def end_call(self, generation: Generation, digest: bytes, now: datetime, *, answered: bool) -> None:
+        def work(transaction: Transaction) -> Coroutine[None, None, None]:
+            calls = Calls(transaction, self._database.processes, generation.owner, now)
+            return calls.end(digest, generation.id, answered=answered)
+
+        await self._writer.run(work)
 
     async def _replayed(self, generation_id: str, idempotency: Idempotency) -> Generation:
         generation = await self.get(generation_id)

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime
 from pathlib import Path
+from secrets import token_bytes
 from typing import IO
 
 import apsw
@@ -10,6 +11,7 @@ import apsw
 from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.signals import Alone, Signals
+from gateway.store.sql.database import Transaction
 from gateway.store.sqlite.file import connect, keep_time
 from gateway.store.sqlite.lineage import Begun, position_of
 from gateway.store.sqlite.long_reads import LongReads
@@ -18,6 +20,19 @@ from gateway.store.sqlite.write_ahead_log import WriteAheadLog
 from gateway.store.sqlite.writer import CommitWriter
 from gateway.store.start import Start
 from gateway.telemetry import Observer
+
+
+class OneProcess:
+    """Implements `Processes`: the lock of the file is for one process, whose clock counts."""
+
+    def __init__(self) -> None:
+        self.own = token_bytes(16)
+
+    async def now(self, transaction: Transaction, own: datetime) -> float:  # noqa: ARG002  # the interface
+        return own.timestamp()
+
+    async def lives(self, transaction: Transaction, name: bytes) -> bool:  # noqa: ARG002  # the interface
+        return name == self.own
 
 
 class SqliteDatabase:
@@ -30,6 +45,7 @@ class SqliteDatabase:
         self._marker = begun.file
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
+        self.processes = OneProcess()
         self.signals: Signals = Alone()  # the lock of the file keeps other processes away
         self.writer = CommitWriter(connect(path), path, observer)
         self.writer.after_commit = self._mark

@@ -20,6 +20,7 @@ from gateway.api.web.query import NAME_SHOWN, Params
 from gateway.domain.adapter.request import InputKind
 from gateway.domain.errors import IdempotencyKeyReused, InvalidParameter, NotFound, Unauthenticated
 from gateway.domain.generation.model import Generation
+from gateway.generations.repeats import Because
 from gateway.generations.service import Created
 from gateway.store.port import Query
 
@@ -76,7 +77,7 @@ async def _create_once(request: Call, context: Context, key: str, normal: Normal
     if earlier is not None:
         if earlier.request != normal.request:
             raise _taken(external)
-        return Created(earlier, replayed=True)
+        return Created(earlier, Because.KEY)
     digest = sha256(external.encode()).hexdigest()
     try:
         return await create(request, context, key, normal, instead_of_key=f"{EXTERNAL_TASK_ID}:{digest}")
