@@ -13,6 +13,7 @@ from gateway.domain.generation.model import Generation
 from gateway.domain.generation.transitions import SaveStatus
 from gateway.ids import new_id
 from gateway.store.postgres.limits import PostgresLimits
+from gateway.store.postgres.processes import PostgresProcesses
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
 from gateway.store.postgres.signals import PostgresSignals
@@ -39,6 +40,7 @@ class Process:
             writer=self.writer,
             signals=self.signals,
             replicas=None,
+            processes=PostgresProcesses(lambda: name),
             shared_counts=self.limits,
             request_rates=self.limits,
             lineage=None,
