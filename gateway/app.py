@@ -197,13 +197,11 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        self._wake_ups.start()  # before what it concerns is read, so that no change is missed
-        await self.clients.load(self.store.clients)
-        await self._warn_about_unfollowed()
-        self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
-        await self._lineage.start()
-        await self.engine.start()
-        self._ledger_clock.start()
+        try:
+            await self._start()
+        except StoreUnavailable as error:
+            log.error("start_refused", problem=error.reason or error.detail)  # noqa: TRY400  # the reason is said
+            raise
         self.metrics.loop_lag.start()
         sweeping = asyncio.create_task(self._sweeper.run(), name="sweeper")
         delivering = asyncio.create_task(self._deliverer.run(), name="deliverer")
@@ -241,6 +239,15 @@ class Application:
             if self._tracing is not None:
                 await asyncio.to_thread(self._tracing.close)
             log.info("stopped")
+
+    async def _start(self) -> None:
+        self._wake_ups.start()  # before what it concerns is read, so that no change is missed
+        await self.clients.load(self.store.clients)
+        await self._warn_about_unfollowed()
+        self.health.learn(await self.store.completions(COMPLETIONS_LEARNT))
+        await self._lineage.start()
+        await self.engine.start()
+        self._ledger_clock.start()
 
     async def _warn_about_unfollowed(self) -> None:
         """Log the open generations whose tasks cannot be polled, because their provider has no key."""

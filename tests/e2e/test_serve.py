@@ -14,10 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import pytest
 from PIL import Image
+
+from ..postgres_databases import execute, run_apart
 
 SOON = 15.0  # seconds; nothing in these tests takes longer
 IMAGE = "https://example.com/first.jpg"
@@ -258,6 +261,25 @@ def refusal(process: Process) -> str:
     [event] = map(json.loads, process.stderr.splitlines())
     assert (event["event"], event["level"]) == ("start_refused", "error")
     return str(event["problem"])
+
+
+def test_a_start_that_gets_too_few_connections_of_postgresql_fails_and_says_why(
+    start: Start, empty_postgres_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "video-gateway.toml").write_text("artifacts.shared = true\n")
+    role = f"few_{os.getpid()}"
+    run_apart(execute(empty_postgres_url, f"create role {role} login connection limit 1"))
+    database = urlsplit(empty_postgres_url)
+    run_apart(execute(empty_postgres_url, f"alter database {database.path[1:]} owner to {role}"))
+    url = urlunsplit(database._replace(netloc=f"{role}@{database.netloc.rpartition('@')[2]}"))
+    gateway = start("serve", "--port", "0", VIDEO_GATEWAY_DATABASE_URL=url)
+    assert gateway.ended() not in {0, 2}, "a supervisor starts it again"
+    lines = [json.loads(line) for line in gateway.stderr.splitlines()]
+    (problem,) = [line["problem"] for line in lines if line["event"] == "start_refused"]
+    assert problem.startswith("database.url: PostgreSQL has no free connection; raise its `max_connections`")
+    run_apart(
+        execute(empty_postgres_url, f"reassign owned by {role} to postgres; drop owned by {role}; drop role {role}")
+    )
 
 
 def test_a_port_in_use_is_one_line_of_error(start: Start) -> None:

@@ -11,6 +11,10 @@ RETRY_AFTER_SECONDS = 5.0  # the `Retry-After` that a client gets while the stor
 # `InternalClientError` if the server has ended the session, and a statement comes before asyncpg has seen that.
 _OF_CONNECTION = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _LOST = "the connection to PostgreSQL is lost; see whether the server runs and can be reached"
+_SILENT = (
+    "PostgreSQL does not answer in time; see whether the server can be reached and, with a pooler such as PgBouncer,"
+    " whether its pool (`default_pool_size`) is large enough for all connections of all gateways"
+)
 _UNTRUSTED = (
     "the certificate of PostgreSQL is not valid for this host, or its issuer is not trusted; mend `sslmode`,"
     " `sslrootcert` or the host in `database.url`, or the certificate"
@@ -67,6 +71,8 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return _UNTRUSTED
+    if isinstance(error, TimeoutError):
+        return _SILENT
     return _LOST if _is_of_connection(error) else None
 
 

@@ -12,7 +12,7 @@ from gateway.store import long_reads
 from gateway.store.long_reads import ReadPlaces, too_long
 from gateway.store.postgres.dialect import translate
 from gateway.store.postgres.errors import RETRY_AFTER_SECONDS, explain, is_lost, unavailable
-from gateway.store.postgres.server import Connection, Server, adjust
+from gateway.store.postgres.server import Connection, Server
 from gateway.store.sql.database import Row
 
 CONNECTIONS = 8  # at most, for short reads
@@ -80,12 +80,11 @@ class PoolReader:
         if self._is_closed:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
         if self._pool is None:
+            # Not with `init`: when that is cancelled, the pool waits for the server to answer it.
             self._pool = asyncpg.create_pool(
-                self._server.url,
-                **self._server.options(),
+                connect=lambda _, **given: self._server.connect(**given),
                 min_size=0,
                 max_size=CONNECTIONS,
-                init=adjust,
                 reset=_as_it_is,
             )
         await self._pool  # opens it at the first time

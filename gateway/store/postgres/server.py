@@ -61,9 +61,21 @@ class Server(Struct, frozen=True):
         parts = urlsplit(self.url)
         return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    async def connect(self) -> Connection:
-        """A connection. Raises what asyncpg raises; see `errors.py`."""
-        connection = await asyncpg.connect(self.url, **self.options())
+    async def connect(self, **given: Any) -> Connection:
+        """A connection; `given` are the arguments of a pool. Raises what asyncpg raises; see `errors.py`.
+
+        One that does not become ready in time is dropped: a cancelled statement waits for the server, perhaps for ever.
+        """
+        connection = await asyncpg.connect(
+            self.url,
+            password=None if self.password is None else self.password.reveal(),
+            timeout=CONNECT_SECONDS,
+            statement_cache_size=_STATEMENTS_MAX,
+            max_cached_statement_lifetime=0,
+            max_cacheable_statement_size=_STATEMENT_BYTES,
+            server_settings={"application_name": "video-gateway"},
+            **given,
+        )
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await adjust(connection)
@@ -71,17 +83,6 @@ class Server(Struct, frozen=True):
             connection.terminate()
             raise
         return connection
-
-    def options(self) -> dict[str, Any]:
-        """What `asyncpg.connect` and `asyncpg.create_pool` get besides the URL."""
-        return {
-            "password": None if self.password is None else self.password.reveal(),
-            "timeout": CONNECT_SECONDS,
-            "statement_cache_size": _STATEMENTS_MAX,
-            "max_cached_statement_lifetime": 0,
-            "max_cacheable_statement_size": _STATEMENT_BYTES,
-            "server_settings": {"application_name": "video-gateway"},
-        }
 
 
 async def adjust(connection: Connection) -> None:

@@ -13,10 +13,12 @@ from gateway.domain.errors import Overloaded, SearchTooLong, StoreUnavailable
 from gateway.store import long_reads
 from gateway.store.long_reads import PLACES
 from gateway.store.postgres import reader as reader_module
+from gateway.store.postgres import server as server_module
 from gateway.store.postgres.reader import PoolReader
 from gateway.store.postgres.server import Server
 
 from ....chaos.replicas.proxy import Flow, Proxy
+from ....processes import LIMIT_SECONDS
 
 BACKEND = "select pg_backend_pid()"
 
@@ -118,3 +120,27 @@ async def test_long_reads_are_shared_between_clients(reader: PoolReader, monkeyp
 async def test_a_defect_is_not_taken_for_a_state_of_the_server(reader: PoolReader) -> None:
     with pytest.raises(asyncpg.UndefinedTableError):
         await reader.all("select 1 from no_table")
+
+
+async def test_a_connection_that_never_becomes_ready_fails_its_read_in_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler without a free connection lets a client in, and answers its first statement when it has one."""
+    parts = urlsplit(postgres_url)
+    proxy = Proxy(lambda: [parts.port or 0])
+    await proxy.open()
+    reader = PoolReader(Server(f"postgresql://{parts.username}@127.0.0.1:{proxy.port}{parts.path}"))
+    adjust = server_module.adjust
+
+    async def wait_for_pooler(connection: Any) -> None:
+        proxy.flow(Flow.HOLD, Flow.HOLD)
+        await adjust(connection)
+
+    monkeypatch.setattr(server_module, "adjust", wait_for_pooler)
+    monkeypatch.setattr(reader_module, "CONNECTION_SECONDS", 0.2)
+    async with asyncio.timeout(LIMIT_SECONDS):
+        with pytest.raises(StoreUnavailable) as refusal:
+            await reader.all(BACKEND)
+    assert "default_pool_size" in str(refusal.value.reason)
+    proxy.close()
+    await reader.close()
