@@ -43,6 +43,7 @@ from gateway.configuration.reloader import Reloader
 from gateway.domain.adapter.contract import Adapter
 from gateway.domain.errors import Overloaded, StoreUnavailable
 from gateway.domain.keyless_access import is_loopback
+from gateway.domain.replicas import SURE_SECONDS
 from gateway.drain import drain_of
 from gateway.engine.lineage_watch import LineageWatch
 from gateway.inputs.disk_room import refuses_images
@@ -312,6 +313,8 @@ class Application:
             return "the gateway is stopping"
         if self.engine.halted is not None:
             return self.engine.halted
+        if self.engine.standing.heartbeat_age >= SURE_SECONDS:
+            return f"the store cannot take writes: PostgreSQL has stored no heartbeat for {SURE_SECONDS:.0f} s"
         try:
             async with asyncio.timeout(5):
                 await self.store.ping()

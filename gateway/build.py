@@ -27,6 +27,7 @@ from gateway.configuration.bound import Bound
 from gateway.engine.driver import Driver
 from gateway.engine.effects import Effects
 from gateway.engine.embedded import EmbeddedEngine
+from gateway.engine.first_attempts import FirstAttempts
 from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.liveness import ALONE
 from gateway.engine.membership import Membership
@@ -291,9 +292,11 @@ def build_engine(
         control=control,
         clock=base.clock,
     )
+    first_attempts = FirstAttempts(profiles=profiles, health=upstream.health, clock=base.clock, observer=base.observer)
     return EngineParts(
         control=control,
         engine=engine,
+        first_attempts=first_attempts,
         wake_ups=wake_ups,
         open_counts=open_counts,
         sweeper=sweeper,
@@ -356,6 +359,7 @@ def build_generations(base: Base, upstream: UpstreamParts, inputs: InputParts, e
         blobs=inputs.blobs,
         files=inputs.files,
         drivers=engine.engine,
+        first_attempts=engine.first_attempts,
         notifier=base.notifier,
         clock=base.clock,
         poll_advisor=poll_advisor,

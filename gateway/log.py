@@ -26,6 +26,7 @@ from gateway.domain.secret_patterns import HIDDEN, KEY_PREFIXES, SECRET_NAMES, S
 from gateway.log_writer import LogWriter
 
 FIELD_MAX = 2_000  # characters of one string
+SHORT_MAX = 64  # characters of a text that is remembered with what is shown of it
 READ_MAX = 64_000  # characters of a string that are searched for secrets; the rest is never shown
 ITEMS_MAX = 100  # of one array or object; the rest is left out
 DEPTH_MAX = 8  # levels of nested values
@@ -141,8 +142,18 @@ def redact(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
 
 def clean(text: str, *, from_end: bool = False) -> str:
     """A text without anything that looks like a key. At most `FIELD_MAX` characters: its beginning, or its end."""
+    redactor = _Values.redactor
+    return _clean_short(text, redactor) if len(text) <= SHORT_MAX else _clean(text, redactor, from_end=from_end)
+
+
+@lru_cache(maxsize=4096)  # names of fields, paths and clients are the same in most lines
+def _clean_short(text: str, redactor: Redactor) -> str:
+    return _clean(text, redactor, from_end=False)
+
+
+def _clean(text: str, redactor: Redactor, *, from_end: bool) -> str:
     if _PLAIN.fullmatch(text):
-        return _Values.redactor.text(text)
+        return redactor.text(text)
     if len(text) > READ_MAX:  # a cut word may be half a key, which no pattern finds, so it is left out
         words = text[-READ_MAX:].split(maxsplit=1)[1:] if from_end else text[:READ_MAX].rsplit(maxsplit=1)[:-1]
         text = words[0] if words else "…"
@@ -153,7 +164,7 @@ def clean(text: str, *, from_end: bool = False) -> str:
         text = text.encode("utf-8", "replace").decode()
     if len(text) > FIELD_MAX:
         text = "…" + text[1 - FIELD_MAX :] if from_end else text[: FIELD_MAX - 1] + "…"
-    return _Values.redactor.words(text)  # also the part of a secret that the cut has left
+    return redactor.words(text)  # also the part of a secret that the cut has left
 
 
 def _object(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:

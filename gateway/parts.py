@@ -16,6 +16,7 @@ from gateway.configuration.bound import Bound
 from gateway.domain.ledger_clock import SweepHold
 from gateway.domain.public_addresses import Network
 from gateway.domain.redaction import Redactor
+from gateway.engine.first_attempts import FirstAttempts
 from gateway.engine.ledger_clock import LedgerClock
 from gateway.engine.open_counts import OpenCounts
 from gateway.engine.port import Engine
@@ -109,6 +110,7 @@ class EngineParts:
     """What drives generations and removes what is past its life."""
 
     engine: Engine
+    first_attempts: FirstAttempts
     wake_ups: WakeUps
     control: ProviderControl
     open_counts: OpenCounts

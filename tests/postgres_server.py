@@ -30,6 +30,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "log_min_messages": "fatal",
+    "track_commit_timestamp": "on",  # for the audit of chaos runs
 }
 # The user `locked` needs a password; everybody else is let in.
 _ACCESS = "host all locked 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\nlocal all all trust\n"

@@ -7,7 +7,6 @@ itself, by the time since the start of its machine, in which suspensions count.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from msgspec import Struct
 
@@ -60,8 +59,7 @@ class Sight(Struct, frozen=True, kw_only=True):
 
     lineage: str  # the newest lineage; see `lineage.py`
     position: int  # the last number of an event that was given out; a crash of the server never sets it back
-    newest: int  # the number of the newest event that is stored; it goes back when that is deleted
-    server_since: datetime  # when the server was started: a fail-over is a change of it
+    newest: int  # the largest number of an event that was committed, also if the event was deleted since
 
 
 def lost_commits(before: Sight, now: Sight) -> str | None:
@@ -75,6 +73,6 @@ def lost_commits(before: Sight, now: Sight) -> str | None:
         return "the ledger was restored from an older state since this gateway was started"
     if now.position < before.position:
         return f"the ledger ends at event {now.position}, and this gateway has seen event {before.position}"
-    if now.newest < before.newest and now.server_since != before.server_since:
-        return f"the newest event is {now.newest} on another server, and this gateway has seen event {before.newest}"
+    if now.newest < before.newest:
+        return f"the newest event is {now.newest}, and this gateway has seen event {before.newest}"
     return None

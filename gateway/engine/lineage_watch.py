@@ -28,7 +28,7 @@ class LineageWatch:
             self._task.cancel()
             await asyncio.wait([self._task])
         if self._far.is_local:
-            await self._far.follow(self._store.lineage.marker, self._store.lineage.newest)
+            await self._follow()
 
     async def look(self) -> None:
         """Count the generations that wait for an operator again. Raises `StoreUnavailable`."""
@@ -44,9 +44,15 @@ class LineageWatch:
             )
         return warnings
 
+    async def _follow(self) -> None:
+        lineage = self._store.lineage
+        with contextlib.suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
+            await lineage.newest()
+        await self._far.follow(lineage.marker, lineage.newest)
+
     async def _run(self) -> None:
         while True:
-            await self._far.follow(self._store.lineage.marker, self._store.lineage.newest)
+            await self._follow()
             with contextlib.suppress(StoreUnavailable):  # the health check shows that the store does not work
                 await self.look()
             await asyncio.sleep(self._far.follow_seconds)

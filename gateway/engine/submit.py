@@ -7,7 +7,6 @@ proves nothing: the attempt ends as `unknown`, because a task may exist.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from hashlib import sha256
 
 import structlog
@@ -26,23 +25,22 @@ from gateway.domain.adapter.task_reading import read_submit
 from gateway.domain.adapter.upstream_answer import UpstreamAnswer, answer_of
 from gateway.domain.backoff import spread
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.generation.cost_limit import within_limit
 from gateway.domain.generation.facts_and_effects import SubmitAccepted, SubmitEnded
 from gateway.domain.generation.lifecycle import accept
 from gateway.domain.generation.model import Attempt, AttemptState, Generation, Route
 from gateway.domain.generation.next_attempt import has_another_route
-from gateway.domain.generation.outputs import missing_slots
 from gateway.domain.generation.reconciliation import TASKS_MAX
 from gateway.domain.health.circuit import CircuitState
 from gateway.domain.redaction import Redactor
 from gateway.engine.liveness import ALONE, Liveness
 from gateway.engine.route_profiles import RouteProfiles
 from gateway.engine.store_retry import until_store_works
+from gateway.engine.submit_permission import NoPlaceError, NotWantedError, SubmitPermissions, not_sent
 from gateway.failpoints import reach
 from gateway.inputs.prepare import InputPreparer
 from gateway.inputs.provider_uploads import InputRefused
 from gateway.log_observer import answer_fields
-from gateway.store.port import Permission, Store, SubmitPlace
+from gateway.store.port import Store, SubmitPlace
 from gateway.telemetry import Observer, SubmitFinished
 from gateway.upstream.client import NoAnswer, NotSent, Upstream, retry_after_seconds
 from gateway.upstream.health import Health
@@ -51,7 +49,6 @@ from gateway.upstream.provider import Provider
 log = structlog.get_logger()
 Outcome = SubmitEnded | SubmitAccepted | None  # None: it is stored, and the generation has to be read again
 ASK_AGAIN_SECONDS = 0.2  # while other processes have every place for submits to a provider
-_SAME = timedelta(milliseconds=1)  # moments lose digits on their way through the ledger
 CLIENT_NAME = 12  # characters of the name of a client that a provider may see
 
 
@@ -61,18 +58,6 @@ class Submission(Struct, frozen=True):
     generation: Generation
     attempt: Attempt
     route: Route
-
-
-class _NotWanted(Exception):
-    """The submit must not be sent. `ended` is the fact to report; `None`: another driver has the generation."""
-
-    def __init__(self, ended: SubmitEnded | None) -> None:
-        super().__init__()
-        self.ended = ended
-
-
-class _NoPlaceError(Exception):
-    """Other processes have as many submits in flight as the provider takes."""
 
 
 class Submitter:
@@ -106,6 +91,7 @@ class Submitter:
         self._observer = observer
         self._callback_url = callback_url
         self._liveness = liveness
+        self._permissions = SubmitPermissions(store, clock, note_hold=health.note_hold)
         self._sending: set[str] = set()  # attempts from the beginning of their intent to the end of their submit
         self._stopping: set[str] = set()  # some of them, which are not tried again if the provider has no place
 
@@ -120,7 +106,7 @@ class Submitter:
     async def submit(self, submission: Submission) -> Outcome:
         """Submit a reserved attempt. Returns why it brought no task; otherwise its outcome is stored already."""
         attempt, route = submission.attempt, submission.route
-        ended: Outcome = _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+        ended: Outcome = not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         if self._provider_of(route) is None:
             return ended
         try:
@@ -147,23 +133,23 @@ class Submitter:
             while True:
                 try:
                     return await self._in_slot(submission)
-                except _NoPlaceError:  # the attempt stays reserved; as in the wait for a slot, it may be cancelled
+                except NoPlaceError:  # the attempt stays reserved; as in the wait for a slot, it may be cancelled
                     if submission.attempt.id in self._stopping:
                         return None
                     seed = f"{submission.attempt.id}:{self._clock.now().timestamp()}"
                     await sleep(self._clock, ASK_AGAIN_SECONDS * (0.75 + spread(seed) / 2))
 
     async def _in_slot(self, submission: Submission) -> Outcome:
-        """Submit, in a slot of this process. Raises `_NoPlaceError` if the provider has no place for this process."""
+        """Submit, in a slot of this process. Raises `NoPlaceError` if the provider has no place for this process."""
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         provider = self._provider_of(route)  # only now: it may have got another key while this attempt waited
         if provider is None:
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         is_open = self._health.circuit(route.provider, route.model) is CircuitState.OPEN
         is_probe = self._health.is_probe(route.provider, route.model, attempt.id)
         if is_open and not is_probe and has_another_route(generation, attempt, self._health.of):
             # The circuit opened while this attempt waited for its slot. The next route is more likely to work.
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE))
+            return not_sent(attempt, failed(FailureKind.UNAVAILABLE))
         reach("reserved")
         try:
             call = await self._prepare(submission, provider)
@@ -211,8 +197,10 @@ class Submitter:
     async def _begin_and_send(self, submission: Submission, provider: Provider, call: HttpCall) -> Outcome:
         generation, attempt, route = submission.generation, submission.attempt, submission.route
         try:
-            generation = await self._begin(generation, attempt, SubmitPlace(provider.name, provider.concurrency))
-        except _NotWanted as stopped:
+            generation = await self._permissions.begin(
+                generation, attempt, SubmitPlace(provider.name, provider.concurrency)
+            )
+        except NotWantedError as stopped:
             return stopped.ended
         submission = Submission(generation, generation.attempt(attempt.id), route)
         reach("submitting_nothing_sent")
@@ -237,66 +225,6 @@ class Submitter:
             await self._inputs.forget(generation.request.input, generation.owner, provider, failure)
         return outcome
 
-    async def _begin(self, generation: Generation, attempt: Attempt, place: SubmitPlace) -> Generation:
-        """Make the intent durable, which is the permission to send. Raises `_NotWanted` if it is refused.
-
-        Returns the generation as it is stored then. Raises `_NoPlaceError` if it may be asked for again.
-        """
-        moments: list[datetime] = []
-        permission = await until_store_works(
-            self._clock, lambda: self._permission(generation, attempt, place, moments), attempt=attempt.id
-        )
-        sent_at = moments[-1]
-        if permission is Permission.OVERTAKEN:
-            raise _NotWanted(await self._unanswered_permission(generation, attempt, moments[:-1]))
-        if permission is Permission.FULL:
-            raise _NoPlaceError
-        if permission is Permission.HELD:
-            self._health.note_hold(generation.route(attempt).provider)
-        if permission is not Permission.GRANTED:
-            raise _NotWanted(_not_sent(attempt, None))  # it costs nothing, and does not count as a failed attempt
-        # Clock, fence and status are read once more. Since the commit this process may have been suspended for a long
-        # time, or the client may have cancelled.
-        current = await until_store_works(
-            self._clock, lambda: self._begun(generation, attempt, sent_at), attempt=attempt.id
-        )
-        is_overtaken = current is None or current.fence != generation.fence or current.status.terminal
-        if current is None or is_overtaken or self._clock.now() >= generation.deadline_at:
-            raise _NotWanted(_not_sent(attempt, failed(FailureKind.TIMED_OUT)))
-        if missing_slots(current, attempt) != attempt.slots or not within_limit(current):
-            raise _NotWanted(_not_sent(attempt, None))  # the driver reserves a new attempt for what is still missing
-        return current
-
-    async def _permission(
-        self, generation: Generation, attempt: Attempt, place: SubmitPlace, moments: list[datetime]
-    ) -> Permission:
-        moments.append(self._clock.now())
-        return await self._store.begin_submit(attempt.id, generation.fence, moments[-1], place)
-
-    async def _unanswered_permission(
-        self, generation: Generation, attempt: Attempt, moments: list[datetime]
-    ) -> SubmitEnded | None:
-        """That nothing was sent, if an earlier question got the permission but its answer was lost on the way.
-
-        `moments` are those of the questions without an answer. Only the process that has put them can know this.
-        """
-        if not moments:
-            return None
-        stored = await until_store_works(self._clock, lambda: self._store.get(generation.id), attempt=attempt.id)
-        if stored is None or stored.fence != generation.fence:
-            return None
-        begun = stored.attempt(attempt.id)
-        is_own = begun.sent_at is not None and any(abs(begun.sent_at - moment) < _SAME for moment in moments)
-        return _not_sent(attempt, None) if begun.state is AttemptState.SUBMITTING and is_own else None
-
-    async def _begun(self, generation: Generation, attempt: Attempt, sent_at: datetime) -> Generation | None:
-        """The stored generation, whose submit has begun. It is read only if it was changed in another way as well."""
-        if await self._store.revision(generation.id) != (generation.fence, generation.version + 1):
-            return await self._store.get(generation.id)
-        begun = replace(attempt, state=AttemptState.SUBMITTING, sent_at=sent_at)
-        attempts = tuple(begun if other.id == attempt.id else other for other in generation.attempts)
-        return replace(generation, attempts=attempts, version=generation.version + 1)
-
     async def _send(self, submission: Submission, provider: Provider, call: HttpCall) -> Outcome:
         """Send the call and store what the answer says. `None`: the provider accepted it."""
         attempt = submission.attempt
@@ -305,7 +233,7 @@ class Submitter:
         except Exception as error:  # noqa: BLE001  # still nothing was sent
             return _broken_before_sending(attempt, provider, error)
         if not self._may_send():  # this process was suspended, or the database did not answer for too long
-            return _not_sent(attempt, None)
+            return not_sent(attempt, None)
         reach("sent_no_reply")
         try:
             reply = await self._upstream.send(
@@ -318,7 +246,7 @@ class Submitter:
             )
         except NotSent as error:
             log.warning("submit_not_sent", attempt=attempt.id, provider=provider.name, error=str(error))
-            return _not_sent(attempt, failed(FailureKind.UNAVAILABLE) if self._may_send() else None)
+            return not_sent(attempt, failed(FailureKind.UNAVAILABLE) if self._may_send() else None)
         except NoAnswer as error:
             log.warning("submit_unanswered", attempt=attempt.id, provider=provider.name, error=str(error))
             answer = UpstreamAnswer(message=clean(str(error)) or None)
@@ -419,12 +347,7 @@ def _next_variant(attempt: Attempt, provider: Provider, call: HttpCall, reply: H
 def _broken_before_sending(attempt: Attempt, provider: Provider, error: Exception) -> SubmitEnded:
     """The adapter raised while the call was being made. It costs nothing, and the next route may be tried."""
     log.error("translation_failed", attempt=attempt.id, provider=provider.name, exc_info=error)
-    return _not_sent(attempt, failed(FailureKind.ADAPTER_FAILED))
-
-
-def _not_sent(attempt: Attempt, failure: Failed | None) -> SubmitEnded:
-    """Nothing reached the provider. Without a failure the submit was no longer wanted."""
-    return SubmitEnded(attempt_id=attempt.id, state=AttemptState.NOT_SENT, failure=failure)
+    return not_sent(attempt, failed(FailureKind.ADAPTER_FAILED))
 
 
 def _unknown(attempt: Attempt, answer: UpstreamAnswer | None) -> SubmitEnded:

@@ -1,7 +1,7 @@
 """Creates, reads, lists, cancels and deletes generations."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from typing import Protocol
@@ -66,6 +66,22 @@ class Drivers(Protocol):
         ...
 
 
+class FirstAttempts(Protocol):
+    """What this service needs of an engine to store a generation together with its first attempts."""
+
+    def reserve(self, generation: Generation) -> Generation:
+        """The generation with its first attempts, or without any if none can begin now."""
+        ...
+
+    def stored(self, generation: Generation) -> None:
+        """The generation was created with them."""
+        ...
+
+    def discard(self, generation: Generation) -> None:
+        """It was not created."""
+        ...
+
+
 class Created(Struct, frozen=True):
     """The generation that answers a create."""
 
@@ -84,6 +100,7 @@ class Generations:
         blobs: Blobs,
         files: FileLibrary,
         drivers: Drivers,
+        first_attempts: FirstAttempts,
         notifier: Notifier,
         clock: Clock,
         poll_advisor: PollAdvisor,
@@ -102,6 +119,7 @@ class Generations:
         self._blobs = blobs
         self._files = files
         self._drivers = drivers
+        self._first_attempts = first_attempts
         self._notifier = notifier
         self._clock = clock
         self._poll_advisor = poll_advisor
@@ -237,23 +255,38 @@ class Generations:
                 fence=1,
                 trace=trace,
             )
+            return await self._store_and_begin(generation, stored, files, idempotency)
+
+    async def _store_and_begin(
+        self,
+        planned: Generation,
+        stored: Sequence[StoredFile],
+        files: Mapping[str, InlineFile],
+        idempotency: Idempotency,
+    ) -> Created:
+        generation, created = self._first_attempts.reserve(planned), None
+        try:
             created = await self._store.create(
                 generation,
                 stored,
                 idempotency,
-                named_files(request, files),
+                named_files(generation.request, files),
                 self._files.limits,
-                client_limits=self._limits_of(key),
-                budgets=budgets,
+                client_limits=self._limits_of(generation.owner),
+                budgets=self._budgets_of(generation.owner),
                 open_max=self._drivers.open_max,
             )
-            if created is generation:
-                reach("create_committed")
-                self._observer.observe(
-                    GenerationCreated(generation=generation.id, model=request.model, routes=len(routes))
-                )
-                self._drivers.begin(generation)
-            return Created(created, replayed=created is not generation)
+        finally:
+            if created is not generation:  # also when nothing is sure: who drives it then reads its attempts
+                self._first_attempts.discard(generation)
+        if created is not generation:
+            return Created(created, replayed=True)
+        reach("create_committed")
+        model, routes = generation.request.model, len(generation.plan.routes)
+        self._observer.observe(GenerationCreated(generation=generation.id, model=model, routes=routes))
+        self._first_attempts.stored(generation)
+        self._drivers.begin(generation)
+        return Created(generation, replayed=False)
 
     async def quote(
         self, request: GenerationRequest, *, key: str, catalog: Catalog, files: Mapping[str, InlineFile]

@@ -378,7 +378,11 @@ class Store(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Try a write that changes nothing; raises `StoreUnavailable` if it fails."""
+        """Raise `StoreUnavailable` if the ledger does not work.
+
+        One that is a file is tried with a write that changes nothing. One on a server is read, as a write would make
+        the other processes wait; whether it takes writes is shown by the heartbeats of this process.
+        """
         ...
 
     async def close(self) -> None:

@@ -154,6 +154,7 @@ async def test_creates_that_wait_for_the_disk_are_bounded(
             refused(check_error, answer)
     assert 4 <= len(taken) < 40
     assert gateway.rows()["generations"] == len(taken)
+    await gateway.clock.traffic.settle()  # the submits of those wait for the disk as well
     assert (await gateway.client.post(VIDEOS, json=BODY)).status_code == 200
 
 

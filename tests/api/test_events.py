@@ -216,7 +216,8 @@ async def test_a_replayed_event_has_the_generation_as_it_was_then(gateway: Any) 
         for events in (live.events, replayed.events)
     ]
     assert states[0] == states[1]
-    assert replayed.events[0].data["data"]["attempts"] == []
+    (attempt,) = replayed.events[0].data["data"]["attempts"]
+    assert (attempt["status"], attempt["ended_at"]) == ("queued", None)
     (attempt,) = replayed.events[1].data["data"]["attempts"]
     assert (replayed.events[1]["event"], attempt["status"], attempt["ended_at"]) == (IN_PROGRESS, "in_progress", None)
 
@@ -226,7 +227,7 @@ async def test_a_generation_that_moved_on_between_two_readings_does_not_contradi
 ) -> None:
     made = (await gateway.create())["id"]
     store = gateway.application.store
-    (queued, *_) = await store.events(made)
+    queued = next(event for event in await store.events(made) if event.type == "generation.queued")
 
     async def only_the_first(generation_id: str, after: int = 0) -> list[Event]:
         return [queued] if after < queued.seq else []

@@ -313,11 +313,25 @@ def examine_deliveries(
     report.announced, report.deliveries = len(acknowledged), len(lines)
 
 
-def examine_files(
-    report: Report, folder: Path, rows: set[str], archived: list[Any], *, final: bool, shared: bool = False
+def files_in(folder: Path) -> set[str]:
+    """The names of the files of a folder and of those below it."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def examine_files(  # all of them are what is compared
+    report: Report,
+    folder: Path,
+    names: set[str],
+    rows: set[str],
+    archived: list[Any],
+    *,
+    final: bool,
+    shared: bool = False,
 ) -> None:
-    """Every file has a row, and every archived file exists and is complete."""
-    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    """Every file has a row, and every archived file exists and is complete.
+
+    `names` are those of the files before the rows were read, because a row is written before its file is.
+    """
     partial = {name for name in names if name.startswith(".partial/")}
     stray = sorted(name for name in names - partial - rows if (folder / name).exists())
     report.violations += [f"file: {name} exists and has no row" for name in stray]
@@ -364,9 +378,10 @@ def main(arguments: list[str]) -> int:
         report.violations += examine_watched(lines, rows(database, EVENTS))
         report.watched = len(lines)
     if options.artifacts is not None:
+        there = files_in(options.artifacts)
         names = {name for (name,) in rows(database, "select name from artifacts")}
         archived = [msgspec.json.decode(text) for (text,) in rows(database, _KEPT)]
-        examine_files(report, options.artifacts, names, archived, final=options.final, shared=options.shared)
+        examine_files(report, options.artifacts, there, names, archived, final=options.final, shared=options.shared)
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stderr.writelines(f"VIOLATION {violation}\n" for violation in report.violations)
     return 1 if report.violations else 0

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -41,6 +42,12 @@ class Generation(Struct, frozen=True, kw_only=True):
     events: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
+# PostgreSQL of a chaos run knows when each row was committed. An event has the moment at which its gateway learnt of
+# it, and a gateway that is cut off from its database repeats the same change until it is stored, much later.
+_EVENTS = "select generation_id, type, data, at from events order by seq"
+_EVENTS_AS_COMMITTED = _EVENTS.replace(", at", ", coalesce(extract(epoch from pg_xact_commit_timestamp(xmin)), at)")
+
+
 def rows(database: DatabaseSettings, sql: str) -> list[Any]:
     """The rows of a query on the ledger, read as another process."""
     return snapshot(database, lambda transaction: transaction.all(sql))
@@ -48,16 +55,16 @@ def rows(database: DatabaseSettings, sql: str) -> list[Any]:
 
 def read(database: DatabaseSettings) -> tuple[list[Generation], dict[str, list[str]]]:
     """All generations and idempotency keys of the ledger, at one moment."""
-    return snapshot(database, _read)
+    return snapshot(database, partial(_read, _EVENTS if database.path is not None else _EVENTS_AS_COMMITTED))
 
 
-async def _read(transaction: Transaction) -> tuple[list[Generation], dict[str, list[str]]]:
+async def _read(events_of: str, transaction: Transaction) -> tuple[list[Generation], dict[str, list[str]]]:
     events: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     stored_at: dict[str, float] = {}
-    for name, kind, data, at in await transaction.all("select generation_id, type, data, at from events order by seq"):
+    for name, kind, data, at in await transaction.all(events_of):
         events[name].append((kind, decoded := msgspec.json.decode(data)))
         if kind == "attempt.accepted":
-            stored_at.setdefault(decoded["attempt"], at)
+            stored_at.setdefault(decoded["attempt"], float(at))
     attempts: dict[str, list[Any]] = defaultdict(list)
     for name, *row in await transaction.all(
         "select generation_id, id, number, route, slots, state, sent_at, tasks, accepted_at, adopted"

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ..cases import every
-from .audit import Report, examine, examine_deliveries, examine_files
+from .audit import Report, examine, examine_deliveries, examine_files, files_in
 from .ledger import Attempt, Generation
 
 CREATE = {"key": "k1", "prompt": "Beach", "id": "gen_1"}
@@ -183,7 +183,7 @@ def test_faults_of_deliveries_are_reported(lines: list[Any], words: str) -> None
 def stored(folder: Path, rows: set[str], *archived: str, final: bool = True) -> list[str]:
     report = Report()
     files = [{"name": name, "sha256": sha256(b"video").hexdigest()} for name in archived]
-    examine_files(report, folder, rows, files, final=final)
+    examine_files(report, folder, files_in(folder), rows, files, final=final)
     return report.violations
 
 

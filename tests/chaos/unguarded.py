@@ -21,7 +21,7 @@ from gateway.domain.generation.model import Generation
 from gateway.engine.embedded import EmbeddedEngine
 from gateway.engine.replicated import ReplicatedEngine
 from gateway.store.port import Permission, SubmitPlace
-from gateway.store.sql.attempts import moved
+from gateway.store.sql.attempts import event_of_move
 from gateway.store.sql.database import Transaction
 from gateway.store.sql.store import SqlStore
 from gateway.store.sqlite import lineage
@@ -63,7 +63,8 @@ async def begin_anyhow(
             "update attempts set state = 'submitting', sent_at = ? where id = ? returning generation_id",
             (now.timestamp(), attempt_id),
         )
-        await moved(transaction, generation_id, attempt_id, "submitting", now)
+        await transaction.run(*event_of_move(generation_id, attempt_id, "submitting", now))
+        await transaction.run("update generations set version = version + 1 where id = ?", (generation_id,))
         return Permission.GRANTED
 
     return await self._writer.run(work)

@@ -111,7 +111,7 @@ class Meter:
 
 
 BOUNDS = {
-    "create, submitted and accepted": Counts(statements=33, commits=4, tasks=2, decoded=1, calls=2100),
+    "create, submitted and accepted": Counts(statements=24, commits=3, tasks=2, decoded=1, calls=1995),
     "poll that changes nothing": Counts(tasks=1, decoded=1, calls=620),
     "read by id": Counts(statements=1, calls=345),
     "list of one": Counts(statements=2, calls=370),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway import log_writer
 from gateway.log_writer import LogWriter, write_apart
 
 PIPE = 1 << 20  # more than fits into a pipe
@@ -35,6 +36,17 @@ def test_lines_are_written_in_their_order_also_at_the_end() -> None:
         writer.put(f"line {number}")
     assert writer.close()
     assert reader.all() == [b"line %d" % number for number in range(100)]
+
+
+def test_one_wake_up_of_the_thread_serves_all_lines_of_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_writer, "GATHERING_SECONDS", 3600)
+    reader = Reader()
+    writer = LogWriter(reader.write_end, lambda _: None)
+    for number in range(100):
+        writer.put(f"line {number}")
+    assert writer.close(timeout_seconds=60), "the end does not wait for more lines"
+    assert writer.wake_ups == 1
+    assert len(reader.all()) == 100
 
 
 def test_reader_that_hangs_blocks_neither_writers_nor_the_end() -> None:

@@ -94,7 +94,14 @@ class IllegalMove(Exception):
 
 
 def apply(generation: Generation, write: Write) -> Generation:
-    """The generation after one write. Raises `IllegalMove` if the tables forbid it."""
+    """The generation after one write. Raises `IllegalMove` if the tables forbid it, or if it has no such row."""
+    try:
+        return _apply(generation, write)
+    except StopIteration:
+        raise IllegalMove(f"{generation.id}: it has nothing that {type(write).__name__} could change") from None
+
+
+def _apply(generation: Generation, write: Write) -> Generation:
     match write:
         case AddAttempt(attempt=attempt):
             if generation.status.terminal or attempt.number != len(generation.attempts) + 1:

@@ -1,10 +1,8 @@
 """An open ledger in PostgreSQL: the writer with its connection, and the reads with theirs."""
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Literal
 
-from gateway.domain.errors import StoreUnavailable
 from gateway.store.lineage import LedgerLineage
 from gateway.store.postgres.limits import PostgresLimits
 from gateway.store.postgres.lineage import NEWEST_EVENT, Begun
@@ -25,26 +23,21 @@ class PostgresDatabase:
     dialect: Literal["postgres"] = "postgres"
 
     def __init__(self, server: Server, begun: Begun, at_start: Start, observer: Observer, locks: LocalLocks) -> None:
-        self._begun = begun
         begun.newest_event = self._newest_event
         self.lineage: LedgerLineage = begun
         self.at_start = at_start
         self.writer = GroupWriter(server, observer)
-        self.writer.after_commit = self._mark
         self.reader = PoolReader(server)
         self.replicas = PostgresReplicas(server, self.reader, self.writer, locks, begun.marker.lineage)
         self.shared_counts = self.request_rates = self._limits = PostgresLimits(server)
         self.signals: Signals = PostgresSignals(server, lambda: self.writer.replica)
 
-    async def _mark(self) -> None:
-        with suppress(StoreUnavailable):  # the marker is older for a while, and so it recognises less
-            await self._begun.follow()
-
     async def _newest_event(self) -> int:
         return int((await self.reader.all(NEWEST_EVENT))[0][0])
 
-    def check(self) -> None:
-        """Nothing is damaged permanently: another connection, or another server, may work."""
+    async def ping(self) -> None:
+        """See `Store.ping`. A write would wait for the lock of the ledger; heartbeats show whether writes work."""
+        await self.reader.all("select 1")
 
     def keep_time(self, now: datetime) -> None:
         """Nothing: a start compares the clock with what is stored, and other gateways go on storing."""

@@ -22,6 +22,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_PLACEHOLDER = re.compile(r"\$(\d+)")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 # A `+` after one of these has only one operand.
 _BEFORE_OPERAND = frozenset(
@@ -59,6 +60,23 @@ def translate(sql: str) -> Statement:
         tokens = _with_calls(tokens, name, change)
     is_plain = order == list(range(len(order)))
     return Statement(_text(tokens), None if is_plain else tuple(order))
+
+
+@lru_cache(_STATEMENTS_MAX)
+def together(texts: tuple[str, ...]) -> str:
+    """One statement that carries out several changes, and whose row has the number of rows of each.
+
+    It takes the values of their statements, one after another.
+    """
+    parts, before = [], 0
+    for number, text in enumerate(texts):
+        sql = translate(text).sql
+        places = [int(place) for place in _PLACEHOLDER.findall(sql)]
+        moved = _PLACEHOLDER.sub(lambda place, before=before: f"${int(place[1]) + before}", sql)  # type: ignore[misc]
+        parts.append(f"change_{number} as ({moved} returning 1)")
+        before += max(places, default=0)
+    counts = ", ".join(f"(select count(*) from change_{number})" for number in range(len(texts)))
+    return f"with {', '.join(parts)} select {counts}"
 
 
 def _numbered(tokens: list[str]) -> tuple[list[str], list[int]]:

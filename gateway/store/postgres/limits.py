@@ -13,7 +13,6 @@ from gateway.store.request_rates import Taken
 from gateway.store.sql.database import OpenCount, Transaction
 
 _ANSWER_SECONDS = 4.0  # how long a statement about requests may take, its connection included
-_HAS_PLACE = "select submit_has_place(?, ?)"
 _OPEN = "select key, generations from open_counts where key in (?, '')"
 _TAKE = "select taken, unused from take_requests($1, $2, $3, $4, $5)"
 
@@ -21,14 +20,12 @@ _TAKE = "select taken, unused from take_requests($1, $2, $3, $4, $5)"
 class PostgresLimits:
     """Implements `SharedCounts` and `RequestRates`."""
 
+    has_place = "submit_has_place(?, ?)"
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connection: Connection = None
         self._turn = asyncio.Lock()  # a connection carries out one statement at a time
-
-    async def has_place(self, transaction: Transaction, provider: str, places: int) -> bool:
-        """See `SharedCounts`."""
-        return bool(await transaction.value(_HAS_PLACE, (provider, places)))
 
     async def open_now(self, transaction: Transaction, owner: str) -> OpenCount:
         """See `SharedCounts`."""

@@ -5,7 +5,6 @@ newest transactions. The position of the ledger is that of the sequence of its e
 The marker says the newest event that is committed.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from secrets import token_hex
@@ -22,7 +21,6 @@ _POSITION = "select case when is_called then last_value else 0 end from events_s
 _SKIP_TO = "select setval('events_seq_seq', ?)"
 _NEWEST = "select id, marked from lineages order by number desc limit 1"
 _BEGIN = "insert into lineages (id, began_at, reason, marked) values (?, ?, ?, 1)"
-_EACH_SECONDS = 1.0  # between two looks at the newest event
 
 ReadFar = Callable[[str], Reading | None]  # from the id of a lineage to its marker in the artifact store
 
@@ -33,17 +31,10 @@ class Begun(Struct, kw_only=True):
     marker: Marker
     copy: Copy | None
     held: tuple[str, ...]
-    looked_at: float = 0.0
     newest_event: Callable[[], Awaitable[int]]  # reads its number from the ledger
-
-    async def follow(self) -> None:
-        """Bring the marker up to date after a commit, at most once a second."""
-        if time.monotonic() - self.looked_at >= _EACH_SECONDS:
-            await self.newest()
 
     async def newest(self) -> Marker:
         """See `LedgerLineage`."""
-        self.looked_at = time.monotonic()
         newest = await self.newest_event()
         if newest > self.marker.position:
             self.marker = Marker(lineage=self.marker.lineage, position=newest)

@@ -22,6 +22,7 @@ from pgqueuer.domain.models import Job, Schedule
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel
 
+from gateway.domain.errors import StoreUnavailable
 from gateway.store.postgres.errors import explain, is_lost
 from gateway.store.postgres.server import Connection, Server
 from gateway.store.replicas import Duties
@@ -169,7 +170,10 @@ class Queue:
             raise RetryRequested(_POSTPONED, "another replica has more room")
 
     async def _look(self, _: Schedule) -> None:
-        await self._duties.look_after_all()
+        try:
+            await self._duties.look_after_all()
+        except StoreUnavailable as error:  # PgQueuer would log it as a fault of the program
+            log.warning("look_postponed", error=error.reason or error.detail)
         if self._pgqueuer is not None:
             await self._pgqueuer.connection.execute(_FORGET)
 

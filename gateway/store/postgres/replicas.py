@@ -48,8 +48,7 @@ with mine as (
 select
     (select id from lineages order by number desc limit 1) as lineage,
     (select last_value from events_seq_seq) as position,
-    (select coalesce(max(seq), 0) from events) as newest,
-    pg_postmaster_start_time() as server_since,
+    greatest((select max(seq) from events), (select number from newest_deleted_event), 0) as newest,
     pg_notification_queue_usage() as queued,
     exists (select from mine) as lives,
     array(select driven from replicas where id <> $1 and not draining and replica_lives(id)) as others,
@@ -189,7 +188,6 @@ class PostgresReplicas:
             lineage=row["lineage"],
             position=row["position"],
             newest=row["newest"],
-            server_since=row["server_since"],
         )
         before = self._sight or structs.replace(sight, lineage=self._lineage)
         self._sight = sight

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gateway.store.postgres.dialect import translate
+from gateway.store.postgres.dialect import together, translate
 from gateway.store.postgres.server import Connection
-from gateway.store.sql.database import Row
+from gateway.store.sql.database import Change, Row
 
 
 class Statements:
@@ -42,3 +42,13 @@ class Statements:
         statement = translate(sql)
         if values := [statement.values(row) for row in rows]:
             await self.connection.executemany(statement.sql, values)
+
+    async def all_of(self, changes: Sequence[Change]) -> list[int]:
+        """See `Transaction`."""
+        if len(changes) == 1:
+            return [await self.run(*changes[0])]
+        if not changes:
+            return []
+        values = [value for sql, given in changes for value in translate(sql).values(given)]
+        counts: Row = await self.connection.fetchrow(together(tuple(sql for sql, _ in changes)), *values)
+        return list(counts)

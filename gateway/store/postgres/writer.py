@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import chain, repeat
 from typing import Any
 
@@ -80,8 +80,6 @@ class GroupWriter:
         self._connection: Connection = None
         self.replica = ""  # the id of this replica, which the triggers of the database ask for; empty: none yet
         self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
-        # Awaited after each commit, before its jobs have their results. It must not raise.
-        self.after_commit: Callable[[], Awaitable[None]] = _nothing
         self._at_commit = False  # the server may have got the commit of the transaction under way
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._jobs: deque[_Job] = deque()
@@ -143,8 +141,6 @@ class GroupWriter:
         """
         began_at = time.monotonic()
         error = await self._try(jobs)
-        if error is None:
-            await self.after_commit()
         self._log_fault(error)
         now = time.monotonic()
         self._observer.observe(
@@ -242,10 +238,6 @@ class GroupWriter:
         elif self._failing and not fault:
             log.warning("store_works_again")
         self._failing = fault
-
-
-async def _nothing() -> None:
-    return
 
 
 async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> int:

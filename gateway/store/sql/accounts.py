@@ -11,7 +11,7 @@ from datetime import datetime
 from gateway.domain.generation.model import Generation
 from gateway.domain.money.account import NOTHING, Account, account
 from gateway.domain.money.budgets import Budget, Exceeded, Period, exceeded, name_of, states
-from gateway.store.sql.database import Transaction
+from gateway.store.sql.database import Change, Transaction
 
 # What an owner and all owners have reserved and settled in the day, the month and in total.
 SPENT = "select key, period, reserved + settled from spending where key in (?1, '') and period in (?2, ?3, ?4)"
@@ -32,30 +32,37 @@ _ADD = (
 )
 
 
-async def begin(transaction: Transaction, generation: Generation, new: Account) -> None:
-    """Count the account of a generation that is being created."""
-    if new != NOTHING:
-        await _change(transaction, generation, name_of(Period.DAY, generation.created_at), NOTHING, new)
+def beginning(generation: Generation, new: Account) -> list[Change]:
+    """The changes that count the account of a generation that is being created."""
+    return _changes(generation, name_of(Period.DAY, generation.created_at), NOTHING, new)
 
 
-async def settle(transaction: Transaction, generation: Generation, new: Account) -> None:
-    """Bring the stored account of a generation and the sums up to date, whatever the account was before."""
+async def settling(transaction: Transaction, generation: Generation, new: Account) -> list[Change]:
+    """The changes that bring the stored account of a generation and the sums up to date, whatever it was before."""
     row = await transaction.first(_ROW, (generation.id,))
     day, old = (name_of(Period.DAY, generation.created_at), NOTHING) if row is None else (row[0], Account(*row[1:]))
-    if new != old:
-        await _change(transaction, generation, day, old, new)
+    return _changes(generation, day, old, new)
+
+
+async def settle(transaction: Transaction, generation: Generation) -> None:
+    """Carry out the changes of `settling` for a generation as it is."""
+    await transaction.all_of(await settling(transaction, generation, account(generation)))
 
 
 async def close(transaction: Transaction, generation: Generation, now: datetime) -> None:
     """Mark the account of a generation that is being deleted: what it has cost stays."""
-    await settle(transaction, generation, account(generation))
+    await settle(transaction, generation)
     await transaction.run(_DELETED, (now.timestamp(), generation.id))
 
 
-async def _change(transaction: Transaction, generation: Generation, day: str, old: Account, new: Account) -> None:
-    await transaction.run(_SAVE, (generation.id, generation.owner, day, new.reserved, new.settled, new.maybe))
+def _changes(generation: Generation, day: str, old: Account, new: Account) -> list[Change]:
+    if new == old:
+        return []
     difference = (new.reserved - old.reserved, new.settled - old.settled, new.maybe - old.maybe)
-    await transaction.run(_ADD, (generation.owner, day, day[:7], *difference))
+    return [
+        (_SAVE, (generation.id, generation.owner, day, new.reserved, new.settled, new.maybe)),
+        (_ADD, (generation.owner, day, day[:7], *difference)),
+    ]
 
 
 async def refusal(transaction: Transaction, generation: Generation, budgets: Sequence[Budget]) -> Exceeded | None:

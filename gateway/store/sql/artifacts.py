@@ -12,9 +12,8 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.domain.generation.model import ArchivedFile
-from gateway.domain.generation.transitions import SaveArchivedFile
 from gateway.store.sql.columns import seconds, to_json
-from gateway.store.sql.database import Reader, Transaction, Writer
+from gateway.store.sql.database import Change, Reader, Transaction, Writer
 
 SECRET_BYTES = 32
 # The first secret that was stored stays: what was signed with it must be valid after a restart as well.
@@ -25,7 +24,8 @@ _ANNOUNCE = (
 )
 _EXPIRED = "select name from artifacts where kept_until <= ? order by kept_until limit ?"
 _KEEP_UNTIL = "update artifacts set kept_until = ? where name in (select value from json_each(?)) and generation_id = ?"
-_SAVE_FILE = (
+# Of one output; the values are the file as JSON, the generation, and the number of the output.
+SAVE_FILE = (
     "update outputs set kept = ?, unkept_until = null"
     " where generation_id = ? and number = ? and artifact is not null and kept is null"
 )
@@ -49,18 +49,10 @@ async def secret(transaction: Transaction, name: str) -> bytes:
     return value
 
 
-async def save_archived(
-    transaction: Transaction, generation_id: str, write: SaveArchivedFile
-) -> tuple[str, tuple[object, ...]]:
-    """Extend the expiry of the archived files in a write; returns the statement that stores them in their output."""
-    await _extend_expiry(transaction, generation_id, write.file)
-    return _SAVE_FILE, (to_json(write.file), generation_id, write.index)
-
-
-async def _extend_expiry(transaction: Transaction, generation_id: str, file: ArchivedFile) -> None:
-    """Let an archived file and its thumbnail expire when its output says so."""
+def extended_expiry(generation_id: str, file: ArchivedFile) -> Change:
+    """The change that lets an archived file and its thumbnail expire when its output says so."""
     names = [name for name in (file.name, file.thumbnail) if name is not None]
-    await transaction.run(_KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id))
+    return _KEEP_UNTIL, (seconds(file.kept_until), to_json(names), generation_id)
 
 
 class SqlArchivedFiles:
@@ -89,7 +81,7 @@ class SqlArchivedFiles:
                 return False
             after = replace(before, thumbnail=thumbnail, thumbnail_type=content_type)
             await transaction.run(_SET_KEPT, (to_json(after), generation_id, index))
-            await _extend_expiry(transaction, generation_id, after)
+            await transaction.run(*extended_expiry(generation_id, after))
             await transaction.run(_NEW_VERSION, (generation_id,))
             return True
 

@@ -6,7 +6,7 @@ from typing import Any
 from gateway.domain.health.route_health import Completion
 from gateway.store.port import AttemptCursor
 from gateway.store.sql.columns import insert, to_json
-from gateway.store.sql.database import Row, Transaction
+from gateway.store.sql.database import Change, Row
 
 # The open generations that have a task at a provider which is not among the configured ones.
 UNFOLLOWED = (
@@ -53,11 +53,6 @@ def unknown(limit: int, after: AttemptCursor | None, *, open_only: bool) -> tupl
     return sql, (*place, limit)
 
 
-async def moved(transaction: Transaction, generation_id: str, attempt_id: str, state: str, now: datetime) -> int:
-    """Append the event of an attempt's move; returns the new version of its generation."""
-    event = (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())
-    await transaction.run(_ADD_EVENT, event)
-    version: int = await transaction.value(
-        "update generations set version = version + 1 where id = ? returning version", (generation_id,)
-    )
-    return version
+def event_of_move(generation_id: str, attempt_id: str, state: str, now: datetime) -> Change:
+    """The change that appends the event of an attempt's move."""
+    return _ADD_EVENT, (generation_id, f"attempt.{state}", to_json({"attempt": attempt_id}), now.timestamp())

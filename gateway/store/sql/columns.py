@@ -92,6 +92,19 @@ def insert(table: str, *columns: object) -> str:
     return f"insert into {table} ({names}) values ({', '.join('?' * (names.count(',') + 1))})"
 
 
+def insert_all(count: int, table: str, *columns: object) -> str:
+    """A statement that inserts so many rows, in their order."""
+    one_row = insert(table, *columns)
+    row = one_row[one_row.rindex("(") :]
+    return ", ".join([one_row, *[row] * (count - 1)])
+
+
+def only_if(inserting: str, condition: str) -> str:
+    """The statement of `insert`, which inserts nothing unless a condition holds. The values come before its own."""
+    head, _, values = inserting.partition(" values (")
+    return f"{head} select {values.removesuffix(')')} where {condition}"
+
+
 def assignments(*columns: object) -> str:
     """The part of an update between `set` and `where`, for names and `Columns`."""
     return ", ".join(f"{name} = ?" for name in ", ".join(map(str, columns)).split(", "))

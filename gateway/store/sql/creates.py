@@ -14,7 +14,7 @@ from gateway.store.port import Idempotency
 from gateway.store.sql import accounts, clients, generations
 from gateway.store.sql import files as inputs
 from gateway.store.sql import idempotency as repeats
-from gateway.store.sql.accounting import follow
+from gateway.store.sql.accounting import following
 from gateway.store.sql.database import SharedCounts, Transaction
 from gateway.store.sql.rows import FILE
 
@@ -55,7 +55,8 @@ async def create(
         return refusal
     if client_limits is not None:
         await clients.check_create(transaction, generation, client_limits)
-    await generations.add(transaction, generation, None if idempotency is None else idempotency.digest)
+    counted = await following(transaction, None, generation)
+    await generations.add(transaction, generation, None if idempotency is None else idempotency.digest, counted)
     for file in files:
         await transaction.run(inputs.INSERT_INLINE, FILE.values(file))
     if files and limits is not None:  # here and not only before: other creates may have come in between
@@ -71,6 +72,5 @@ async def create(
             await repeats.add_key(transaction, generation, name, idempotency.digest)
         if idempotency.key is None and idempotency.retry and is_shared:
             await repeats.put_retry(transaction, generation, idempotency.digest)
-    await follow(transaction, None, generation, generation.created_at)
     reach("create_before_commit")
     return generation.id

@@ -38,6 +38,7 @@ from gateway.store.start import Start
 
 T = TypeVar("T")
 Row = Sequence[Any]
+Change = tuple[str, Sequence[Any]]  # an insert, an update or a delete, and its values
 
 
 class Transaction(Protocol):
@@ -64,6 +65,15 @@ class Transaction(Protocol):
 
     async def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Carry out the same statement for each of several rows of values."""
+        ...
+
+    async def all_of(self, changes: Sequence[Change]) -> list[int]:
+        """Carry out changes that are independent of one another; returns the number of rows that each has changed.
+
+        None of them may look at what another one writes, and no two may write the same row: a database may carry them
+        out as one statement, in any order. So they cost one exchange with a server. A transaction of all gateways on it
+        waits for each exchange, because one of them at a time has the lock of the ledger.
+        """
         ...
 
 
@@ -121,8 +131,9 @@ class OpenCount(Struct, frozen=True, kw_only=True):
 class SharedCounts(Protocol):
     """What the transactions of all processes on the ledger count, where there can be several."""
 
-    async def has_place(self, transaction: Transaction, provider: str, places: int) -> bool:
-        """Whether a submit may begin to a provider that takes so many at the same time.
+    @property
+    def has_place(self) -> str:
+        """The SQL of whether a submit may begin to a provider, `?`, that takes so many, `?`, at the same time.
 
         False also if places are free, but for other processes, which have waited longer. Who got False asks again soon.
         """
@@ -176,8 +187,8 @@ class Database(Protocol):
         """What the start has read; `gateway/store/sql/start.py` reads it."""
         ...
 
-    def check(self) -> None:
-        """Raise `StoreUnavailable` if the database is damaged, so that a repeat cannot help."""
+    async def ping(self) -> None:
+        """See `Store.ping`."""
         ...
 
     def keep_time(self, now: datetime) -> None:

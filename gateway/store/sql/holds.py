@@ -11,11 +11,10 @@ ALL = f"select {_HOLD} from provider_holds order by provider"
 _OF = f"select {_HOLD} from provider_holds where provider = ?"
 _PUT = f"{insert('provider_holds', _HOLD)} on conflict (provider) do nothing"
 _REMOVE = "delete from provider_holds where provider = ?"
-# Whether the provider of an attempt is held. The plan is read only while any provider is.
+# Whether the provider of an attempt `a` of a generation `g` is held. The plan is read only while any provider is.
 IS_HELD = (
-    "select 1 from attempts as a join generations as g on g.id = a.generation_id"
-    " where exists (select 1 from provider_holds) and a.id = ?"
-    " and json_extract(g.plan, '$.routes[' || a.route || '].provider') in (select provider from provider_holds)"
+    "(exists (select 1 from provider_holds)"
+    " and json_extract(g.plan, '$.routes[' || a.route || '].provider') in (select provider from provider_holds))"
 )
 
 

@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from gateway.domain.money.account import account
 from gateway.domain.money.budgets import Period, Spent, name_of
 from gateway.store.sql import accounts
 from gateway.store.sql.database import Reader, Transaction, Writer
@@ -26,7 +25,7 @@ async def fill_open(transaction: Transaction) -> None:
     if await transaction.first(_BEFORE) is None:
         return
     for generation in map(generation_of, await transaction.all(_ALL_OPEN)):
-        await accounts.settle(transaction, generation, account(generation))
+        await accounts.settle(transaction, generation)
 
 
 class SqlMoney:
@@ -48,7 +47,7 @@ class SqlMoney:
             rows = await transaction.all(_MISSING, (limit,))
             generations = [generation_of(row) for row in rows]
             for generation in generations:
-                await accounts.settle(transaction, generation, account(generation))
+                await accounts.settle(transaction, generation)
             if generations:
                 await transaction.run("update accounts_missing set before = ?", (generations[-1].id,))
             else:

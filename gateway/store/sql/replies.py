@@ -7,7 +7,7 @@ from functools import reduce
 from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.transitions import SaveAttempt, Write, apply
 from gateway.domain.usage.contribution import provider_of
-from gateway.store.sql.accounting import follow
+from gateway.store.sql.accounting import following
 from gateway.store.sql.database import Transaction
 from gateway.store.sql.generations import carry_out
 
@@ -28,17 +28,16 @@ async def accept_expected(
     version: int | None = await transaction.value(_RAISE_VERSION, guard)
     if version is None:
         return None
-    await carry_out(transaction, before.id, writes, now)
     provider = before.route(attempt).provider
-    await transaction.many(_CLAIM, [(provider, task.ref.id, attempt.id) for task in attempt.tasks])
+    claims = [(_CLAIM, (provider, task.ref.id, attempt.id)) for task in attempt.tasks]
     after = reduce(apply, writes, before)
-    if not _is_usual(before, after, attempt):
-        await follow(transaction, before, after, now)
+    counted = [] if _is_usual(before, after, attempt) else await following(transaction, before, after)
+    await carry_out(transaction, before.id, writes, now, [*claims, *counted])
     return version
 
 
 def _is_usual(before: Generation, after: Generation, attempt: Attempt) -> bool:
-    """Whether nothing that is counted differs: one running task for each output; see `accounting.follow`."""
+    """Whether nothing that is counted differs: one running task for each output; see `accounting.following`."""
     return (
         after.status is before.status
         and provider_of(after) == provider_of(before)

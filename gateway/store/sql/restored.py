@@ -25,5 +25,5 @@ async def hold_open(transaction: Transaction, now: datetime) -> list[str]:
         writes = hold(generation, now)
         await carry_out(transaction, generation_id, writes, now)
         await transaction.run(_RAISE_VERSION, (generation_id,))
-        await follow(transaction, generation, reduce(apply, writes, generation), now)
+        await follow(transaction, generation, reduce(apply, writes, generation))
     return ids

@@ -6,8 +6,7 @@ from gateway.domain.generation.event_names import ENDS
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.purchases import purchases_of
 from gateway.store.retention import FIRST_END, EndPlace
-from gateway.store.sql import artifacts, files, generations, idempotency, purchases
-from gateway.store.sql.accounting import follow
+from gateway.store.sql import accounting, artifacts, files, generations, idempotency, purchases
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Reader, Transaction, Work, Writer
 from gateway.store.sql.rows import OPEN, SELECT, generation_of
@@ -41,7 +40,7 @@ async def remove(transaction: Transaction, generation: Generation, now: datetime
     The statements run in the transaction of the caller.
     """
     await purchases.add(transaction, purchases_of(generation, now))
-    await follow(transaction, generation, None, now)
+    await accounting.close(transaction, generation, now)
     await generations.remove_metadata(transaction, generation)
     used = await transaction.all(files.USES, (generation.id,))
     await idempotency.add_deleted(transaction, generation.id)

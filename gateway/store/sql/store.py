@@ -38,7 +38,7 @@ from gateway.store.retention import Retention
 from gateway.store.signals import Signals
 from gateway.store.sql import attempts, restored, task_claims, webhooks
 from gateway.store.sql import idempotency as repeats
-from gateway.store.sql.accounting import follow
+from gateway.store.sql.accounting import following
 from gateway.store.sql.artifacts import SqlArchivedFiles
 from gateway.store.sql.clients import SqlClients
 from gateway.store.sql.columns import to_json
@@ -87,12 +87,19 @@ _TAKE_OVER = (
     f" where id in (select value from json_each(?)) and {_DRIVEN} returning id"
 )
 _TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
-_RESERVED = (
-    "id = ? and state = 'reserved' and exists (select 1 from generations where id = attempts.generation_id"
-    f" and fence = ? and status in {OPEN} and restored_at is null)"
+# Places come last, as an attempt whose submit has begun would wait for the place that it has itself, and as one that
+# asks for a place and gets none stands in the line of those that wait.
+_PERMISSION = (
+    f"select case when {IS_HELD} then 'held' when g.fence <> ? or g.status not in {OPEN} or restored_at is not null"
+    " or a.state <> 'reserved' then 'overtaken' when {has_place} then 'granted' else 'full' end"
+    " from attempts as a join generations as g on g.id = a.generation_id where a.id = ?"
 )
-_MAY_BEGIN = f"select 1 from attempts where {_RESERVED}"
-_BEGIN_SUBMIT = f"update attempts set state = 'submitting', sent_at = ? where {_RESERVED} returning generation_id"
+# PostgreSQL changes nothing if this process counts as dead.
+_BEGIN_SUBMIT = (
+    f"update attempts set state = 'submitting', sent_at = ? where id = ? and ({_PERMISSION}) = 'granted'"
+    " returning generation_id"
+)
+_NEW_VERSION = "update generations set version = version + 1 where id = ?"
 _RAISE_VERSION = (
     "update generations set version = version + 1 where id = ? and fence = ? and version = ? returning version"
 )
@@ -155,8 +162,7 @@ class SqlStore:
         return self._database.log_bytes()
 
     async def ping(self) -> None:
-        self._database.check()
-        await self._writer.run(lambda transaction: transaction.run("update schema_migrations set number = number"))
+        await self._database.ping()
 
     async def create(
         self,
@@ -292,21 +298,19 @@ class SqlStore:
     async def begin_submit(
         self, attempt_id: str, fence: int, now: datetime, place: SubmitPlace | None = None
     ) -> Permission:
-        counts = self._counts
+        has_place, of_place = "1 = 1", tuple[Any, ...]()
+        if self._counts is not None and place is not None:
+            has_place, of_place = self._counts.has_place, (place.provider, place.places)
+        begin, permission = (sql.format(has_place=has_place) for sql in (_BEGIN_SUBMIT, _PERMISSION))
+        values = (fence, *of_place, attempt_id)
 
         async def work(transaction: Transaction) -> Permission:
-            if await transaction.value(IS_HELD, (attempt_id,)):
-                return Permission.HELD
-            if counts is not None and place is not None:
-                # First, as an attempt whose submit has begun would wait for the place that it has itself.
-                if not await transaction.value(_MAY_BEGIN, (attempt_id, fence)):
-                    return Permission.OVERTAKEN
-                if not await counts.has_place(transaction, place.provider, place.places):
-                    return Permission.FULL
-            generation_id = await transaction.value(_BEGIN_SUBMIT, (now.timestamp(), attempt_id, fence))
+            generation_id = await transaction.value(begin, (now.timestamp(), attempt_id, *values))
             if generation_id is None:
-                return Permission.OVERTAKEN
-            await attempts.moved(transaction, generation_id, attempt_id, "submitting", now)
+                refusal = await transaction.value(permission, values)
+                return Permission.OVERTAKEN if refusal in {None, Permission.GRANTED} else Permission(refusal)
+            event = attempts.event_of_move(generation_id, attempt_id, "submitting", now)
+            await transaction.all_of([event, (_NEW_VERSION, (generation_id,))])
             return Permission.GRANTED
 
         return await self._writer.purchase(work, Permission.without_marker)
@@ -337,8 +341,8 @@ class SqlStore:
             version: int | None = await transaction.value(_RAISE_VERSION, guard)
             if version is None or await task_claims.adopt_remembered(transaction, writes, now, dropped):
                 return None, False
-            await carry_out(transaction, generation.id, writes, now)
-            await follow(transaction, generation, reduce(apply, writes, generation), now)
+            counted = await following(transaction, generation, reduce(apply, writes, generation))
+            await carry_out(transaction, generation.id, writes, now, counted)
             return version, end is not None and await webhooks.add(transaction, generation, end, now)
 
         version, has_deliveries = await self._writer.run(work)

@@ -28,7 +28,7 @@ from gateway.domain.generation.reconciliation import (
 )
 from gateway.domain.generation.transitions import SaveAttempt, Write
 from gateway.store.sql.accounting import follow
-from gateway.store.sql.attempts import moved
+from gateway.store.sql.attempts import event_of_move
 from gateway.store.sql.columns import to_json
 from gateway.store.sql.database import Reader, Row, Transaction, Writer
 from gateway.store.sql.rows import OPEN, read
@@ -155,7 +155,7 @@ async def _save(transaction: Transaction, attempt: AttemptTasks, claimed: Claime
     await transaction.run(_ADD_TASKS, (to_json(claimed.tasks), attempt.attempt_id, attempt.state))
     await transaction.run(CLAIM_TASKS, (attempt.attempt_id,))
     await transaction.run(_RAISE_VERSION, (attempt.generation_id,))
-    await follow(transaction, before, await read(transaction, attempt.generation_id), now)
+    await follow(transaction, before, await read(transaction, attempt.generation_id))
 
 
 async def _save_accepted(
@@ -167,14 +167,19 @@ async def _save_accepted(
     upstream: UpstreamAnswer | None = None,
 ) -> int:
     """Store that the attempt is accepted, and return the new version of its generation."""
-    # The usual reply is left out, because the whole generation would have to be read: see `accounting.follow`.
+    # The usual reply is left out, because the whole generation would have to be read: see `accounting.following`.
     before = None if _is_usual(attempt, claimed) else await read(transaction, attempt.generation_id)
     values = (claimed.adopted, to_json(claimed.tasks), now.timestamp(), to_json(upstream))
-    await transaction.run(_ACCEPT, (*values, attempt.attempt_id, attempt.state))
+    await transaction.all_of(
+        [
+            (_ACCEPT, (*values, attempt.attempt_id, attempt.state)),
+            event_of_move(attempt.generation_id, attempt.attempt_id, claimed.state, now),
+        ]
+    )
     await transaction.run(CLAIM_TASKS, (attempt.attempt_id,))
-    version = await moved(transaction, attempt.generation_id, attempt.attempt_id, claimed.state, now)
+    version: int = await transaction.value(f"{_RAISE_VERSION} returning version", (attempt.generation_id,))
     if before is not None:
-        await follow(transaction, before, await read(transaction, attempt.generation_id), now)
+        await follow(transaction, before, await read(transaction, attempt.generation_id))
     return version
 
 

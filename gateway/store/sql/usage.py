@@ -23,19 +23,22 @@ from gateway.domain.usage.contribution import (
     time_differences,
 )
 from gateway.ids import moment_of
-from gateway.store.sql.columns import Columns, insert
-from gateway.store.sql.database import Reader, Row, Transaction, Writer
+from gateway.store.sql.columns import Columns, insert, only_if
+from gateway.store.sql.database import Change, Reader, Row, Transaction, Writer
 from gateway.store.sql.rows import SELECT, generation_of
 from gateway.store.usage import GROUPS, Group, UsageQuery, UsageRow
 
 _COUNTS = Columns(Counts)
 _KEY = ("day", "key", "model", "provider")
-_ADD = insert("usage", *_KEY, _COUNTS) + f" on conflict ({', '.join(_KEY)}) do update set "
-_ADD += ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in NAMES)
-_ADD_TIME = (
-    insert("usage_times", *_KEY, "bucket", "number")
-    + f" on conflict ({', '.join(_KEY)}, bucket) do update set number = usage_times.number + excluded.number"
-)
+_INSERT = insert("usage", *_KEY, _COUNTS)
+_OR_ADD = f" on conflict ({', '.join(_KEY)}) do update set "
+_OR_ADD += ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in NAMES)
+_INSERT_TIME = insert("usage_times", *_KEY, "bucket", "number")
+_OR_ADD_TIME = f" on conflict ({', '.join(_KEY)}, bucket) do update set number = usage_times.number + excluded.number"
+_ADD, _ADD_TIME = _INSERT + _OR_ADD, _INSERT_TIME + _OR_ADD_TIME
+_IS_UNCOUNTED = "exists (select 1 from usage_uncounted where after < ? and until >= ?)"
+_ADD_IF_COUNTED = f"{only_if(_INSERT, f'not {_IS_UNCOUNTED}')}{_OR_ADD}"
+_ADD_TIME_IF_COUNTED = f"{only_if(_INSERT_TIME, f'not {_IS_UNCOUNTED}')}{_OR_ADD_TIME}"
 _UNCOUNTED = "select after, until from usage_uncounted"
 _NEXT_UNCOUNTED = f"{SELECT} where id > ? and id <= ? order by id limit ?"
 _COUNTED_TO = "update usage_uncounted set after = ?"
@@ -50,29 +53,40 @@ _RETRY_SECONDS = 30
 Place = tuple[str, str, str, str]  # the key of a row: day, owner, model, provider
 
 
-async def follow(transaction: Transaction, generation: Generation, old: Contribution, new: Contribution) -> None:
-    """Bring the rows up to date after a change; `old` is `NOTHING` for a create.
+def changes(generation: Generation, old: Contribution, new: Contribution) -> list[Change]:
+    """The changes that bring the rows up to date after a change of a generation; `old` is `NOTHING` for a create.
 
-    The statements run in the transaction of the change.
+    They belong into the transaction of that change. What `count_history` has yet to reach is counted there, as it will
+    be then.
     """
-    if new != old and not await _is_uncounted(transaction, generation.id):
-        await _apply(transaction, [(generation, old, new)])
+    if new == old:
+        return []
+    counts, times = _sums([(generation, old, new)])
+    own = (generation.id, generation.id)
+    return [
+        *((_ADD_IF_COUNTED, (*place, *astuple(difference), *own)) for place, difference in counts.items()),
+        *((_ADD_TIME_IF_COUNTED, (*place, bucket, number, *own)) for (place, bucket), number in times.items()),
+    ]
 
 
 async def close(transaction: Transaction, generation: Generation) -> None:
     """Count a generation that is being deleted, if it has not been counted: it goes on to count."""
-    if await _is_uncounted(transaction, generation.id):
-        await _apply(transaction, [(generation, NOTHING, contribution(generation))])
+    if await transaction.first(f"select 1 where {_IS_UNCOUNTED}", (generation.id, generation.id)):
+        await _apply(transaction, [generation])
 
 
-async def _is_uncounted(transaction: Transaction, generation_id: str) -> bool:
-    """Whether `count_history` has yet to reach this generation: then it is counted there, as it will be then."""
-    place = await transaction.first(_UNCOUNTED)
-    return place is not None and place[0] < generation_id <= place[1]
+async def _apply(transaction: Transaction, generations: Iterable[Generation]) -> None:
+    """Add what generations contribute that were not counted before."""
+    counts, times = _sums((generation, NOTHING, contribution(generation)) for generation in generations)
+    await transaction.many(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
+    if times:
+        await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
 
 
-async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, Contribution, Contribution]]) -> None:
-    """Add the differences between old and new contributions to the rows."""
+def _sums(
+    changes: Iterable[tuple[Generation, Contribution, Contribution]],
+) -> tuple[dict[Place, Counts], dict[tuple[Place, int], int]]:
+    """The differences between old and new contributions, for each row of counts and of times."""
     counts: dict[Place, Counts] = {}
     times: dict[tuple[Place, int], int] = {}
     for generation, old, new in changes:
@@ -85,9 +99,7 @@ async def _apply(transaction: Transaction, changes: Iterable[tuple[Generation, C
         for (provider, bucket), number in time_differences(old, new):
             slot = ((*own, provider), bucket)
             times[slot] = times.get(slot, 0) + number
-    await transaction.many(_ADD, [(*place, *astuple(difference)) for place, difference in counts.items()])
-    if times:
-        await transaction.many(_ADD_TIME, [(*place, bucket, number) for (place, bucket), number in times.items()])
+    return counts, times
 
 
 class SqlUsage:
@@ -129,7 +141,7 @@ class SqlUsage:
                 return 0
             rows = await transaction.all(_NEXT_UNCOUNTED, (*place, limit))
             generations = [generation_of(row) for row in rows]
-            await _apply(transaction, [(generation, NOTHING, contribution(generation)) for generation in generations])
+            await _apply(transaction, generations)
             if len(generations) < limit:
                 await transaction.run(_ALL_COUNTED)
             else:

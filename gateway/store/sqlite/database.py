@@ -40,9 +40,10 @@ class SqliteDatabase:
     def _mark(self, connection: apsw.Connection, has_purchase: bool) -> None:  # noqa: FBT001  # a hook
         self._marker.advance(position_of(connection), durable=has_purchase)
 
-    def check(self) -> None:
+    async def ping(self) -> None:
         if self.writer.damage is not None:
             raise StoreUnavailable(reason=f"database.url: {self.writer.damage}")
+        await self.writer.run(lambda transaction: transaction.run("update schema_migrations set number = number"))
 
     def keep_time(self, now: datetime) -> None:
         keep_time(self._lock, now)

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from gateway.store.sql.database import Row
+from gateway.store.sql.database import Change, Row
 
 T = TypeVar("T")
 
@@ -33,6 +33,9 @@ class SqliteTransaction:
 
     async def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         self._connection.executemany(sql, rows)
+
+    async def all_of(self, changes: Sequence[Change]) -> list[int]:
+        return [await self.run(sql, values) for sql, values in changes]
 
 
 def drive(job: Coroutine[Any, Any, T]) -> T:

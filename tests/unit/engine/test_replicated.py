@@ -293,15 +293,34 @@ async def test_the_database_and_the_program_agree_when_a_replica_is_dead(world: 
     assert not await world.sql("select replica_lives(null)")
 
 
+_DELETE_NEWEST = "delete from events where seq = (select max(seq) from events)"
+
+
+async def test_a_delete_of_the_newest_event_is_no_loss_also_if_the_server_is_another_one(world: World) -> None:
+    process = await world.start()
+    await process.create()
+    await process.beat()
+    await world.sql(_DELETE_NEWEST)
+    await process.beat()
+    assert process.engine.halted is None
+
+
 @pytest.mark.parametrize(
-    "change", ["select setval('events_seq_seq', 2)", "insert into lineages (id, began_at) values ('x', 0)"]
+    "change",
+    [
+        "select setval('events_seq_seq', 2)",
+        "insert into lineages (id, began_at) values ('x', 0)",
+        # As a standby that took over and had not received the newest event.
+        f"alter table events disable trigger events_deleted; {_DELETE_NEWEST}",
+    ],
 )
 async def test_a_ledger_that_has_lost_commits_gets_no_submit_from_a_running_replica(world: World, change: str) -> None:
     process = await world.start()
     for _ in range(3):
         created = await process.create()
     await process.beat()
-    await world.sql(change)
+    for statement in change.split("; "):
+        await world.sql(statement)
     with capture_logs() as logged:
         await process.beat()
         await process.beat()

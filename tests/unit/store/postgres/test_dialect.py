@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.store.postgres.dialect import translate
+from gateway.store.postgres.dialect import together, translate
 
 from ....cases import every
 from ....ledger_statements import statements
@@ -50,6 +50,15 @@ def test_statements_are_translated(sql: str, expected: str, values: tuple[str, .
     statement = translate(sql)
     assert statement.sql == expected
     assert tuple(statement.values(("x", "y", "z", "w")))[: len(values)] == values
+
+
+def test_changes_become_one_statement_that_takes_their_values_one_after_another() -> None:
+    assert together(("insert into a (b, c) values (?2, ?1)", "delete from d where e = ?", "delete from f")) == (
+        "with change_0 as (insert into a(b, c) values ($1, $2) returning 1),"
+        " change_1 as (delete from d where e = $3 returning 1),"
+        " change_2 as (delete from f returning 1)"
+        " select (select count(*) from change_0), (select count(*) from change_1), (select count(*) from change_2)"
+    )
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 9)), min_size=1, max_size=12))

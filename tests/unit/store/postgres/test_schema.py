@@ -23,7 +23,7 @@ _OF_REPLICAS = (
     "^(replicas|pgqueuer|tg_pgqueuer|generations_driven|attempts_submitted"
     "|revisions|generation_changed|generation_deleted|client_changed|client_key_changed|provider_hold_changed"
     "|submits_in_flight|submit_inserted|submit_noted|submit_deleted|waiting_submits|request_rates"
-    "|open_counts|generation_opened|generation_ended|open_generation)"
+    "|open_counts|generation_opened|generation_ended|open_generation|newest_deleted_event|events_deleted)"
 )
 _COLUMNS = (
     "select table_name, column_name, is_nullable = 'NO' from information_schema.columns where table_schema = 'public'"

@@ -289,17 +289,6 @@ async def test_new_work_yields_and_too_much_is_refused(writer: GroupWriter, monk
     assert await asyncio.gather(*waiting) == [1, 1]
 
 
-async def test_what_follows_a_commit_comes_before_the_results(writer: GroupWriter, other: Any) -> None:
-    seen = []
-
-    async def follow() -> None:
-        seen.append(await names(other))
-
-    writer.after_commit = follow
-    assert await writer.purchase(adding("a"), without_marker=lambda _: 0) == 1
-    assert seen == [["a"]]
-
-
 async def test_a_server_that_loses_commits_is_refused_also_later(
     postgres_url: str, writer: GroupWriter, other: Any
 ) -> None:

@@ -80,7 +80,7 @@ class Counted(World):
         before = getattr(self, "_generation", None)
         self._generation = value
         if not self._silent:
-            drive(follow(SqliteTransaction(self.connection), before, value, T0))
+            drive(follow(SqliteTransaction(self.connection), before, value))
 
     def send(self, number: int) -> None:
         self._silent = True
@@ -95,7 +95,7 @@ class Counted(World):
         was, now = before.attempt(self.attempt(number).id), self.attempt(number)
         is_usual = was.state is AttemptState.SUBMITTING and len(now.tasks) == len(now.slots)
         if before.status.terminal or not is_usual or any(task.status.terminal for task in now.tasks):
-            drive(follow(SqliteTransaction(self.connection), before, self.generation, T0))
+            drive(follow(SqliteTransaction(self.connection), before, self.generation))
 
 
 class CountedLife(Life):
@@ -119,7 +119,7 @@ class CountedLife(Life):
         """A deleted generation goes on to count."""
         if hasattr(self, "world"):
             assert isinstance(self.world, Counted)
-            drive(follow(SqliteTransaction(self.world.connection), self.world.generation, None, T0))
+            drive(accounting.close(SqliteTransaction(self.world.connection), self.world.generation, T0))
             self.the_rows_are_what_the_generation_contributes()
 
 
