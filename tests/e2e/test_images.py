@@ -119,6 +119,15 @@ async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_boug
     assert len(bought(gateway)) == 1
 
 
+async def test_a_call_that_was_answered_is_not_taken_up_after_a_restart(gateway: Gateway) -> None:
+    first = await call(gateway, json=BODY)
+    await gateway.stop()
+    gateway.clock.move_on(1)
+    await gateway.start()
+    again = await call(gateway, json=BODY)
+    assert again.json()["id"] != first.json()["id"]
+
+
 async def test_as_many_equal_calls_as_a_stop_cut_off_are_taken_up_after_the_restart(gateway: Gateway) -> None:
     calls = [asyncio.create_task(gateway.client.post(IMAGES, json=BODY)) for _ in range(3)]
     await gateway.until(lambda: len(gateway.sandbox.state.tasks) == 3)
