@@ -119,12 +119,14 @@ async def test_a_call_that_a_stop_cut_off_is_answered_after_the_restart_and_boug
     assert len(bought(gateway)) == 1
 
 
-async def test_a_call_that_was_answered_is_not_taken_up_after_a_restart(gateway: Gateway) -> None:
-    first = await call(gateway, json=BODY)
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+async def test_a_call_that_was_answered_is_not_taken_up_after_a_restart(gateway: Gateway, response_format: str) -> None:
+    body = {**BODY, "response_format": response_format}
+    first = await call(gateway, json=body)
     await gateway.stop()
     gateway.clock.move_on(1)
     await gateway.start()
-    again = await call(gateway, json=BODY)
+    again = await call(gateway, json=body)
     assert again.json()["id"] != first.json()["id"]
 
 
