@@ -122,7 +122,7 @@ class Gateways:
         """Store so many open generations, each with one task that the provider has accepted."""
         application = Application(load(self._config, {"BENCH_KEY": KEY}, load_adapters()))
         application.engine.begin = lambda _: None  # type: ignore[method-assign, assignment]  # nothing is sent meanwhile
-        application.engine.admit = lambda _: nullcontext()  # type: ignore[method-assign, assignment]  # it is no replica
+        application.engine.admit = lambda _: nullcontext()  # type: ignore[method-assign, assignment]  # it has no row of a replica
         await create_first(application)
         store = application.store
         (first,) = await store.open_ids(datetime.now(UTC))

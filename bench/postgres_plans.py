@@ -28,9 +28,9 @@ from gateway.domain.money.budgets import Budget, Period
 from gateway.ids import new_id
 from gateway.store.port import Idempotency, Query
 from gateway.store.postgres import inspect, lineage, replicas, signals
-from gateway.store.postgres.dialect import translate
+from gateway.store.postgres.dialect import together, translate
 from gateway.store.postgres.statements import Statements
-from gateway.store.sql.database import Work
+from gateway.store.sql.database import Change, Work
 from gateway.store.sql.store import SqlStore, open_since
 from gateway.store.usage import UsageQuery
 from gateway.store.webhooks import DeliveryQuery
@@ -83,6 +83,12 @@ class Explained(Statements):
         if given:
             await self.explain(translate(sql).sql, translate(sql).values(given[0]))
             await super().many(sql, given)
+
+    async def all_of(self, changes: Sequence[Change]) -> list[int]:
+        if len(changes) > 1:  # otherwise it is carried out as `run`
+            sql = together(tuple(sql for sql, _ in changes))
+            await self.explain(sql, [value for sql, given in changes for value in translate(sql).values(given)])
+        return await super().all_of(changes)
 
 
 def literal(value: object) -> str:

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "VIDEO_GATEWAY_TEST_POSTGRES_URL"  # a server that is there already; its user may create databases
 _SETTINGS = {
@@ -45,7 +46,7 @@ class Server:
         self.folder.chmod(0o755)
         self.port = _free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}"  # without the name of a database
-        self._user = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
+        self._user: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": ()} if os.geteuid() == 0 else {}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **settings: str) -> None:
@@ -55,8 +56,8 @@ class Server:
         if self._user:
             os.chown(self.folder, 65534, 65534)
         if not data.exists():
-            arguments = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
-            self._run(programs / "initdb", "--pgdata", str(data), *arguments)
+            first = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
+            self._run(programs / "initdb", "--pgdata", str(data), *first)
             (data / "pg_hba.conf").write_text(_ACCESS)
         options = {**_SETTINGS, "port": str(self.port), "unix_socket_directories": str(self.folder), **settings}
         arguments = tuple(f"--{name}={value}" for name, value in options.items())
