@@ -110,6 +110,7 @@ async def test_a_late_reply_and_reports_of_its_task_are_one_task(gateways: Gatew
         ]
         answers = await gateways.at_once(*(calls[place] for place in order))
         assert not [answer for answer in answers if isinstance(answer, BaseException)], order
+        assert ClaimResult.REFUSED not in answers, "who reports a task that the attempt has is right"
         after = (await gateways.stored(made)).attempts[0]
         assert [(task.ref, task.slot) for task in after.tasks] == [(ref, 0)], order
         events = [event.type for event in await reply.events(made.id)]
