@@ -2,28 +2,35 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from gateway.api.web.links import TOKEN_GRACE
+from gateway.app import Application
+from gateway.clock import SystemClock
 from gateway.domain.replicas import DEAD_SECONDS
 from gateway.domain.webhooks import RETRY_SECONDS
 from gateway.fetch.fetcher import Posted
+from gateway.settings.load import load
 from gateway.store.port import KEY_LIFE
 
 from ..postgres_databases import execute
 from ..processes import LIMIT_SECONDS, freeze, until
-from .conftest import VIDEOS
+from .conftest import ADAPTERS, PROVIDER_KEYS, VIDEOS, running
 from .results import keep, kept_generation
 from .test_attempts import ADMIN_KEY
-from .test_replicas import OWN, contradictions, several, submits
+from .test_replicas import OWN, SHARED, contradictions, several, submits
 
 APART = 8
 WITHIN = timedelta(seconds=APART + 1)  # by more than the clocks differ, as some time passes while a test looks
+NEARLY = timedelta(seconds=APART / 2)  # a gateway learns the clock of the database as exactly as a slow answer allows
 # The last heartbeat of the gateway that drives something is a minute old.
 AGE = (
     "update replicas set heartbeat_at = heartbeat_at - interval '1 minute'"
@@ -222,3 +229,29 @@ async def test_the_database_says_who_lives_whatever_the_clocks_say(pair: Any) ->
         await gateway.application.engine.look_after_all()
     assert (gateways.first.application.engine.driven, gateways.second.application.engine.driven) == (0, 1)
     assert (await gateways.first.stored(made)).fence == 1
+
+
+class Machine(SystemClock):
+    """The clock of a machine that is set wrong."""
+
+    def __init__(self, wrong: int) -> None:
+        super().__init__()
+        self._wall += timedelta(seconds=wrong)
+
+
+async def test_gateways_on_machines_with_wrong_clocks_go_by_the_clock_of_the_database(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "gateway.toml").write_text(SHARED)
+    environ = {**PROVIDER_KEYS, "VIDEO_GATEWAY_DATABASE_URL": postgres_url, "VIDEO_GATEWAY_ARTIFACTS": str(tmp_path)}
+    settings = load(tmp_path / "gateway.toml", environ, ADAPTERS)
+    connection = await asyncpg.connect(postgres_url)
+    async with AsyncExitStack() as stack:
+        for wrong in (-APART, APART):
+            application = Application(settings, adapters=ADAPTERS, clock=Machine(wrong))
+            await stack.enter_async_context(running(application))
+            before = await connection.fetchval("select clock_timestamp()")
+            now = application.clock.now()
+            after = await connection.fetchval("select clock_timestamp()")
+            assert before - NEARLY < now < after + NEARLY
+    await connection.close()
