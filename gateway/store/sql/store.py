@@ -88,8 +88,8 @@ _TAKE_OVER = (
     f" where id in (select value from json_each(?)) and {_DRIVEN} returning id"
 )
 _TAKEN_OVER = f"{SELECT} where id in (select value from json_each(?))"
-# Places come last: an attempt whose submit has begun would wait for the place that it has itself, and whoever asks for
-# a place and gets none is listed among those that wait.
+# Places come last: an attempt whose submit has begun would wait for the place that it has itself, and one that gets no
+# place is listed among those that wait.
 _PERMISSION = (
     f"select case when {IS_HELD} then 'held' when g.fence <> ? or g.status not in {OPEN} or restored_at is not null"
     " or a.state <> 'reserved' then 'overtaken' when {has_place} then 'granted' else 'full' end"
