@@ -165,7 +165,7 @@ async def test_a_read_has_everything_that_is_stored_and_no_secret(gateway: Any, 
     ]
     assert [(submit["id"], submit["billed"]) for submit in read["submits"]] == [(stored.attempts[0].id, "yes")]
     events = [event["type"] for event in read["events"]]
-    assert (events[0], events[-1]) == ("generation.queued", "generation.completed")
+    assert (events[0], events[1], events[-1]) == ("attempt.reserved", "generation.queued", "generation.completed")
     listed = (await admin.get(f"/v1/admin/webhook_deliveries?generation={made['id']}")).json()["data"]
     assert read["deliveries"] == [entry["id"] for entry in listed]
     assert [entry["url"] for entry in listed] == ["https://client.example/hook?hidden"]

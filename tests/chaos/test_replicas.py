@@ -1,5 +1,6 @@
 """The short chaos run with three gateways on one PostgreSQL, and the proof that its audit finds defects."""
 
+import re
 import secrets
 import sys
 from collections import Counter
@@ -38,4 +39,4 @@ async def test_gateways_that_drive_the_same_without_the_guards_are_seen_to_buy_t
     report = await drive_everywhere(tmp_path, unfenced=True)
 
     assert report.doubled > 0
-    assert any("received 2 submits" in violation for violation in report.violations)
+    assert any(re.search("received [23] submits", violation) for violation in report.violations)
