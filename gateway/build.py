@@ -148,7 +148,8 @@ def build_inputs(base: Base, upstream: UpstreamParts) -> InputParts:
     settings = base.settings
     # Each purpose has a fetcher of its own, so that host names that no DNS server answers delay only one purpose.
     fetcher = Fetcher(base.fetch_allow)
-    blobs = open_blobs(base.live.of(lambda now: now.settings.artifacts), base.clock)
+    artifacts = base.live.of(lambda now: now.settings.artifacts)
+    blobs = open_blobs(artifacts, base.clock, has_others=base.store.replicas is not None)
     public_url = settings.server.public_url
     inputs = InputPreparer(
         store=base.store,

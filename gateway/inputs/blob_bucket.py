@@ -37,6 +37,9 @@ READ_SECONDS = 45.0  # with the wait for a place; a submit waits for it, and hol
 PUTS_MAX = 16  # at the same time
 READS_MAX = 8
 REMEMBERED_MAX = 10_000  # digests, about 2 MB
+# For so long after its start a gateway among several waits for an image that it does not find: another one may still
+# copy it from a folder that the ledger had before. After that time such an image is lost.
+COPIED_WITHIN = timedelta(hours=6)
 FOLDER = "inputs"
 _OBJECT = re.compile(r"inputs/[0-9a-f]{2}/([0-9a-f]{64})/(\d{4}-\d\d-\d\dT\d\dZ)")
 _HOUR = "%Y-%m-%dT%HZ"  # texts have the order of the hours
@@ -48,12 +51,18 @@ class BlobBucket:
     A blob is looked for in the cache, then in the bucket, then in that folder.
     """
 
-    def __init__(self, bucket: Bucket, cache: BlobCache, before: BlobFolder, clock: Clock) -> None:
-        """`before`: where the gateway put blobs when it had no bucket. They are read, and copied in the first sweep."""
+    def __init__(
+        self, bucket: Bucket, cache: BlobCache, before: BlobFolder, clock: Clock, *, has_others: bool = False
+    ) -> None:
+        """`before`: where the gateway put blobs when it had no bucket. They are read, and copied in the first sweep.
+
+        `has_others`: other gateways on the ledger may have such a folder, too.
+        """
         self._bucket = bucket
         self._cache = cache
         self._before = before
         self._clock = clock
+        self._lost_from = clock.now() + (COPIED_WITHIN if has_others else timedelta())
         self._is_copied = False  # whether all blobs in `before` are in the bucket
         self._put_in: OrderedDict[str, str] = OrderedDict()  # digest → the last hour in which this process put it
         self._puts, self._reads = FairQueue(PUTS_MAX), FairQueue(READS_MAX)
@@ -76,12 +85,12 @@ class BlobBucket:
             if content is None:  # the disk has no room for it
                 async with _answering("read", READ_SECONDS), self._reads.slot(client):
                     content = await self._first(digest, _joined)
-        return await self._from_before(digest) if content is None else content
+        return await self._last(digest) if content is None else content
 
     async def has(self, digest: str, client: str = "") -> bool:
         """See `Blobs`. If there is room for it, it is in the cache afterwards."""
         is_stored = await self._cache.has(digest) or await self._fetched(digest, client)
-        return is_stored or await self._from_before(digest) is not None
+        return is_stored or await self._last(digest) is not None
 
     async def chunks(self, digest: str, client: str = "") -> AsyncIterator[bytes]:  # noqa: ARG002  # `has` took the turn
         """See `Blobs`."""
@@ -139,6 +148,18 @@ class BlobBucket:
         if content is not None and await asyncio.to_thread(_digest, content) != digest:
             log.warning("stored_input_damaged", sha256=digest)
             return None
+        return content
+
+    async def _last(self, digest: str) -> bytes | None:
+        """The bytes from the folder of before. Raises `StoreUnavailable` while they may still come from elsewhere."""
+        content = await self._from_before(digest)
+        if content is None and self._clock.now() < self._lost_from:
+            raise StoreUnavailable(
+                "The input cannot be read now.",
+                retry_after=RETRY_AFTER_SECONDS,
+                reason=f"artifacts.url: the image {digest} is not in the bucket; if a folder `inputs/` from before has"
+                " it, start the gateway that has that folder",
+            )
         return content
 
     async def _fetched(self, digest: str, client: str) -> bool:

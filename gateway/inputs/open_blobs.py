@@ -11,10 +11,11 @@ from gateway.media.image_header import IMAGE_MAX
 from gateway.settings.sections import ArtifactSettings
 
 
-def open_blobs(artifacts: Live[ArtifactSettings], clock: Clock) -> Blobs:
+def open_blobs(artifacts: Live[ArtifactSettings], clock: Clock, *, has_others: bool) -> Blobs:
     """The bucket or the folder in which images of clients are stored, as configured when this is called.
 
-    Raises `ConfigurationError` when the settings of the bucket are incomplete. Nothing is sent or written.
+    `has_others`: other gateways may work on the ledger. Raises `ConfigurationError` when the settings of the bucket are
+    incomplete. Nothing is sent or written.
     """
     settings = artifacts.current
     min_free_bytes = artifacts.of(lambda now: now.min_free_bytes)
@@ -28,4 +29,4 @@ def open_blobs(artifacts: Live[ArtifactSettings], clock: Clock) -> Blobs:
         min_free_bytes=min_free_bytes,
         largest=IMAGE_MAX,
     )
-    return BlobBucket(bucket_of(settings, client=CLIENT, retries=RETRIES), cache, folder, clock)
+    return BlobBucket(bucket_of(settings, client=CLIENT, retries=RETRIES), cache, folder, clock, has_others=has_others)

@@ -52,7 +52,7 @@ class Replicas:
         self.bucket = bucket_of(self.settings)
         self.named: set[str] = set()
 
-    def open(self, name: str, cache_bytes: int = 2**30, **changes: Any) -> BlobBucket:
+    def open(self, name: str, cache_bytes: int = 2**30, *, has_others: bool = False, **changes: Any) -> BlobBucket:
         cache = BlobCache(
             self.folder / name / "cache",
             self.clock,
@@ -65,7 +65,7 @@ class Replicas:
             client={"connect_timeout": "1s", "timeout": "2s"},
             retries={"max_retries": 0},
         )
-        return BlobBucket(bucket, cache, self.before(name), self.clock)
+        return BlobBucket(bucket, cache, self.before(name), self.clock, has_others=has_others)
 
     def before(self, name: str) -> BlobFolder:
         return BlobFolder(self.folder / name / "inputs", self.clock, min_free_bytes=Live(0))

@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import shutil
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import obstore
 import pytest
 
+from gateway.buckets.opening import bucket_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.inputs import blob_bucket
 from gateway.inputs.blob_cache import DamagedBlob
@@ -209,6 +212,23 @@ async def test_the_first_sweep_copies_what_is_named_and_was_in_the_folder(replic
     assert await replicas.sweep(first) == 4, "three in the folder, and one in the bucket"
 
 
+async def test_an_image_that_another_gateway_may_still_copy_is_awaited(replicas: Replicas) -> None:
+    """After a move of the ledger any gateway may be started first: a generation must not fail for that."""
+    early = replicas.open("2", has_others=True)
+    replicas.named = {await replicas.before("1").put(CONTENT)}
+    for call in (early.get(DIGEST), early.has(DIGEST)):
+        with pytest.raises(StoreUnavailable) as refusal:
+            await call
+    assert f"the image {DIGEST} is not in the bucket" in str(refusal.value.reason)
+
+    await replicas.sweep(replicas.open("1", has_others=True), of_all=False)
+    assert await early.get(DIGEST) == CONTENT
+
+    lost = sha256(b"lost").hexdigest()
+    replicas.clock.moment += blob_bucket.COPIED_WITHIN
+    assert (await early.get(lost), await early.has(lost)) == (None, False)
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +364,28 @@ async def test_gateways_on_one_ledger_use_each_others_images(begin: Any, postgre
         True,
     ]
     assert first.upstream.submits == []
+
+
+async def test_a_generation_waits_until_the_gateway_with_the_folder_of_before_has_copied_its_image(
+    begin: Any, server: S3Server, tmp_path: Path, request: pytest.FixtureRequest, postgres_url: str
+) -> None:
+    early = await begin(VIDEO_GATEWAY_DATABASE_URL=postgres_url)
+    file = await uploaded(early)
+    bucket = bucket_of(server.settings(tmp_path, url=f"s3://results/{request.node.name}"))
+    for name in [entry["path"] for page in obstore.list(bucket, blob_bucket.FOLDER) for entry in page]:
+        obstore.delete(bucket, name)
+    shutil.rmtree(tmp_path / "1" / "cached-inputs")
+    digest = sha256(PNG).hexdigest()
+    path = tmp_path / "2" / "inputs" / digest[:2] / digest
+    path.parent.mkdir(parents=True)
+    path.write_bytes(PNG)
+
+    made = await early.create(model=MODEL, image=file["id"])
+    await early.clock.advance(60)
+    assert (await early.stored(made["id"])).status == "queued"
+    await begin(VIDEO_GATEWAY_DATABASE_URL=postgres_url)
+    await early.begin(made["id"])
+    assert b64encode(PNG).decode() in early.upstream.submits[0].content.decode()
 
 
 async def test_an_image_leaves_the_bucket_when_its_generations_have_ended(

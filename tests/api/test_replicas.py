@@ -4,10 +4,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
 from gateway.api.web.headers import CLOSES
+from gateway.domain.replicas import SURE_SECONDS
+from gateway.store.postgres.writer import LOCK
 
 from ..contract.ledgers import postgres_place
 from ..processes import until
@@ -43,6 +46,21 @@ async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_a
     assert [len(gateway.upstream.submits) for gateway in (first, second, third)] == [1, 0, 0]
     await stream.leave()
     await resumed.leave()
+
+
+async def test_readiness_waits_for_no_lock_and_goes_by_the_heartbeats(start: Any, postgres_url: str) -> None:
+    (gateway,) = await several(start, postgres_url, 1)
+    other = await asyncpg.connect(postgres_url)
+    await other.execute(f"select pg_advisory_lock({LOCK})")
+    assert (await gateway.client.get("/health/ready")).status_code == 200
+    await other.close()
+
+    gateway.application.engine._membership._sent_at -= SURE_SECONDS
+    answer = await gateway.client.get("/health/ready")
+    assert (answer.status_code, answer.json()["reason"]) == (
+        503,
+        "the store cannot take writes: PostgreSQL has stored no heartbeat for 10 s",
+    )
 
 
 async def several(start: Any, url: str, count: int = 2, toml: str = "", **environ: str) -> list[Any]:

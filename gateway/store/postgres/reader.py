@@ -16,8 +16,8 @@ from gateway.store.postgres.server import Connection, Server
 from gateway.store.sql.database import Row
 
 CONNECTIONS = 8  # at most, for short reads
-CONNECTION_SECONDS = 10.0  # how long a read waits for a connection
-SHORT_SECONDS = 10.0  # after this time a short read is stopped: it means that the server does not answer
+CONNECTION_SECONDS = 4.0  # how long a read waits for a connection
+SHORT_SECONDS = 5.0  # after this time a short read is stopped: it means that the server does not answer
 # How long a read that was stopped waits for the server to stop it too. A server that cannot be reached never answers.
 _CANCEL_SECONDS = 1.0
 _CLOSING_SECONDS = 5.0

@@ -9,7 +9,7 @@ As `LISTEN` belongs to a session, a connection pooler must leave this one its se
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, repeat
@@ -32,6 +32,7 @@ ANSWER_SECONDS = 10.0  # without an answer within this time the connection is gi
 _PAUSES = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # seconds before each new connection; the last one is repeated
 _WAITING_MAX = 1000  # messages that wait for a connection; a newer one takes the place of the oldest
 _CLOSING_SECONDS = 2.0
+_NOTED_MAX = 50_000  # versions, about 10 MB; what is forgotten too early is announced twice
 # So the server ends the session of a machine that is gone or a process that is stopped: notifications that such a
 # session does not read would fill the queue of all sessions, and no transaction with a notification could be committed.
 _LIMITS = (
@@ -56,22 +57,40 @@ _decode = msgspec.json.Decoder(Message).decode
 
 
 class Versions:
-    """Which version of each generation is known, so that neither a look nor a notification announces it again."""
+    """Which version of each generation is known, so that neither a look nor a notification announces it again.
+
+    Only a look is sure to read what is stored, so that no forged notification keeps a look from its announcement.
+    """
 
     def __init__(self) -> None:
         self._newer: dict[str, int] = {}
         self._older: dict[str, int] = {}
 
     def is_news(self, generation_id: str, version: int) -> bool:
-        """Whether this version was not noted before; it is now."""
-        if version <= max(self._newer.get(generation_id, -1), self._older.get(generation_id, -1)):
+        """Whether a notification names a later version than was noted, which it is now."""
+        if version <= self._noted(generation_id):
             return False
-        self._newer[generation_id] = version
+        self._note(generation_id, version)
+        return True
+
+    def is_missed(self, generation_id: str, version: int) -> bool:
+        """Whether a look has read another version than was noted, which it is now."""
+        if version == self._noted(generation_id):
+            return False
+        self._note(generation_id, version)
         return True
 
     def forget(self) -> None:
         """Forget what was noted before the last call. A look finds only what has changed since the look before."""
         self._older, self._newer = self._newer, {}
+
+    def _noted(self, generation_id: str) -> int:
+        return self._newer.get(generation_id, self._older.get(generation_id, -1))
+
+    def _note(self, generation_id: str, version: int) -> None:
+        if len(self._newer) >= _NOTED_MAX:
+            self.forget()
+        self._newer[generation_id] = version
 
 
 class PostgresSignals:
@@ -90,7 +109,8 @@ class PostgresSignals:
         self._pauses: Iterator[float] = _pauses()
         self._versions = Versions()
         self._newest_event: int | None = None  # of the last look
-        self._revisions: Counter[str] = Counter()  # by the kind of what has changed
+        self._revisions = {"clients": 0, "holds": 0}  # by the kind of what has changed
+        self._unreadable_count = 0  # notifications since the last look that could not be read
 
     def start(self, hear: Hear) -> None:
         """See `Signals`."""
@@ -158,6 +178,9 @@ class PostgresSignals:
         while await self._look_once(connection):
             pass
         self._versions.forget()
+        if self._unreadable_count > 1:
+            log.info("signals_unreadable", count=self._unreadable_count)
+        self._unreadable_count = 0
 
     async def _look_once(self, connection: Connection) -> bool:
         """Whether there may be more."""
@@ -167,8 +190,8 @@ class PostgresSignals:
             if kind == "seen":
                 self._newest_event, is_cut = number, name is not None
             elif kind != "generation":
-                self._revised(kind, number, None)
-            elif self._versions.is_news(name, number):
+                self._revised(kind, number, None, is_sure=True)
+            elif self._versions.is_missed(name, number):
                 self._announce(GenerationChanged(name))
         return is_cut
 
@@ -188,15 +211,20 @@ class PostgresSignals:
                 number, _, name = rest.partition(" ")
                 self._revised(kind, int(number), name)
         except (ValueError, msgspec.MsgspecError):
-            log.info("signal_unreadable", payload=payload[:200])
+            self._unreadable_count += 1
+            if self._unreadable_count == 1:  # a line for each of thousands would hold the event loop up
+                log.info("signal_unreadable", payload=payload[:200])
 
     def _is_own(self, replica: str) -> bool:
         return replica != "" and replica == self._replica()
 
-    def _revised(self, kind: str, number: int, name: str | None) -> None:
-        """Announce that one thing of a kind has changed; or any of them, if it is not the next change of its kind."""
-        before = self._revisions[kind]
-        if number <= before:
+    def _revised(self, kind: str, number: int, name: str | None, *, is_sure: bool = False) -> None:
+        """Announce that one thing of a kind has changed; or any of them, if it is not the next change of its kind.
+
+        Only a look is sure of the number: a notification may be late or forged. A newer gateway has other kinds.
+        """
+        before = self._revisions.get(kind)
+        if before is None or number == before or (number < before and not is_sure):
             return
         self._revisions[kind] = number
         if kind == "clients":

@@ -32,6 +32,9 @@ _STATEMENT_SECONDS = 15
 _TRANSACTION_SECONDS = 30.0  # after this time without an end the connection is given up
 # For this time after it came, a job is tried again on new connections, as long as no commit was sent for it.
 _PATIENCE_SECONDS = 5.0
+# So long the caller of new work waits, whatever the database does: the client of a create wants an answer. Everything
+# else waits for the end of its transaction, so that it knows more often whether the change was saved.
+_NEW_WORK_SECONDS = 8.0
 _PAUSES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)  # seconds before each new try; the last one is repeated
 _OF_NOBODY = log_context.nothing()  # a transaction is about many requests: its lines name none of them
 _BATCH_MAX = 64  # jobs in one transaction
@@ -61,14 +64,35 @@ class NotCommittedError(Exception):
 
 
 class _Job:
-    __slots__ = ("came_at", "error", "future", "result", "work")
+    __slots__ = ("came_at", "error", "future", "is_begun", "result", "work")
 
     def __init__(self, work: Work[Any], loop: asyncio.AbstractEventLoop) -> None:
         self.work = work
         self.came_at = time.monotonic()
-        self.future: asyncio.Future[Any] = loop.create_future()
+        self.future: asyncio.Future[Any] = loop.create_future()  # cancelled when the caller has given the job up
+        self.is_begun = False  # its statements may be a part of what is committed
         self.result: Any = None
         self.error: Exception | None = None
+
+    async def carry_out(self, transaction: Statements) -> None:
+        """Carry the job out, unless its caller was given an error meanwhile: nobody would expect its effect."""
+        if not self.future.cancelled():
+            self.is_begun = True
+            self.result = await self.work(transaction)
+
+    def give_up(self) -> StoreUnavailable:
+        """Let the job not begin any more; returns the error for its caller."""
+        self.future.cancel()
+        return not_written(TimeoutError(), at_commit=self.is_begun)
+
+    def finish(self) -> None:
+        """Give the caller the result or the error."""
+        if self.future.cancelled():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class GroupWriter:
@@ -79,7 +103,6 @@ class GroupWriter:
         self._observer = observer
         self._connection: Connection = None
         self.replica = ""  # the id of this replica, which the triggers of the database ask for; empty: none yet
-        self.on_commit: Callable[[], None] = lambda: None  # called after each transaction
         self._at_commit = False  # the server may have got the commit of the transaction under way
         self._failing = ""  # the fault that was logged, until a transaction succeeds again
         self._jobs: deque[_Job] = deque()
@@ -92,7 +115,10 @@ class GroupWriter:
         return len(self._jobs)
 
     async def run(self, work: Work[T], *, yields: bool = False) -> T:
-        """See `Writer`. A caller that is cancelled meanwhile does not stop its job."""
+        """See `Writer`. A caller that is cancelled meanwhile does not stop its job.
+
+        Work that `yields` waits `_NEW_WORK_SECONDS` at most.
+        """
         if self._closing:
             raise StoreUnavailable("The store is closed.", retry_after=RETRY_AFTER_SECONDS)
         if yields and len(self._jobs) >= _YIELDING_MAX:
@@ -104,7 +130,16 @@ class GroupWriter:
         self._jobs.append(job)
         if self._task is None:
             self._task = loop.create_task(self._work(), context=_OF_NOBODY)
-        result: T = await asyncio.shield(job.future)
+        result: T
+        try:
+            async with asyncio.timeout(_NEW_WORK_SECONDS if yields else None) as patience:
+                result = await asyncio.shield(job.future)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            if not job.future.done():
+                raise job.give_up() from None
+            result = job.future.result()
         return result
 
     async def purchase(self, work: Work[T], without_marker: Callable[[T], T]) -> T:  # noqa: ARG002  # the interface
@@ -141,6 +176,8 @@ class GroupWriter:
         """
         began_at = time.monotonic()
         error = await self._try(jobs)
+        for job in jobs:  # before anything that could fail: an error after the commit would say that nothing is saved
+            job.finish()
         self._log_fault(error)
         now = time.monotonic()
         self._observer.observe(
@@ -151,14 +188,6 @@ class GroupWriter:
                 succeeded=error is None,
             )
         )
-        self.on_commit()
-        for job in jobs:
-            if job.future.cancelled():
-                continue
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
 
     async def _try(self, jobs: list[_Job]) -> Exception | None:
         """One transaction; again on another connection if it was lost before a commit was sent. Returns its error."""
@@ -188,6 +217,7 @@ class GroupWriter:
         connection = await self._connected()
         for job in jobs:
             job.result = job.error = None
+            job.is_begun = False  # no commit was sent for an earlier try
         count = await _carry_out(connection, jobs, self._begin())
         if count == 0:
             return
@@ -253,7 +283,7 @@ async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> in
         for count, job in enumerate(jobs):
             if count and time.monotonic() > until:
                 return count
-            job.result = await job.work(transaction)
+            await job.carry_out(transaction)
     except Exception as error:
         if is_lost(error) or connection.is_closed():
             raise
@@ -270,7 +300,7 @@ async def _carry_out(connection: Connection, jobs: list[_Job], begin: str) -> in
             return count
         await connection.execute("savepoint job")
         try:
-            job.result = await job.work(transaction)
+            await job.carry_out(transaction)
         except Exception as error:
             if is_lost(error) or connection.is_closed():
                 raise

@@ -1,6 +1,7 @@
 """Processes on one PostgreSQL hear of each other's changes, at once or after a look, and never twice."""
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -231,7 +232,54 @@ async def test_what_others_send_on_the_channel_does_no_harm(pair: list[Process],
             await other.execute("select pg_notify($1, $2)", CHANNEL, payload)
         await process.hears(GenerationChanged("gen_1"), GenerationChanged("gen_2"))
     assert len(process.heard) == 2
-    assert [line["event"] for line in logged] == ["signal_unreadable"] * len(strange) + ["signal_failed"] * 2
+    assert [line["event"] for line in logged] == ["signal_unreadable"] + ["signal_failed"] * 2
+    assert process.signals._unreadable_count == len(strange)
+
+
+async def test_a_flood_of_notifications_takes_no_memory_and_hides_no_change(
+    pair: list[Process], other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands at once, from anybody who may use the database: forged, of kinds without number, and not readable."""
+    monkeypatch.setattr(signals_module, "_NOTED_MAX", 100)
+    monkeypatch.setattr(signals_module, "LOOK_SECONDS", 3600.0)
+    first, second = pair
+    made = await first.store.create(new_generation())
+    await second.listen()
+    floods = ("generation gen_{} 1 x", "kind_{} 7 x", "generation {}", "clients x{}")
+    turns = 0
+    by_turn: Counter[int] = Counter()
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        turning.append(loop.call_soon(turn))
+
+    def hear(signal: Signal) -> None:
+        by_turn[turns] += 1
+        second.heard.append(signal)
+
+    loop, turning = asyncio.get_running_loop(), deque[asyncio.Handle](maxlen=1)
+    second.signals._hear = hear
+    turn()
+    with capture_logs() as logged:
+        for flood in floods:
+            await other.execute(signals_module._SEND, CHANNEL, [flood.format(n) for n in range(20_000)])
+        for forged in (f"generation {made.id} 99 x", "clients 99 x", "holds 99 x"):
+            await other.execute("select pg_notify($1, $2)", CHANNEL, forged)
+        await second.hears(GenerationChanged(made.id), ClientsChanged(None), HoldsChanged())
+    turning[0].cancel()
+    assert len(second.heard) == 20_003
+    assert max(by_turn.values()) < 10_000, "other work of the event loop comes in between"
+    assert len(logged) == 1
+    assert len(second.signals._versions._newer) + len(second.signals._versions._older) <= 200
+    assert {*second.signals._revisions} == {"clients", "holds"}
+
+    second.heard.clear()
+    await moves(first.store, made, Status.IN_PROGRESS)
+    await first.store.clients.add(CAROL)
+    await first.store.holds.put(HOLD)
+    await second.signals._look(other)
+    assert {*second.heard} == {GenerationChanged(made.id), ClientsChanged(None), HoldsChanged()}
 
 
 async def test_messages_wait_for_a_connection_and_are_bounded(pair: list[Process]) -> None:

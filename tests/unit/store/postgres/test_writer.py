@@ -1,8 +1,10 @@
 """Group commit on a real PostgreSQL: what is committed together, what a lost connection means, and who has the lock."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -15,8 +17,10 @@ from gateway.store.postgres.writer import LOCK, GroupWriter
 from gateway.store.sql.database import Transaction
 from gateway.telemetry import BatchCommitted
 
+from ....chaos.replicas.proxy import Flow, Proxy
 from ....postgres_server import Server as OwnServer
 
+LIMIT_SECONDS = 10.0  # only a writer that waits for the network takes longer
 ADD = "insert into secrets (name, value) values (?, ?)"
 
 
@@ -70,8 +74,6 @@ async def names(connection: Any) -> list[str]:
 async def test_jobs_that_wait_are_committed_together_in_their_order(
     writer: GroupWriter, other: Any, events: Events
 ) -> None:
-    commits = []
-    writer.on_commit = lambda: commits.append(writer.waiting)
 
     async def number(transaction: Transaction) -> int:
         await transaction.many(ADD, [(f"job {i}", b"") for i in range(3)])
@@ -84,7 +86,7 @@ async def test_jobs_that_wait_are_committed_together_in_their_order(
     assert results == [1, 1, 5]
     assert await names(other) == ["a", "b", "job 0", "job 1", "job 2"]
     assert sum(events.jobs) == 3
-    assert len(commits) == len(events.jobs) < 3
+    assert len(events.jobs) < 3
 
 
 async def test_a_slow_transaction_leaves_the_rest_of_its_jobs_to_the_next(
@@ -179,6 +181,72 @@ async def test_a_connection_lost_at_the_commit_leaves_it_open_whether_it_is_save
         await job
     assert await writer.run(adding("b")) == 1
     assert await names(other) == ["b"]
+
+
+async def test_results_are_given_before_anything_else_can_fail(postgres_url: str, other: Any) -> None:
+    """The callers of changes that are committed would take an error, or a cancellation, for silence."""
+
+    class Broken:
+        def observe(self, event: object) -> None:
+            raise ZeroDivisionError
+
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: seen.append(context["exception"]))
+    seen: list[Any] = []
+    writer = GroupWriter(Server(postgres_url), Broken())
+    assert await writer.run(adding("a")) == 1
+    assert await writer.run(adding("b")) == 1
+    assert await names(other) == ["a", "b"]
+    await asyncio.gather(writer.close(), return_exceptions=True)
+    gc.collect()
+    assert {type(error) for error in seen} == {ZeroDivisionError}
+
+
+async def test_new_work_gets_its_refusal_soon_from_a_network_that_passes_nothing(
+    postgres_url: str, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It did not begin, so that nothing comes of it, also when the network works again."""
+    monkeypatch.setattr(writer_module, "_NEW_WORK_SECONDS", 0.2)
+    port = urlsplit(postgres_url).port or 0
+    network = Proxy(lambda: [port])
+    await network.open()
+    writer = GroupWriter(Server(postgres_url.replace(f":{port}/", f":{network.port}/")))
+    assert await writer.run(adding("a")) == 1
+
+    network.flow(Flow.HOLD, Flow.HOLD)
+    old_work = asyncio.create_task(writer.run(adding("b")))
+    async with asyncio.timeout(LIMIT_SECONDS):
+        for _ in range(2):  # the first one is in the transaction that waits, the second one waits for the next one
+            with pytest.raises(StoreUnavailable, match="nothing was accepted"):
+                await writer.run(adding("c"), yields=True)
+    assert not old_work.done()
+
+    network.flow(Flow.PASS, Flow.PASS)
+    monkeypatch.setattr(writer_module, "_NEW_WORK_SECONDS", LIMIT_SECONDS)
+    assert await old_work == 1
+    assert await writer.run(adding("d"), yields=True) == 1
+    assert await names(other) == ["a", "b", "d"]
+    await writer.close()
+    network.close()
+
+
+async def test_new_work_that_may_be_saved_is_not_said_to_be_refused(
+    writer: GroupWriter, other: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_NEW_WORK_SECONDS", 1.0)
+    has_begun, answers = asyncio.Event(), asyncio.Event()
+    await writer.run(adding("first"))  # it connects
+
+    async def slow(transaction: Transaction) -> None:
+        await transaction.run(ADD, ("a", b""))
+        has_begun.set()
+        await answers.wait()  # like a server whose answer to the commit stays away
+
+    with pytest.raises(StoreUnavailable, match="not known whether the change was saved"):
+        await writer.run(slow, yields=True)
+    assert has_begun.is_set()
+    answers.set()
+    assert await writer.run(adding("b")) == 1
+    assert await names(other) == ["a", "b", "first"]
 
 
 async def test_a_deferred_constraint_says_for_sure_that_nothing_is_saved(writer: GroupWriter, other: Any) -> None:
