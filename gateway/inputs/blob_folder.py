@@ -120,6 +120,7 @@ class BlobFolder:
         try:
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path, (now, now))
+                path.stat()  # it is found again: a removal may have taken it away after `utime` had found it
                 return digest
             path.parent.mkdir(parents=True, exist_ok=True)
             self._check_room(len(content))

@@ -195,6 +195,28 @@ async def test_a_put_during_a_removal_always_leaves_the_blob(tmp_path: Path) -> 
         assert await blobs.get(DIGEST) == CONTENT
 
 
+async def test_a_blob_that_is_removed_while_a_put_sets_its_time_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system finds the file and then sets its time, which is no longer the time of anything with its name."""
+    blobs = blobs_in(tmp_path)
+    await blobs.put(CONTENT)
+    set_time = os.utime
+
+    def interrupted(place: Path | int, times: tuple[float, float]) -> None:
+        if isinstance(place, int):
+            set_time(place, times)
+            return
+        with place.open("rb") as found:
+            blobs._remove(FOLDER, [DIGEST], times[0])
+            set_time(found.fileno(), times)
+
+    monkeypatch.setattr(os, "utime", interrupted)
+    blobs._put(CONTENT, (NOW + SECOND).timestamp())
+
+    assert await blobs.get(DIGEST) == CONTENT
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_blob_that_another_gateway_puts_during_a_removal_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
