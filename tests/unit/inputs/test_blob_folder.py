@@ -198,7 +198,7 @@ async def test_a_put_during_a_removal_always_leaves_the_blob(tmp_path: Path) -> 
 async def test_a_blob_that_is_removed_while_a_put_sets_its_time_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system finds the file and then sets its time, which is no longer the time of anything with its name."""
+    """The system finds the file by its name, and only then sets its time: the name may belong to nothing by then."""
     blobs = blobs_in(tmp_path)
     await blobs.put(CONTENT)
     set_time = os.utime
@@ -207,9 +207,9 @@ async def test_a_blob_that_is_removed_while_a_put_sets_its_time_is_written_again
         if isinstance(place, int):
             set_time(place, times)
             return
-        with place.open("rb") as found:
+        with place.open("rb") as file:
             blobs._remove(FOLDER, [DIGEST], times[0])
-            set_time(found.fileno(), times)
+            set_time(file.fileno(), times)
 
     monkeypatch.setattr(os, "utime", interrupted)
     blobs._put(CONTENT, (NOW + SECOND).timestamp())
