@@ -55,10 +55,13 @@ def is_sure(sent_at: float | None, now: float) -> bool:
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """What one heartbeat has seen of the ledger."""
+    """What one heartbeat has seen of the ledger.
+
+    It does not have the last number of the sequence of events, because a crash of the server sets that back, if the
+    transaction that got the number was not committed.
+    """
 
     lineage: str  # the newest lineage; see `lineage.py`
-    position: int  # the last number of an event that was given out; a crash of the server never sets it back
     newest: int  # the largest number of an event that was committed, also if the event was deleted since
 
 
@@ -71,8 +74,6 @@ def lost_commits(before: Sight, now: Sight) -> str | None:
     """
     if now.lineage != before.lineage:
         return "the ledger was restored from an older state since this gateway was started"
-    if now.position < before.position:
-        return f"the ledger ends at event {now.position}, and this gateway has seen event {before.position}"
     if now.newest < before.newest:
         return f"the newest event is {now.newest}, and this gateway has seen event {before.newest}"
     return None

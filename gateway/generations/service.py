@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
@@ -19,10 +18,11 @@ from gateway.domain.clients import CreateLimits
 from gateway.domain.errors import Conflict, GatewayError, IdempotencyKeyInUse, NotFound, StoreUnavailable
 from gateway.domain.generation.lifecycle import cancel
 from gateway.domain.generation.model import Generation, GenerationRequest, Output, Plan
-from gateway.domain.money.budgets import BudgetsOf, states
+from gateway.domain.money.budgets import Budget, BudgetsOf, states
 from gateway.domain.trace_context import TraceContext
 from gateway.failpoints import reach
 from gateway.generations.catalog import Catalog
+from gateway.generations.drivers import Drivers, FirstAttempts
 from gateway.generations.kind import of_kind
 from gateway.generations.notifier import Notifier
 from gateway.generations.planner import Planner, Quote, named_files
@@ -45,43 +45,6 @@ from gateway.telemetry import (
 
 log = structlog.get_logger()
 INLINE_LIFE = timedelta(hours=1)  # of an image that came within a create; longer while an open generation uses it
-
-
-class Drivers(Protocol):
-    """What this service needs of an engine."""
-
-    @property
-    def open_max(self) -> int:
-        """How many generations may be open at once."""
-        ...
-
-    def admit(self, key: str) -> AbstractContextManager[None]:
-        """Reserve capacity for one more generation. Raises an error for the client if it is full."""
-        ...
-
-    def begin(self, generation: Generation) -> None:
-        """Start the driver of a generation that was just created."""
-        ...
-
-    def wake(self, generation_id: str) -> None:
-        """Make the driver look again: the generation was changed."""
-        ...
-
-
-class FirstAttempts(Protocol):
-    """What this service needs of an engine to store a generation together with its first attempts."""
-
-    def reserve(self, generation: Generation) -> Generation:
-        """The generation with its first attempts, or without any if none can begin now."""
-        ...
-
-    def stored(self, generation: Generation) -> None:
-        """The generation was created with them."""
-        ...
-
-    def discard(self, generation: Generation) -> None:
-        """It was not created."""
-        ...
 
 
 class Created(Struct, frozen=True):
@@ -263,7 +226,7 @@ class Generations:
                 fence=1,
                 trace=trace,
             )
-            return await self._store_and_begin(generation, stored, files, idempotency)
+            return await self._store_and_begin(generation, stored, files, idempotency, budgets)
 
     async def _store_and_begin(
         self,
@@ -271,6 +234,7 @@ class Generations:
         stored: Sequence[StoredFile],
         files: Mapping[str, InlineFile],
         idempotency: Idempotency,
+        budgets: Sequence[Budget],
     ) -> Created:
         generation, created = self._first_attempts.reserve(planned), None
         try:
@@ -281,7 +245,7 @@ class Generations:
                 named_files(generation.request, files),
                 self._files.limits,
                 client_limits=self._limits_of(generation.owner),
-                budgets=self._budgets_of(generation.owner),
+                budgets=budgets,
                 open_max=self._drivers.open_max,
             )
         finally:

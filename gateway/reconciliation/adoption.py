@@ -11,8 +11,8 @@ from gateway.domain.adapter.task import TaskRef
 from gateway.domain.errors import Conflict
 from gateway.domain.generation.model import Attempt, Generation
 from gateway.domain.generation.reconciliation import Reporter
+from gateway.generations.drivers import Drivers
 from gateway.generations.notifier import Notifier
-from gateway.generations.service import Drivers
 from gateway.store.port import Store
 from gateway.store.task_claims import ClaimResult
 from gateway.upstream.provider import Provider

@@ -10,8 +10,8 @@ from gateway.clock import Clock
 from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation.model import Attempt, AttemptState, Generation
 from gateway.domain.generation.reconciliation import TASKS_MAX, Decision, awaits_decision, decide
+from gateway.generations.drivers import Drivers
 from gateway.generations.notifier import Notifier
-from gateway.generations.service import Drivers
 from gateway.reconciliation.adoption import Adoption
 from gateway.store.pages import cut
 from gateway.store.port import AttemptCursor, Store, attempt_cursor

@@ -11,8 +11,8 @@ from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.generation.model import Generation
 from gateway.domain.generation.restored import let_fail, release
 from gateway.domain.generation.transitions import Write
+from gateway.generations.drivers import Drivers
 from gateway.generations.notifier import Notifier
-from gateway.generations.service import Drivers
 from gateway.store.pages import cut
 from gateway.store.port import Store
 

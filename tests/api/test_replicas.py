@@ -10,7 +10,7 @@ import pytest
 
 from gateway.api.web.headers import CLOSES
 from gateway.domain.replicas import SURE_SECONDS
-from gateway.store.postgres.writer import LOCK
+from gateway.store.postgres import writer
 
 from ..contract.ledgers import postgres_place
 from ..processes import until
@@ -18,6 +18,7 @@ from .test_attempts import ADMIN_KEY, ATTEMPTS, HOLDING, unknown
 from .test_events import CANCELLED, IN_PROGRESS, QUEUED, VIDEOS, Listener, listeners
 from .test_images import IMAGES, PNG
 
+LIMIT_SECONDS = 10.0  # only a create that waits for the end of its transaction takes longer
 SHARED = "artifacts.shared = true\n"
 
 
@@ -51,7 +52,7 @@ async def test_a_client_creates_at_one_gateway_watches_at_a_second_and_cancels_a
 async def test_readiness_waits_for_no_lock_and_goes_by_the_heartbeats(start: Any, postgres_url: str) -> None:
     (gateway,) = await several(start, postgres_url, 1)
     other = await asyncpg.connect(postgres_url)
-    await other.execute(f"select pg_advisory_lock({LOCK})")
+    await other.execute(f"select pg_advisory_lock({writer.LOCK})")
     assert (await gateway.client.get("/health/ready")).status_code == 200
     await other.close()
 
@@ -61,6 +62,28 @@ async def test_readiness_waits_for_no_lock_and_goes_by_the_heartbeats(start: Any
         503,
         "the store cannot take writes: PostgreSQL has stored no heartbeat for 10 s",
     )
+
+
+async def test_a_create_that_the_database_does_not_answer_is_refused_soon(
+    start: Any, postgres_url: str, check_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_BEGIN", writer._BEGIN.replace("lock_timeout = '10s'", "lock_timeout = 0"))
+    (gateway,) = await several(start, postgres_url, 1)
+    other = await asyncpg.connect(postgres_url)
+    await other.execute(f"select pg_advisory_lock({writer.LOCK})")
+    monkeypatch.setattr(writer, "_NEW_WORK_SECONDS", 0.2)
+    path, body = OWN
+    key = {"idempotency-key": "order-1"}
+    async with asyncio.timeout(LIMIT_SECONDS):
+        for headers in ({}, key):
+            answer = await gateway.client.post(path, json=body, headers=headers)
+            assert "nothing was accepted" in check_error(answer, 503, "store_unavailable")
+
+    monkeypatch.setattr(writer, "_NEW_WORK_SECONDS", LIMIT_SECONDS)
+    await other.execute(f"select pg_advisory_unlock({writer.LOCK})")
+    assert (await gateway.client.post(path, json=body, headers=key)).status_code == 200
+    assert await other.fetchval("select count(*) from generations") == 1
+    await other.close()
 
 
 async def several(start: Any, url: str, count: int = 2, toml: str = "", **environ: str) -> list[Any]:

@@ -1,8 +1,8 @@
 """The lineage of a ledger in PostgreSQL: recognises at a start that the database is an older state.
 
 Its marker is in the artifact store alone. So an older backup is recognised, and a standby that took over without the
-newest transactions. The position of the ledger is that of the sequence of its events, which a crash never sets back.
-The marker says the newest event that is committed.
+newest transactions. The position of the ledger is that of the sequence of its events, which is at least the number of
+each event that is committed. The marker says the newest event that is committed.
 """
 
 from collections.abc import Awaitable, Callable

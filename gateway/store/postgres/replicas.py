@@ -48,7 +48,6 @@ with mine as (
 )
 select
     (select id from lineages order by number desc limit 1) as lineage,
-    (select last_value from events_seq_seq) as position,
     greatest((select max(seq) from events), (select number from newest_deleted_event), 0) as newest,
     pg_notification_queue_usage() as queued,
     exists (select from mine) as lives,
@@ -186,11 +185,7 @@ class PostgresReplicas:
 
     def _compare(self, row: Any) -> None:
         """Notice that the ledger has lost what was committed."""
-        sight = Sight(
-            lineage=row["lineage"],
-            position=row["position"],
-            newest=row["newest"],
-        )
+        sight = Sight(lineage=row["lineage"], newest=row["newest"])
         before = self._sight or structs.replace(sight, lineage=self._lineage)
         self._sight = sight
         if self.lost is None and (lost := lost_commits(before, sight)) is not None:

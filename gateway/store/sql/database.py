@@ -102,7 +102,8 @@ class Writer(Protocol):
     async def run(self, work: Work[T], *, yields: bool = False) -> T:
         """The result of `work`, once it is committed and durable. Raises `StoreUnavailable` if that did not succeed.
 
-        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be.
+        Work that `yields` is refused with `Overloaded` while many jobs wait, so that other work need not be. Its caller
+        is a client that waits: where a database is silent, it gets the error before the end of the transaction.
         """
         ...
 

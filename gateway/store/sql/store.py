@@ -209,7 +209,7 @@ class SqlStore:
                     return taken
             return await repeats.earlier(transaction, key, idempotency, now)
 
-        earlier = await self._writer.run(work)
+        earlier = await self._writer.run(work, yields=True)
         return None if earlier is None else await self._replayed(earlier, idempotency)
 
     async def end_call(self, generation: Generation, digest: bytes, now: datetime, *, answered: bool) -> None:

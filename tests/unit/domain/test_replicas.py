@@ -76,16 +76,15 @@ def test_who_is_not_sure_to_live_is_so_before_the_database_says_dead(sent_at: fl
     assert not is_sure(sent_at, sent_at + SURE_SECONDS + 1)
 
 
-SEEN = Sight(lineage="a", position=40, newest=37)
+SEEN = Sight(lineage="a", newest=37)
 
 
 @every(
     "now, reason",
     [
         (SEEN, None),
-        (replace(SEEN, position=41, newest=41), None),
-        (replace(SEEN, lineage="b", position=90), "was restored from an older state"),
-        (replace(SEEN, position=39, newest=39), "ends at event 39, and this gateway has seen event 40"),
+        (replace(SEEN, newest=41), None),
+        (replace(SEEN, lineage="b", newest=90), "was restored from an older state"),
         (replace(SEEN, newest=36), "the newest event is 36, and this gateway has seen event 37"),
     ],
 )
